@@ -1,0 +1,119 @@
+"""Files that are complete or absent, and that say where they came from.
+
+Tensors are stored as safetensors with all metadata as sorted JSON under one key, so that equal content gives
+equal bytes. Nothing here is pickled. Every file is written under a temporary name in its own folder, flushed to
+disk and renamed.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from lxmert_tickets.errors import ArtifactError
+
+METADATA_KEY = "lxmert_tickets"
+REMAKE = "Delete it and run snakemake again: it is made anew from its inputs."
+
+Tensors = dict[str, np.ndarray]
+Metadata = dict[str, Any]
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it replaces `path`, on any failure it is removed."""
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, final)
+        folder = os.open(final.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the rename itself must survive a power cut
+        finally:
+            os.close(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 `text` to `path`, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def canonical_json(value: Any) -> str:
+    """Return `value` as JSON with sorted keys: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as sorted, indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+
+
+def file_digest(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def provenance(rule: str, spec: str, seed: int | None, parents: Iterable[str | Path]) -> Metadata:
+    """Return where an artifact comes from: rule, digest of the settings that made it, seed, digests of its inputs."""
+    return {
+        "rule": rule,
+        "spec": hashlib.sha256(spec.encode()).hexdigest(),
+        "seed": seed,
+        "parents": {str(parent): file_digest(parent) for parent in parents},
+    }
+
+
+def save_tensors(path: str | Path, kind: str, tensors: Mapping[str, np.ndarray], metadata: Metadata) -> None:
+    """Write `tensors` as safetensors of `kind` ("weights", "mask", ...), with `metadata` under one sorted key."""
+    about = canonical_json({**metadata, "kind": kind})
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(contiguous, temporary, metadata={METADATA_KEY: about})
+
+
+def read_metadata(path: str | Path) -> Metadata:
+    """Return the metadata of a safetensors artifact; {} for a file from elsewhere, such as a hub checkpoint.
+
+    Raises ArtifactError when the file is missing, truncated or no safetensors at all.
+    """
+    with _opened(path) as handle:
+        text = (handle.metadata() or {}).get(METADATA_KEY, "{}")
+    return dict(json.loads(text))
+
+
+def load_tensors(path: str | Path, kind: str) -> tuple[Tensors, Metadata]:
+    """Return the tensors of an artifact of `kind`, and its metadata.
+
+    Raises ArtifactError when the file is missing, truncated, or an artifact of another kind.
+    """
+    metadata = read_metadata(path)
+    if metadata.get("kind", kind) != kind:
+        raise ArtifactError(path, f"is a {metadata['kind']} file", f"a {kind} file")
+    with _opened(path) as handle:
+        return {name: handle.get_tensor(name) for name in handle.keys()}, metadata
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="numpy") as handle:
+            yield handle
+    except FileNotFoundError:
+        raise ArtifactError(path, "no such file", "a safetensors file") from None
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(path, f"damaged or truncated ({error})", "a complete safetensors file", REMAKE) from None

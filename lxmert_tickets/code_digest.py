@@ -1,0 +1,67 @@
+"""A digest of the code that decides a job's result, for Snakemake to see when it changes.
+
+Snakemake sees a script's modification time and nothing of what it imports. The digest is over the syntax trees of a
+script and of every module of this package that it imports, directly or not, without comments and docstrings: an edit
+that cannot change a result does not change the digest.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+# How files are written, errors worded and progress shown decides no result.
+BYSTANDERS = {"artifacts", "errors", "job", "progress", "layout"}
+
+
+def code_digest(script: str | Path) -> str:
+    """Return the digest (16 hex digits) of `script` and the modules of this package behind it."""
+    digests = hashlib.sha256(_digest(Path(script)).encode())
+    for module in sorted(_behind(Path(script), set())):
+        digests.update(f"{module.relative_to(PACKAGE)} {_digest(module)}\n".encode())
+    return digests.hexdigest()[:16]
+
+
+def _behind(source: Path, seen: set[Path]) -> set[Path]:
+    for module in _imported(source) - seen:
+        seen.add(module)
+        _behind(module, seen)
+    return seen
+
+
+@cache
+def _tree(source: Path) -> ast.Module:
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _documented(node):
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree
+
+
+def _documented(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return ast.get_docstring(node, clean=False) is not None
+
+
+@cache
+def _digest(source: Path) -> str:
+    return hashlib.sha256(ast.dump(_tree(source)).encode()).hexdigest()
+
+
+@cache
+def _imported(source: Path) -> frozenset[Path]:
+    """Return the files of this package that `source` imports, `__init__` files and bystanders left out."""
+    names: set[str] = set()
+    for node in ast.walk(_tree(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    found = {_file_of(name) for name in names if name.split(".")[0] == PACKAGE.name}
+    return frozenset(file for file in found if file is not None)
+
+
+def _file_of(module: str) -> Path | None:
+    parts = module.split(".")[1:]
+    file = PACKAGE.joinpath(*parts).with_suffix(".py") if parts and parts[0] not in BYSTANDERS else None
+    return file if file is not None and file.is_file() else None

@@ -1,0 +1,1 @@
+"""Official formats in, arrays out: questions, annotations, region features, answers, tokens."""

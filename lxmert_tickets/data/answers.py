@@ -1,0 +1,74 @@
+"""The answers a network chooses from, and what a question scores for each.
+
+Source: the preparation of VQA v2 by bottom-up attention and LXMERT (Anderson et al. 2018; Tan & Bansal 2019).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from lxmert_tickets.artifacts import Metadata, write_json
+from lxmert_tickets.data.normalise import process_digits_and_articles, process_punctuation
+from lxmert_tickets.data.vqa_json import Annotation, read_json
+from lxmert_tickets.errors import DataError
+
+SCORE_OF_COUNT = (0.0, 0.3, 0.6, 0.9)
+"""What an answer scores that none, one, two or three of the ten annotators gave; 1 from the fourth on."""
+
+
+class _AnswersFile(msgspec.Struct, frozen=True):
+    answers: tuple[str, ...]
+
+
+def build_vocabulary(annotations: Iterable[Annotation], min_count: int) -> tuple[str, ...]:
+    """Return every majority answer of at least `min_count` questions: the most frequent first, equals by code point.
+
+    Counted are the annotations' `multiple_choice_answer`, normalised (punctuation, then digits and articles) and
+    without commas; this can leave the empty string, which counts like any other.
+    """
+    counts = Counter(vocabulary_form(annotation.multiple_choice_answer) for annotation in annotations)
+    frequent = [answer for answer, count in counts.items() if count >= min_count]
+    return tuple(sorted(frequent, key=lambda answer: (-counts[answer], answer)))
+
+
+def vocabulary_form(answer: str) -> str:
+    """Return `answer` as it stands in the vocabulary: "A red, big bus." -> "red big bus"."""
+    return process_digits_and_articles(process_punctuation(answer)).replace(",", "")
+
+
+def soft_labels(annotation: Annotation, index_of: Mapping[str, int]) -> list[tuple[int, float]]:
+    """Return (index, score) of each answer in the vocabulary `index_of` that anyone gave, by ascending index.
+
+    Answers are counted and looked up as they were typed. Scores are .3, .6, .9, 1 for 1, 2, 3 and more people.
+    """
+    counts = Counter(human.answer for human in annotation.answers)
+    return sorted((index_of[answer], _score(count)) for answer, count in counts.items() if answer in index_of)
+
+
+def write_answers(path: str | Path, answers: Sequence[str], metadata: Metadata) -> None:
+    """Write the vocabulary, in order, as {"answers": [...], "provenance": metadata}; equal answers, equal bytes."""
+    write_json(path, {"answers": list(answers), "provenance": metadata})
+
+
+def read_answers(path: str | Path) -> tuple[str, ...]:
+    """Return the vocabulary in a file of ours, or in a bare JSON list such as LXMERT's trainval_label2ans.json.
+
+    The empty string is an answer like any other: it is entry 0 of LXMERT's list.
+
+    Raises DataError when the file is missing or damaged, or holds no answer, or one of them twice.
+    """
+    expected = 'a JSON list of answers, alone or as "answers" of an object'
+    content = read_json(path, _AnswersFile | tuple[str, ...], expected)
+    answers: tuple[str, ...] = content.answers if isinstance(content, _AnswersFile) else content
+    if not answers:
+        raise DataError(path, "no answers", expected, "Lower answers.min_count, or give the list that was published.")
+    repeated = [answer for answer, count in Counter(answers).items() if count > 1]
+    if repeated:
+        raise DataError(path, f"{len(repeated)} answers occur twice, such as {repeated[0]!r}", "each answer once")
+    return answers
+
+
+def _score(count: int) -> float:
+    return SCORE_OF_COUNT[count] if count < len(SCORE_OF_COUNT) else 1.0

@@ -1,0 +1,189 @@
+"""One image a line: the ten tab-separated columns in which LXMERT's region features are published.
+
+    img_id  img_h  img_w  objects_id  objects_conf  attrs_id  attrs_conf  num_boxes  boxes  features
+
+Arrays are base64 of little-endian numbers; height comes before width. Source: the files of
+https://github.com/airsplay/lxmert (Tan & Bansal 2019), made with bottom-up attention (Anderson et al. 2018).
+"""
+
+import binascii
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+
+from lxmert_tickets.errors import DataError
+
+COLUMNS = (
+    "img_id",
+    "img_h",
+    "img_w",
+    "objects_id",
+    "objects_conf",
+    "attrs_id",
+    "attrs_conf",
+    "num_boxes",
+    "boxes",
+    "features",
+)
+OLDER_COLUMNS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
+
+BYTES_A_REGION = {"objects_id": 8, "objects_conf": 4, "attrs_id": 8, "attrs_conf": 4, "boxes": 16}
+"""int64, float32, int64, float32, and four float32; the features' length is known from the data only."""
+
+BOX_TOLERANCE_PIXELS = 1.0
+"""A box may leave its image by this much: detectors work on a resized image and round on the way back."""
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureRow:
+    """One image: `boxes` float32 (regions, 4), x1 y1 x2 y2 in pixels; `features` float32 (regions, dim)."""
+
+    image_id: str
+    height: int
+    width: int
+    boxes: np.ndarray
+    features: np.ndarray
+
+    def normalised_boxes(self) -> np.ndarray:
+        """Return the boxes, float32 (regions, 4), as fractions of width and height, clipped to 0..1."""
+        size = np.array([self.width, self.height, self.width, self.height], dtype=np.float32)
+        return np.clip(self.boxes / size, 0.0, 1.0)
+
+
+def parse_feature_row(line: bytes, place: str) -> FeatureRow:
+    """Return the image in one line of a TSV, with or without its line end.
+
+    Raises DataError, at `place` ("file:line"), for anything that breaks the format: the number of columns, numbers,
+    base64, lengths that disagree with num_boxes, values that are not finite, boxes outside of the image.
+    """
+    cells = _cells(line, place)
+    regions = _positive(cells, "num_boxes", place)
+    for name, size_bytes in BYTES_A_REGION.items():
+        if name != "boxes":
+            _decode(cells, name, place, regions, size_bytes)
+    row = FeatureRow(
+        image_id=_image_id(cells, place),
+        height=_positive(cells, "img_h", place),
+        width=_positive(cells, "img_w", place),
+        boxes=_numbers(_decode(cells, "boxes", place, regions, BYTES_A_REGION["boxes"]), regions, "boxes", place),
+        features=_numbers(_decode(cells, "features", place, regions, None), regions, "features", place),
+    )
+    _check_boxes(row, place)
+    return row
+
+
+def write_feature_row(  # noqa: PLR0917 (the order of the columns)
+    handle: BinaryIO,
+    image_id: str,
+    height: int,
+    width: int,
+    boxes: np.ndarray,
+    features: np.ndarray,
+    *,
+    objects_id: np.ndarray | None = None,
+    objects_conf: np.ndarray | None = None,
+    attrs_id: np.ndarray | None = None,
+    attrs_conf: np.ndarray | None = None,
+) -> None:
+    """Append one image to a TSV that `parse_feature_row` reads.
+
+    `boxes` (regions, 4) are x1 y1 x2 y2 in pixels, `features` (regions, dim); both are stored as float32. The
+    detector's classes and confidences (regions,) are zeros where they are not given.
+    """
+    regions = len(boxes)
+    none = np.zeros(regions)
+    columns = (
+        image_id.encode(),
+        b"%d" % height,
+        b"%d" % width,
+        _encode(none if objects_id is None else objects_id, "<i8"),
+        _encode(none if objects_conf is None else objects_conf, "<f4"),
+        _encode(none if attrs_id is None else attrs_id, "<i8"),
+        _encode(none if attrs_conf is None else attrs_conf, "<f4"),
+        b"%d" % regions,
+        _encode(boxes, "<f4"),
+        _encode(features, "<f4"),
+    )
+    handle.write(b"\t".join(columns) + b"\n")
+
+
+def _encode(array: np.ndarray, dtype: str) -> bytes:
+    return binascii.b2a_base64(np.ascontiguousarray(array, dtype=dtype).tobytes(), newline=False)
+
+
+def _cells(line: bytes, place: str) -> dict[str, bytes]:
+    cells = line.rstrip(b"\r\n").split(b"\t")
+    if len(cells) == len(COLUMNS):
+        return dict(zip(COLUMNS, cells, strict=True))
+    found, remedy = f"{len(cells)} columns", "If this is the last line, the file is truncated: download it again."
+    if len(cells) == len(OLDER_COLUMNS):
+        found = f"6 columns, the older layout ({', '.join(OLDER_COLUMNS)})"
+        remedy = "Use LXMERT's *_obj36 files, or rewrite this one: the older layout has the width before the height."
+    raise DataError(place, found, f"10 tab-separated columns ({', '.join(COLUMNS)})", remedy)
+
+
+def _image_id(cells: dict[str, bytes], place: str) -> str:
+    try:
+        name = cells["img_id"].decode()
+    except UnicodeDecodeError:
+        name = ""
+    if not name or "\0" in name:
+        raise DataError(place, f"img_id is {cells['img_id']!r}", "a name in UTF-8, such as COCO_train2014_000000132417")
+    return name
+
+
+def _positive(cells: dict[str, bytes], name: str, place: str) -> int:
+    text = cells[name]
+    if text.isdigit() and 0 < (value := int(text)) < 2**31:
+        return value
+    raise DataError(
+        place, f"{name} is {_shortened(text)}", f"a positive whole number as column {COLUMNS.index(name) + 1}"
+    )
+
+
+def _decode(cells: dict[str, bytes], name: str, place: str, regions: int, bytes_a_region: int | None) -> bytes:
+    """Return the bytes of the column `name`, of `bytes_a_region` a region (None: any multiple of float32)."""
+    try:
+        content = binascii.a2b_base64(cells[name], strict_mode=True)
+    except binascii.Error as error:
+        raise DataError(place, f"{name} is no base64 ({error}): {_shortened(cells[name])}", "base64") from None
+    if bytes_a_region is None:
+        fits, unit = len(content) > 0 and len(content) % (4 * regions) == 0, "a multiple of 4"
+    else:
+        fits, unit = len(content) == bytes_a_region * regions, str(bytes_a_region)
+    if not fits:
+        raise DataError(
+            place, f"{name} has {len(content)} bytes", f"{unit} for each of the {regions} regions that num_boxes tells"
+        )
+    return content
+
+
+def _numbers(content: bytes, regions: int, name: str, place: str) -> np.ndarray:
+    """Return float32 (regions, numbers a region), all finite."""
+    numbers = np.frombuffer(content, dtype="<f4").reshape(regions, -1)
+    if not np.isfinite(numbers).all():
+        region, column = np.argwhere(~np.isfinite(numbers))[0]
+        raise DataError(
+            place, f"{name}[{region}, {column}] is {numbers[region, column]}", "finite numbers", "Extract it anew."
+        )
+    return numbers
+
+
+def _check_boxes(row: FeatureRow, place: str) -> None:
+    """Raise DataError unless x1 <= x2 and y1 <= y2, within the image but for BOX_TOLERANCE_PIXELS."""
+    left_top, right_bottom = row.boxes[:, :2], row.boxes[:, 2:]
+    furthest = np.array([row.width, row.height]) + BOX_TOLERANCE_PIXELS
+    good = (left_top >= -BOX_TOLERANCE_PIXELS) & (left_top <= right_bottom) & (right_bottom <= furthest)
+    if not good.all():
+        region = int(np.argmin(good.all(axis=1)))
+        raise DataError(
+            place,
+            f"box {region} is {row.boxes[region].tolist()} in an image {row.width} wide and {row.height} high",
+            f"0 <= x1 <= x2 <= width, 0 <= y1 <= y2 <= height, in pixels (to within {BOX_TOLERANCE_PIXELS:g})",
+            "Check that the height comes before the width, and that boxes are x1 y1 x2 y2, not x y width height.",
+        )
+
+
+def _shortened(text: bytes) -> str:
+    return repr(text) if len(text) <= 40 else f"{text[:40]!r}… ({len(text)} characters)"

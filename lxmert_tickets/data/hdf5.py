@@ -1,0 +1,89 @@
+"""HDF5 files of ours: complete or absent, equal bytes for equal content, and refused when damaged or foreign.
+
+All metadata is sorted JSON in the one attribute "lxmert_tickets" of the file; "kind" in it tells features from
+questions.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py  # type: ignore[import-untyped]
+import numpy as np
+
+from lxmert_tickets.artifacts import METADATA_KEY, REMAKE, Metadata, canonical_json, replacing
+from lxmert_tickets.errors import ArtifactError
+
+FORMAT = ("v110", "v110")
+"""HDF5 1.10 and later read it, and its metadata has checksums."""
+
+PAGE_BYTES = 4096
+"""Larger data starts at a multiple of this, so that a memory map of it is aligned."""
+
+
+@contextmanager
+def writing(path: str | Path, kind: str, about: Metadata) -> Iterator[h5py.File]:
+    """Yield a new HDF5 file of `kind` with the metadata `about`; it appears at `path` when the block ends well."""
+    with (
+        replacing(path) as temporary,
+        h5py.File(temporary, "w", libver=FORMAT, alignment_threshold=PAGE_BYTES, alignment_interval=PAGE_BYTES) as file,
+    ):
+        text = canonical_json({**about, "kind": kind})
+        file.attrs[METADATA_KEY] = np.bytes_(
+            text.encode()
+        )  # of fixed length: h5py's other strings lie in a heap unchecked
+        yield file
+
+
+def allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str) -> h5py.Dataset:
+    """Return a new, contiguous, uncompressed dataset that its caller fills completely."""
+    return file.create_dataset(name, shape=shape, dtype=dtype, fill_time="never")
+
+
+@contextmanager
+def reading(path: str | Path, kind: str) -> Iterator[h5py.File]:
+    """Yield the HDF5 file of `kind` at `path`.
+
+    Raises ArtifactError when it is missing, truncated, damaged, no HDF5 file, or one of another kind; also for
+    what h5py finds damaged within the block.
+    """
+    expected = f"a complete {kind} file (HDF5)"
+    try:
+        with h5py.File(path, "r", locking=False) as file:  # it never changes, and some cluster disks have no locks
+            found = metadata(file).get("kind")
+            if found != kind:
+                raise ArtifactError(
+                    path, f"is a {found} file" if found else "was not written by this workflow", expected
+                )
+            yield file
+    except FileNotFoundError:
+        raise ArtifactError(path, "no such file", expected) from None
+    except (
+        OSError,
+        KeyError,
+        RuntimeError,
+        ValueError,
+    ) as error:  # h5py's ways to say that HDF5 could not make sense of it
+        raise ArtifactError(path, f"damaged or truncated ({error})", expected, REMAKE) from None
+
+
+def metadata(file: h5py.File) -> Metadata:
+    """Return the metadata of a file of ours, provenance and all; {} for a file from elsewhere."""
+    return dict(json.loads(file.attrs.get(METADATA_KEY, b"{}")))
+
+
+def dataset(file: h5py.File, name: str, dtype: str, ndim: int) -> h5py.Dataset:
+    """Return the dataset `name`; raises ArtifactError when it is absent, or of another dtype or number of axes.
+
+    The dtype "S" stands for fixed-length strings of any length.
+    """
+    expected = f"{dtype} with {ndim} axes"
+    stored: Any = file.get(name)
+    if not isinstance(stored, h5py.Dataset):
+        raise ArtifactError(f"{file.filename}:{name}", "no such dataset", expected, REMAKE)
+    same_dtype = stored.dtype.kind == "S" if dtype == "S" else stored.dtype == np.dtype(dtype)
+    if not same_dtype or stored.ndim != ndim:
+        raise ArtifactError(f"{file.filename}:{name}", f"{stored.dtype} of shape {stored.shape}", expected, REMAKE)
+    return stored

@@ -1,0 +1,169 @@
+"""The encoded questions of one split in one HDF5 file: tokens, the image's row, soft labels; it fits in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from lxmert_tickets.artifacts import REMAKE, Metadata
+from lxmert_tickets.data import hdf5
+from lxmert_tickets.data.answers import soft_labels
+from lxmert_tickets.data.features import Features, check_images_present
+from lxmert_tickets.data.tokens import encode_texts
+from lxmert_tickets.data.vqa_json import Annotation, QuestionFile, check_belong_together, image_name
+from lxmert_tickets.errors import ArtifactError, DataError
+
+KIND = "questions"
+DTYPES = {
+    "question_id": "<i8",
+    "image_row": "<i8",
+    "input_ids": "<i4",
+    "length": "<i4",
+    "label_start": "<i8",
+    "label_answer": "<i4",
+    "label_score": "<f4",
+}
+"""The arrays of EncodedQuestions, as they are stored."""
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedQuestions:
+    """The n questions of a split, in the order of their file.
+
+    `question_id` int64 (n); `image_row` int64 (n), the row in features.h5; `input_ids` int32 (n, longest), padded
+    with 0; `length` int32 (n), tokens with [CLS] and [SEP]. The labels of question i are `label_answer` int32 (k)
+    and `label_score` float32 (k) from `label_start[i]` to `label_start[i + 1]`, int64 (n + 1). `labelled` tells a
+    split without annotations from questions that nobody answered with a word of the vocabulary.
+    """
+
+    question_id: np.ndarray
+    image_row: np.ndarray
+    input_ids: np.ndarray
+    length: np.ndarray
+    label_start: np.ndarray
+    label_answer: np.ndarray
+    label_score: np.ndarray
+    n_answers: int
+    labelled: bool = True
+
+    def __len__(self) -> int:
+        return len(self.question_id)
+
+    def targets(self, rows: np.ndarray) -> np.ndarray:
+        """Return the soft labels of the questions `rows`, dense: float32 (len(rows), n_answers), in 0..1.
+
+        Raises DataError for a split without annotations.
+        """
+        if not self.labelled:
+            raise DataError(
+                "questions", "no annotations, so no labels", "a split with annotations", "Use train or val."
+            )
+        starts = self.label_start[rows]
+        counts = self.label_start[np.asarray(rows) + 1] - starts
+        places = np.repeat(starts - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        dense = np.zeros((len(rows), self.n_answers), dtype=np.float32)
+        dense[np.repeat(np.arange(len(rows)), counts), self.label_answer[places]] = self.label_score[places]
+        return dense
+
+
+def encode_questions(  # noqa: PLR0917 (the inputs of the rule, in its order)
+    questions: QuestionFile,
+    annotations: Sequence[Annotation] | None,
+    features: Features,
+    tokenizer: Tokenizer,
+    answers: Sequence[str],
+    max_length: int,
+) -> EncodedQuestions:
+    """Return `questions`, in their order, as tokens (see `encode_texts`), rows of `features` and soft labels.
+
+    `annotations` may come in any order; None is for a split that has none, such as test2015.
+
+    Raises DataError when an image has no features, or when questions and annotations do not belong together.
+    """
+    images = [image_name(questions.data_type, questions.data_subtype, asked.image_id) for asked in questions.questions]
+    check_images_present(features, images)
+    if annotations is not None:
+        check_belong_together(questions, annotations, "questions", "annotations")
+    input_ids, length = encode_texts(tokenizer, [asked.question for asked in questions.questions], max_length)
+    label_start, label_answer, label_score = _labels(questions, annotations, answers)
+    return EncodedQuestions(
+        question_id=np.array([asked.question_id for asked in questions.questions], dtype=np.int64),
+        image_row=np.array([features.row_of[image] for image in images], dtype=np.int64),
+        input_ids=input_ids,
+        length=length,
+        label_start=label_start,
+        label_answer=label_answer,
+        label_score=label_score,
+        n_answers=len(answers),
+        labelled=annotations is not None,
+    )
+
+
+def save_questions(path: str | Path, encoded: EncodedQuestions, metadata: Metadata) -> None:
+    """Write `encoded` to an HDF5 file, whole or not at all; equal questions and metadata give equal bytes."""
+    about = {**metadata, "n_answers": encoded.n_answers, "labelled": encoded.labelled}
+    with hdf5.writing(path, KIND, about) as file:
+        for name, dtype in DTYPES.items():
+            file.create_dataset(name, data=getattr(encoded, name).astype(dtype))
+
+
+def load_questions(path: str | Path) -> EncodedQuestions:
+    """Return the questions in the file that `save_questions` wrote.
+
+    Raises ArtifactError when it is missing, truncated, damaged or of another kind, or its arrays disagree.
+    """
+    with hdf5.reading(path, KIND) as file:
+        about = hdf5.metadata(file)
+        arrays = {
+            name: hdf5.dataset(file, name, dtype, 2 if name == "input_ids" else 1)[()] for name, dtype in DTYPES.items()
+        }
+        encoded = EncodedQuestions(**arrays, n_answers=about["n_answers"], labelled=about["labelled"])
+    _check_consistent(encoded, path)
+    return encoded
+
+
+def _labels(
+    questions: QuestionFile, annotations: Sequence[Annotation] | None, answers: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return label_start, label_answer and label_score of EncodedQuestions."""
+    index_of = {answer: index for index, answer in enumerate(answers)}
+    annotation_of = {annotation.question_id: annotation for annotation in annotations or ()}
+    counts, labels = [0], list[tuple[int, float]]()
+    for asked in questions.questions:
+        found = soft_labels(annotation_of[asked.question_id], index_of) if annotations is not None else []
+        counts.append(len(found))
+        labels += found
+    return (
+        np.cumsum(counts, dtype=np.int64),
+        np.array([answer for answer, _ in labels], dtype=np.int32),
+        np.array([score for _, score in labels], dtype=np.float32),
+    )
+
+
+def _check_consistent(encoded: EncodedQuestions, path: str | Path) -> None:
+    """Raise ArtifactError for arrays that disagree, so that what is loaded can be indexed without further checks."""
+    n, n_labels, longest = len(encoded), len(encoded.label_answer), encoded.input_ids.shape[1]
+    lengths_agree = (
+        len(encoded.image_row) == len(encoded.input_ids) == len(encoded.length) == len(encoded.label_start) - 1 == n
+    ) and len(encoded.label_score) == n_labels
+    rules = {
+        "arrays of one length": lengths_agree,
+        "labels in order": lengths_agree
+        and encoded.label_start[0] == 0
+        and encoded.label_start[-1] == n_labels
+        and bool((np.diff(encoded.label_start) >= 0).all()),
+        f"answers within 0..{encoded.n_answers - 1}": _within(encoded.label_answer, 0, encoded.n_answers - 1),
+        "scores within 0..1": _within(encoded.label_score, 0, 1),
+        "rows of images from 0": _within(encoded.image_row, 0, np.inf),
+        f"lengths within 2..{longest}": _within(encoded.length, 2, longest),
+        "labels only where there are annotations": encoded.labelled or n_labels == 0,
+    }
+    broken = [rule for rule, holds in rules.items() if not holds]
+    if broken:
+        raise ArtifactError(path, "its arrays disagree", "; ".join(broken), REMAKE)
+
+
+def _within(array: np.ndarray, low: float, high: float) -> bool:
+    return bool(((array >= low) & (array <= high)).all())

@@ -1,0 +1,34 @@
+"""Ten people a question, who mostly see what is there."""
+
+from collections import Counter
+
+import numpy as np
+
+from lxmert_tickets.data.scenes.questions import COUNTS
+from lxmert_tickets.data.scenes.world import COLORS, SHAPES
+from lxmert_tickets.data.vqa_json import HumanAnswer
+
+N_ANNOTATORS = 10
+SLIP = 0.06  # chance that one annotator gives another answer of the same kind
+KINDS = (("yes", "no"), COUNTS, tuple(COLORS), SHAPES)
+
+
+def answer_in_tens(truth: str, rng: np.random.Generator) -> tuple[str, tuple[HumanAnswer, ...]]:
+    """Return the most common answer (ties to the truth) and the ten answers."""
+    kind = next(words for words in KINDS if truth in words)
+    answers = [_answer(truth, kind, rng) for _ in range(N_ANNOTATORS)]
+    counts = Counter(answers)
+    common = max(counts, key=lambda answer: (counts[answer], answer == truth, answer))
+    return common, tuple(
+        HumanAnswer(answer=answer, answer_id=k + 1, answer_confidence="yes" if answer == truth else "maybe")
+        for k, answer in enumerate(answers)
+    )
+
+
+def _answer(truth: str, kind: tuple[str, ...], rng: np.random.Generator) -> str:
+    if rng.random() >= SLIP:
+        return truth
+    if kind is COUNTS:  # miscounted by one
+        near = [n for n in COUNTS if abs(int(n) - int(truth)) == 1]
+        return near[rng.integers(len(near))]
+    return kind[rng.integers(len(kind))]

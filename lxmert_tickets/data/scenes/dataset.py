@@ -1,0 +1,123 @@
+"""One image set of `scenes`: drawn from a seed, and written in the official formats."""
+
+import io
+import json
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lxmert_tickets.artifacts import replacing, write_json
+from lxmert_tickets.data.scenes.annotators import answer_in_tens
+from lxmert_tickets.data.scenes.captions import caption
+from lxmert_tickets.data.scenes.questions import ask_in_pairs
+from lxmert_tickets.data.scenes.regions import propose_boxes
+from lxmert_tickets.data.scenes.render import render
+from lxmert_tickets.data.scenes.world import Scene, draw_scene
+from lxmert_tickets.data.vqa_json import Annotation, Question, image_name
+from lxmert_tickets.seeds import derive_seed
+
+DATA_TYPE = "scenes"
+ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # a fixed date: equal images give equal bytes
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Scenes with what a detector would propose and people would ask, answer and write about them."""
+
+    name: str
+    scenes: tuple[Scene, ...]
+    boxes: tuple[np.ndarray, ...]  # float32 (regions, 4) pixels, one an image
+    questions: tuple[Question, ...]
+    annotations: tuple[Annotation, ...]
+    captions: tuple[tuple[int, str], ...]  # image id, sentence
+
+    def image_name(self, scene: Scene) -> str:
+        return image_name(DATA_TYPE, self.name, scene.image_id)
+
+
+def draw_image_set(
+    name: str, n_images: int, n_questions: int, captions_per_image: int, n_regions: int, seed: int
+) -> ImageSet:
+    """Return image set `name`, a pure function of its arguments.
+
+    Image ids are the same small numbers in every set; names, such as SCENES_val_000000000007, tell sets apart, as in
+    COCO. Each part draws from a stream of its own: more questions do not change the images.
+    """
+    images = _stream(seed, name, "images")
+    scenes = tuple(draw_scene(image_id, images) for image_id in range(1, n_images + 1))
+    proposals = _stream(seed, name, "boxes")
+    boxes = tuple(propose_boxes(scene, n_regions, proposals) for scene in scenes)
+    questions, annotations = _ask(scenes, n_questions, seed, name)
+    words = _stream(seed, name, "captions")
+    captions = tuple((scene.image_id, caption(scene, words)) for scene in scenes for _ in range(captions_per_image))
+    return ImageSet(name, scenes, boxes, questions, annotations, captions)
+
+
+def _stream(seed: int, *purpose: str) -> np.random.Generator:
+    return np.random.default_rng(derive_seed(seed, *purpose))
+
+
+def _ask(
+    scenes: Sequence[Scene], n_questions: int, seed: int, name: str
+) -> tuple[tuple[Question, ...], tuple[Annotation, ...]]:
+    asked = ask_in_pairs(scenes, n_questions, _stream(seed, name, "questions"))
+    people = _stream(seed, name, "annotators")
+    n_asked: dict[int, int] = defaultdict(int)  # about each image
+    questions, annotations = [], []
+    for item in asked:
+        question_id = item.image_id * 1000 + n_asked[item.image_id]  # VQA's rule: the image's id, then a running number
+        n_asked[item.image_id] += 1
+        common, answers = answer_in_tens(item.answer, people)
+        questions.append(Question(question_id, item.image_id, item.question))
+        annotations.append(
+            Annotation(question_id, item.image_id, item.question_type, item.answer_type, common, answers)
+        )
+    return tuple(questions), tuple(annotations)
+
+
+def write_images(path: str | Path, image_set: ImageSet) -> None:
+    """Write the rendered images as PNGs named as in the feature files, in one zip."""
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for scene in image_set.scenes:
+            png = io.BytesIO()
+            Image.fromarray(render(scene)).save(png, "PNG")
+            archive.writestr(zipfile.ZipInfo(f"{image_set.image_name(scene)}.png", ZIP_DATE), png.getvalue())
+
+
+def read_images(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the name and the pixels, uint8 (H, W, 3), of each image in a zip of PNGs."""
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.namelist():
+            yield Path(entry).stem, np.asarray(Image.open(io.BytesIO(archive.read(entry))).convert("RGB"))
+
+
+def write_boxes(path: str | Path, image_set: ImageSet) -> None:
+    """Write the proposed boxes by image name: all that region features know besides the pixels."""
+    boxes = zip(image_set.scenes, image_set.boxes, strict=True)
+    write_json(path, {image_set.image_name(scene): np.round(array, 3).tolist() for scene, array in boxes})
+
+
+def read_boxes(path: str | Path) -> Mapping[str, np.ndarray]:
+    """Return float32 boxes (regions, 4) by image name."""
+    return {name: np.asarray(boxes, dtype=np.float32) for name, boxes in json.loads(Path(path).read_text()).items()}
+
+
+def write_scenes(path: str | Path, image_set: ImageSet) -> None:
+    """Write what is in each image, by image name: the truth behind questions and captions, for people to look up."""
+    write_json(path, {image_set.image_name(scene): asdict(scene) for scene in image_set.scenes})
+
+
+def write_captions(path: str | Path, image_set: ImageSet) -> None:
+    """Write the captions in COCO's layout."""
+    entries = [{"id": k, "image_id": image, "caption": text} for k, (image, text) in enumerate(image_set.captions)]
+    write_json(path, {"info": {"description": f"{DATA_TYPE}, {image_set.name}"}, "annotations": entries})
+
+
+def read_captions(path: str | Path) -> list[tuple[int, str]]:
+    """Return the image id and the sentence of each caption."""
+    return [(entry["image_id"], entry["caption"]) for entry in json.loads(Path(path).read_text())["annotations"]]

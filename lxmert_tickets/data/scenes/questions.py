@@ -1,0 +1,218 @@
+"""Questions from templates, in pairs that share the wording and differ in the answer, as VQA v2 balances them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lxmert_tickets.data.scenes.world import COLORS, MAX_OBJECTS, SHAPES, Object, Scene
+
+Answerer = Callable[[Scene], str | None]  # None: the question makes no sense about this scene
+
+
+@dataclass(frozen=True)
+class Template:
+    """One kind of question, as VQA v2 would file it, and how often it is asked."""
+
+    question_type: str
+    answer_type: str  # yes/no, number or other
+    weight: float
+    draw: Callable[[np.random.Generator], tuple[str, Answerer]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question about an image, with its true answer."""
+
+    image_id: int
+    question: str
+    answer: str
+    question_type: str
+    answer_type: str
+
+
+def ask_in_pairs(scenes: Sequence[Scene], n_questions: int, rng: np.random.Generator) -> list[Asked]:
+    """Return `n_questions` (rounded up to whole pairs) questions; neighbours 2k and 2k+1 share the wording.
+
+    The two images of a pair have different answers, drawn evenly from those that the wording has, so that language
+    alone cannot tell.
+    """
+    weights = np.asarray([template.weight for template in TEMPLATES])
+    asked: list[Asked] = []
+    while len(asked) < n_questions:
+        template = TEMPLATES[rng.choice(len(TEMPLATES), p=weights / weights.sum())]
+        question, answer_of = template.draw(rng)
+        asked += _pair(template, question, answer_of, _some(scenes, rng), rng)
+    return asked
+
+
+N_CANDIDATES = 48  # images looked at for a pair
+
+
+def _some(scenes: Sequence[Scene], rng: np.random.Generator) -> list[Scene]:
+    return [scenes[row] for row in rng.choice(len(scenes), size=min(N_CANDIDATES, len(scenes)), replace=False)]
+
+
+def _pair(
+    template: Template, question: str, answer_of: Answerer, candidates: list[Scene], rng: np.random.Generator
+) -> list[Asked]:
+    """Return the question about two of `candidates` with different answers; [] when there are none."""
+    by_answer: dict[str, Scene] = {}
+    for scene in candidates:
+        answer = answer_of(scene)
+        if answer is not None:
+            by_answer.setdefault(answer, scene)
+    if len(by_answer) < 2:
+        return []
+    answers = sorted(by_answer)
+    chosen = rng.choice(len(answers), size=2, replace=False)
+    return [
+        Asked(by_answer[a].image_id, question, a, template.question_type, template.answer_type)
+        for a in (answers[row] for row in chosen)
+    ]
+
+
+def _pick(words: Sequence[str], rng: np.random.Generator) -> str:
+    return words[rng.integers(len(words))]
+
+
+def _kind(rng: np.random.Generator) -> tuple[str, Callable[[Object], bool]]:
+    """Return a way to speak of objects, "star" or "red object", and the test of whether one is meant."""
+    if rng.integers(2):
+        shape = _pick(SHAPES, rng)
+        return shape, lambda item: item.shape == shape
+    color = _pick(tuple(COLORS), rng)
+    return f"{color} object", lambda item: item.color == color
+
+
+def _only(scene: Scene, meant: Callable[[Object], bool]) -> Object | None:
+    """Return the one object that is meant; None when there is none or several."""
+    found = [item for item in scene.objects if meant(item)]
+    return found[0] if len(found) == 1 else None
+
+
+def _yes_no(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def article(noun: str) -> str:
+    """Return "a" or "an", as `noun` needs."""
+    return "an" if noun[0] in "aeiou" else "a"
+
+
+def _is_there(rng: np.random.Generator) -> tuple[str, Answerer]:
+    color, shape = _pick(tuple(COLORS), rng), _pick(SHAPES, rng)
+    name = f"{color} {shape}"
+    question = f"Is there {article(color)} {name}?"
+    return question, lambda scene: _yes_no(any(item.name == name for item in scene.objects))
+
+
+def _are_there(rng: np.random.Generator) -> tuple[str, Answerer]:
+    kind, meant = _kind(rng)
+    return f"Are there any {plural(kind)}?", lambda scene: _yes_no(any(map(meant, scene.objects)))
+
+
+def _has_color(rng: np.random.Generator) -> tuple[str, Answerer]:
+    shape, color = _pick(SHAPES, rng), _pick(tuple(COLORS), rng)
+
+    def answer(scene: Scene) -> str | None:
+        item = _only(scene, lambda item: item.shape == shape)
+        return None if item is None else _yes_no(item.color == color)
+
+    return f"Is the {shape} {color}?", answer
+
+
+RELATIONS: dict[str, Callable[[Object, Object], float]] = {
+    "left of": lambda a, b: b.x - a.x,
+    "right of": lambda a, b: a.x - b.x,
+    "above": lambda a, b: b.y - a.y,
+    "below": lambda a, b: a.y - b.y,
+}
+CLEARLY = 6.0  # pixels apart along the axis asked about, so that annotators would agree
+
+
+def _relates(rng: np.random.Generator) -> tuple[str, Answerer]:
+    first, is_first = _kind(rng)
+    second, is_second = _kind(rng)
+    relation = _pick(tuple(RELATIONS), rng)
+
+    def answer(scene: Scene) -> str | None:
+        a, b = _only(scene, is_first), _only(scene, is_second)
+        if a is None or b is None or a is b:
+            return None
+        distance = RELATIONS[relation](a, b)
+        return None if abs(distance) < CLEARLY else _yes_no(distance > 0)
+
+    return f"Is the {first} {relation} the {second}?", answer
+
+
+def _how_many(rng: np.random.Generator) -> tuple[str, Answerer]:
+    kind, meant = _kind(rng)
+    return f"How many {plural(kind)} are there?", lambda scene: str(sum(map(meant, scene.objects)))
+
+
+def _how_many_in_all(rng: np.random.Generator) -> tuple[str, Answerer]:
+    noun = _pick(("objects", "shapes", "things"), rng)
+    return f"How many {noun} are in the picture?", lambda scene: str(len(scene.objects))
+
+
+def _what_color(rng: np.random.Generator) -> tuple[str, Answerer]:
+    shape = _pick(SHAPES, rng)
+
+    def answer(scene: Scene) -> str | None:
+        item = _only(scene, lambda item: item.shape == shape)
+        return None if item is None else item.color
+
+    return f"What color is the {shape}?", answer
+
+
+def _what_shape(rng: np.random.Generator) -> tuple[str, Answerer]:
+    color = _pick(tuple(COLORS), rng)
+
+    def answer(scene: Scene) -> str | None:
+        item = _only(scene, lambda item: item.color == color)
+        return None if item is None else item.shape
+
+    return f"What shape is the {color} object?", answer
+
+
+EXTREMES: dict[str, Callable[[Object], float]] = {
+    "leftmost": lambda item: item.x,
+    "rightmost": lambda item: -item.x,
+    "top": lambda item: item.y,
+    "bottom": lambda item: -item.y,
+}
+
+
+def _extreme(rng: np.random.Generator) -> tuple[str, Answerer]:
+    position = _pick(tuple(EXTREMES), rng)
+    asks_color = bool(rng.integers(2))
+
+    def answer(scene: Scene) -> str | None:
+        first, second = sorted(scene.objects, key=EXTREMES[position])[:2]
+        if EXTREMES[position](second) - EXTREMES[position](first) < CLEARLY:
+            return None
+        return first.color if asks_color else first.shape
+
+    asked = "color is the {} object" if asks_color else "is the {} object"
+    return f"What {asked.format(position)}?", answer
+
+
+def plural(noun: str) -> str:
+    """Return the plural of a shape or "object"."""
+    return f"{noun}es" if noun.endswith("s") else f"{noun}s"
+
+
+# The three answer types come in about VQA v2's shares: 38 % yes/no, 12 % number, 50 % other.
+TEMPLATES = (
+    Template("is there a", "yes/no", 0.11, _is_there),
+    Template("are there any", "yes/no", 0.09, _are_there),
+    Template("is the", "yes/no", 0.08, _has_color),
+    Template("is the", "yes/no", 0.10, _relates),
+    Template("how many", "number", 0.09, _how_many),
+    Template("how many", "number", 0.03, _how_many_in_all),
+    Template("what color is the", "other", 0.19, _what_color),
+    Template("what shape is the", "other", 0.17, _what_shape),
+    Template("what", "other", 0.14, _extreme),
+)
+COUNTS = tuple(str(n) for n in range(MAX_OBJECTS + 1))

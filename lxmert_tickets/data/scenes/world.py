@@ -1,0 +1,80 @@
+"""What can be in a scene, and where: 3 to 6 objects of 8 shapes and 8 colors that do not overlap."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+IMAGE_SIZE = 80  # pixels, width and height
+SHAPES = ("circle", "square", "triangle", "diamond", "star", "cross", "ring", "heart")
+COLORS = {
+    "red": (214, 48, 44),
+    "orange": (240, 140, 30),
+    "yellow": (236, 214, 52),
+    "green": (52, 162, 68),
+    "cyan": (60, 196, 206),
+    "blue": (48, 84, 206),
+    "purple": (134, 58, 176),
+    "pink": (240, 128, 182),
+}
+MIN_OBJECTS, MAX_OBJECTS = 3, 6
+MIN_RADIUS, MAX_RADIUS = 7.0, 11.0  # pixels
+GAP = 2.0  # pixels between two objects at least
+
+
+@dataclass(frozen=True)
+class Object:
+    """One object: what it is and where, in pixels from the top left corner."""
+
+    shape: str
+    color: str
+    x: float
+    y: float
+    radius: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.color} {self.shape}"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One image to be: its id, its objects, and the seed of its texture and shades."""
+
+    image_id: int
+    objects: tuple[Object, ...]
+    texture_seed: int
+
+
+def draw_scene(image_id: int, rng: np.random.Generator) -> Scene:
+    """Return a random scene; the number of objects, shapes, colors and sizes are uniform."""
+    n_objects = int(rng.integers(MIN_OBJECTS, MAX_OBJECTS + 1))
+    objects = _place(n_objects, rng)
+    while objects is None:
+        objects = _place(n_objects, rng)
+    return Scene(image_id, objects, texture_seed=int(rng.integers(2**32)))
+
+
+def _place(n_objects: int, rng: np.random.Generator) -> tuple[Object, ...] | None:
+    """Return `n_objects` that do not overlap; None when the first few left no room for the rest."""
+    objects: list[Object] = []
+    for _ in range(20 * n_objects):
+        candidate = _draw_object(rng)
+        if all(_apart(candidate, other) for other in objects):
+            objects.append(candidate)
+        if len(objects) == n_objects:
+            return tuple(objects)
+    return None
+
+
+def _draw_object(rng: np.random.Generator) -> Object:
+    radius = rng.uniform(MIN_RADIUS, MAX_RADIUS)
+    margin = radius + GAP
+    x, y = rng.uniform(margin, IMAGE_SIZE - margin, size=2)
+    shape = SHAPES[rng.integers(len(SHAPES))]
+    color = tuple(COLORS)[rng.integers(len(COLORS))]
+    return Object(shape, color, float(x), float(y), float(radius))
+
+
+def _apart(a: Object, b: Object) -> bool:
+    # Bounding boxes, not circles: a region that shows one object then shows no part of another.
+    return max(abs(a.x - b.x), abs(a.y - b.y)) > a.radius + b.radius + GAP

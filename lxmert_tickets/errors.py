@@ -1,0 +1,46 @@
+"""Errors that a user can mend: each names the place, what was found, what was expected and the remedy.
+
+    TicketsError
+    ├── ConfigError      a value in the configuration
+    ├── DataError        questions, annotations, region features, predictions
+    ├── ArtifactError    a file written by this workflow: truncated, foreign, of another network
+    └── TrainingError    a run that cannot go on, such as a non-finite loss
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class TicketsError(Exception):
+    """Base of all errors raised on purpose; `str()` is one readable message."""
+
+    def __init__(self, place: object, found: str, expected: str, remedy: str = "") -> None:
+        self.place, self.found, self.expected, self.remedy = str(place), found, expected, remedy
+        message = f"{place}: {found}; expected {expected}"
+        super().__init__(f"{message}. {remedy}" if remedy else message)
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str, str]]:
+        return type(self), (self.place, self.found, self.expected, self.remedy)
+
+
+class ConfigError(TicketsError):
+    """A value in the configuration that the experiment cannot be run with."""
+
+
+class DataError(TicketsError):
+    """Input data that breaks its format, or two inputs that do not belong together."""
+
+
+class ArtifactError(TicketsError):
+    """A file of this workflow that is damaged, of another kind, or of another network."""
+
+
+class TrainingError(TicketsError):
+    """A training run that cannot go on."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return "did you mean 'x'?" for the nearest of `known`, else the list of what there is."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"

@@ -1,0 +1,126 @@
+"""The official VQA accuracy, equal to the official evaluator's to the last printed digit.
+
+Source: Antol et al. 2015 (VQA), section 3, in the form of https://github.com/GT-Vision-Lab/VQA (`vqaEval.py`): an
+answer is as good as the other humans make it, min(1, matches / 3), averaged over leaving out each human in turn.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lxmert_tickets.data.normalise import clean_whitespace, normalise
+from lxmert_tickets.data.vqa_json import Annotation, HumanAnswer
+from lxmert_tickets.errors import DataError
+
+MATCHES_FOR_FULL_CREDIT = 3
+DECIMALS = 2
+SHOWN_IDS = 5
+
+
+class Score(msgspec.Struct, frozen=True):
+    """Accuracies in percent, rounded to two places as the official evaluator does.
+
+    A file of `as_json()` is read back by `msgspec.json.decode(content, type=Score)`.
+    """
+
+    overall: float
+    per_answer_type: dict[str, float]
+    per_question_type: dict[str, float]
+    per_question: dict[int, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values; question ids become strings: {"413918000": 60.0, ...}."""
+        return dict(msgspec.to_builtins(self, str_keys=True))
+
+
+def score_predictions(
+    annotations: Sequence[Annotation],
+    predictions: Iterable[tuple[int, str]],
+    place: str | Path = "predictions",
+) -> Score:
+    """Return the official accuracies of `predictions`: pairs of question_id and answer, in any order.
+
+    Raises DataError, naming `place`, unless every annotated question has exactly one prediction and no other has
+    one; and when a question was answered by no human.
+    """
+    answer_of = _one_answer_a_question(annotations, list(predictions), place)
+    by_answer_type: defaultdict[str, list[float]] = defaultdict(list)
+    by_question_type: defaultdict[str, list[float]] = defaultdict(list)
+    by_question: dict[int, float] = {}
+    for annotation in annotations:
+        if not annotation.answers:
+            raise DataError(f"annotation of question {annotation.question_id}", "no human answers", "at least one")
+        accuracy = answer_accuracy(annotation.answers, answer_of[annotation.question_id])
+        by_question[annotation.question_id] = accuracy
+        by_answer_type[annotation.answer_type].append(accuracy)
+        by_question_type[annotation.question_type].append(accuracy)
+    return Score(
+        overall=_mean_percent(list(by_question.values())),
+        per_answer_type={name: _mean_percent(group) for name, group in by_answer_type.items()},
+        per_question_type={name: _mean_percent(group) for name, group in by_question_type.items()},
+        per_question={question_id: _mean_percent([accuracy]) for question_id, accuracy in by_question.items()},
+    )
+
+
+def answer_accuracy(human_answers: Sequence[HumanAnswer], answer: str) -> float:
+    """Return the accuracy of `answer` in [0, 1]: for each human the credit among the *others*, averaged.
+
+    Answers are normalised only where the humans disagree; when all gave the same, upper case and punctuation count.
+    "Others" are those whose record differs, so records alike in id, confidence and answer are left out together.
+    """
+    given = clean_whitespace(answer)
+    texts = [clean_whitespace(human.answer) for human in human_answers]
+    if len(set(texts)) > 1:
+        given = normalise(given)
+        texts = [normalise(text) for text in texts]
+    records = [
+        (human.answer_id, human.answer_confidence, text) for human, text in zip(human_answers, texts, strict=True)
+    ]
+    matches = Counter(record for record in records if record[-1] == given)
+    n_matches = matches.total()
+    credit = [min(1.0, (n_matches - matches[record]) / MATCHES_FOR_FULL_CREDIT) for record in records]
+    return _sum(credit) / len(credit)
+
+
+def _sum(values: Iterable[float]) -> float:
+    """Return the sum added strictly left to right, as the official figures were made.
+
+    The builtin compensates for lost digits since Python 3.12, which tips a last printed digit in real data.
+    """
+    return reduce(add, values, 0.0)
+
+
+def _mean_percent(accuracies: Sequence[float]) -> float:
+    return round(100 * _sum(accuracies) / len(accuracies), DECIMALS)
+
+
+def _one_answer_a_question(
+    annotations: Sequence[Annotation], predictions: Sequence[tuple[int, str]], place: str | Path
+) -> dict[int, str]:
+    answer_of = dict(predictions)
+    n_annotated = Counter(annotation.question_id for annotation in annotations)
+    n_predicted = Counter(question_id for question_id, _ in predictions)
+    problems = [
+        ("annotated more than once", [key for key, count in n_annotated.items() if count > 1]),
+        ("predicted more than once", [key for key, count in n_predicted.items() if count > 1]),
+        ("without a prediction", [key for key in n_annotated if key not in n_predicted]),
+        ("predicted but not annotated", [key for key in n_predicted if key not in n_annotated]),
+    ]
+    found = "; ".join(f"{what}: {len(ids)} (question_id {_first_few(ids)})" for what, ids in problems if ids)
+    if found or not annotations:
+        raise DataError(
+            place,
+            found or "no annotated questions to compare with",
+            f"exactly one prediction for each annotated question ({len(n_annotated)})",
+            "Predict the questions of the split that the annotations are of.",
+        )
+    return answer_of
+
+
+def _first_few(ids: Sequence[int]) -> str:
+    return ", ".join(map(str, ids[:SHOWN_IDS])) + (", ..." if len(ids) > SHOWN_IDS else "")

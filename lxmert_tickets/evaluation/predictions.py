@@ -1,0 +1,155 @@
+"""Predicted answers as files: Parquet within the workflow, JSON for EvalAI and everybody else's evaluator."""
+
+import gzip
+import json
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+from lxmert_tickets.artifacts import METADATA_KEY, REMAKE, Metadata, canonical_json, replacing, write_text
+from lxmert_tickets.errors import ArtifactError, DataError
+
+GZIP_MAGIC = b"\x1f\x8b"
+COLUMNS = pa.schema(
+    [
+        pa.field("question_id", pa.int64(), nullable=False),
+        pa.field("answer", pa.string(), nullable=False),
+        pa.field("score", pa.float32(), nullable=False),
+    ]
+)
+SUBMISSION = 'a list of {"question_id": integer, "answer": string}'
+
+
+class Predictions(msgspec.Struct, frozen=True, eq=False):
+    """One answer a question, in the order of prediction; all three have one entry a question.
+
+    `scores` is the sigmoid of the answer's logit: float32 in [0, 1].
+    """
+
+    question_ids: np.ndarray
+    answers: list[str]
+    scores: np.ndarray
+
+    def pairs(self) -> Iterator[tuple[int, str]]:
+        """Return question_id and answer of each question, as `score_predictions` takes them."""
+        return zip(self.question_ids.tolist(), self.answers, strict=True)
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    question_id: int
+    answer: str
+
+
+def save_predictions(
+    path: str | Path, question_ids: Iterable[int], answers: Iterable[str], scores: Iterable[float], metadata: Metadata
+) -> None:
+    """Write predictions as Parquet (question_id int64, answer string, score float32), with `metadata` as sorted JSON.
+
+    Equal predictions and metadata give equal bytes. Raises DataError unless there is one finite score and one
+    answer for each question, and no question twice.
+    """
+    ids, texts, sigmoids = list(question_ids), list(answers), list(scores)
+    _check_one_each(path, ids, {"answers": len(texts), "scores": len(sigmoids)})
+    if not np.isfinite(sigmoids).all():
+        raise DataError(path, "a score that is no finite number", "sigmoids in [0, 1]", "The network has diverged.")
+    schema = COLUMNS.with_metadata({METADATA_KEY: canonical_json(metadata)})
+    table = pa.table({"question_id": ids, "answer": texts, "score": sigmoids}, schema=schema)
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def load_predictions(path: str | Path) -> tuple[Predictions, Metadata]:
+    """Return the predictions of a file by `save_predictions`, and its metadata ({} for a file from elsewhere).
+
+    Raises ArtifactError when the file is missing, damaged (pages carry checksums), or holds other columns or gaps.
+    """
+    table, metadata = _read_table(path)
+    if (found := _described(table.schema)) != (expected := _described(COLUMNS)):
+        raise ArtifactError(path, f"columns {found}", expected, REMAKE)
+    if empty := [name for name in table.column_names if table[name].null_count]:
+        raise ArtifactError(path, f"missing values in {', '.join(empty)}", "a value in every row", REMAKE)
+    predictions = Predictions(
+        question_ids=table["question_id"].to_numpy(),
+        answers=table["answer"].to_pylist(),
+        scores=table["score"].to_numpy(),
+    )
+    return predictions, metadata
+
+
+def write_submission(path: str | Path, question_ids: Iterable[int], answers: Iterable[str]) -> None:
+    """Write answers as EvalAI takes them: a JSON list of {"question_id", "answer"}, one entry a line.
+
+    Raises DataError unless there is one answer for each question, and no question twice.
+    """
+    ids, texts = list(question_ids), list(answers)
+    _check_one_each(path, ids, {"answers": len(texts)})
+    entries = (_Entry(int(question_id), answer) for question_id, answer in zip(ids, texts, strict=True))
+    write_text(path, "[" + ",\n".join(msgspec.json.encode(entry).decode() for entry in entries) + "]\n")
+
+
+def read_submission(path: str | Path) -> dict[int, str]:
+    """Return the answer to each question_id of an EvalAI submission, `.json` or gzipped, in the order of the file.
+
+    Raises DataError, naming the place in the file, when it is missing, damaged, laid out otherwise, or answers a
+    question twice.
+    """
+    entry_of: dict[int, int] = {}
+    answer_of: dict[int, str] = {}
+    for position, entry in enumerate(_read_entries(path)):
+        if entry.question_id in entry_of:
+            found = f"question_id {entry.question_id} again, first at $[{entry_of[entry.question_id]}]"
+            raise DataError(f"{path} at $[{position}]", found, "one answer a question")
+        entry_of[entry.question_id] = position
+        answer_of[entry.question_id] = entry.answer
+    return answer_of
+
+
+def _described(columns: pa.Schema) -> str:
+    return ", ".join(f"{field.name} {field.type}" for field in columns)
+
+
+def _read_table(path: str | Path) -> tuple[pa.Table, Metadata]:
+    expected = "a Parquet file of predictions"
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()
+        table.validate(full=True)
+        metadata = dict(json.loads((table.schema.metadata or {}).get(METADATA_KEY.encode(), b"{}")))
+    except FileNotFoundError:
+        raise ArtifactError(path, "no such file", expected) from None
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: metadata that is no JSON
+        raise ArtifactError(path, f"damaged or no Parquet ({error})", expected, REMAKE) from None
+    return table, metadata
+
+
+def _read_entries(path: str | Path) -> list[_Entry]:
+    try:
+        content = Path(path).read_bytes()
+        if content.startswith(GZIP_MAGIC):
+            content = gzip.decompress(content)
+        return msgspec.json.decode(content, type=list[_Entry])
+    except FileNotFoundError:
+        raise DataError(path, "no such file", SUBMISSION) from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(path, f"cannot be read ({error})", SUBMISSION) from None
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at ")
+        raise DataError(f"{path} at {where.strip('`') or '$'}", message, SUBMISSION) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(path, f"no JSON ({error})", SUBMISSION) from None
+
+
+def _check_one_each(path: str | Path, question_ids: Sequence[int], lengths: dict[str, int]) -> None:
+    for name, length in lengths.items():
+        if length != len(question_ids):
+            raise DataError(path, f"{length} {name} for {len(question_ids)} questions", f"one of the {name} each")
+    repeated = [question_id for question_id, count in Counter(question_ids).items() if count > 1]
+    if repeated:
+        found = f"questions answered more than once: {len(repeated)} (question_id {repeated[0]} is the first)"
+        raise DataError(path, found, "one answer a question")

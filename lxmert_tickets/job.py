@@ -1,0 +1,29 @@
+"""What surrounds every job: a log, and errors that read as one message."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lxmert_tickets.errors import TicketsError
+
+LINE = "%(asctime)s %(levelname)s %(message)s"
+
+
+@contextmanager
+def job(log_path: str | Path) -> Iterator[logging.Logger]:
+    """Yield the logger of a job, which writes to `log_path` and to the terminal.
+
+    A mistake that the user can mend ends the process with one message, status 1 and no traceback.
+    """
+    log = logging.getLogger("lxmert_tickets")
+    log.setLevel(logging.INFO)
+    log.handlers = [logging.FileHandler(log_path), logging.StreamHandler(sys.stderr)]
+    for handler in log.handlers:
+        handler.setFormatter(logging.Formatter(LINE, datefmt="%Y-%m-%d %H:%M:%S"))
+    try:
+        yield log
+    except TicketsError as error:
+        log.error("%s", error)  # noqa: TRY400 (the message says all; a traceback would bury it)
+        sys.exit(1)

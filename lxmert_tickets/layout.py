@@ -1,0 +1,61 @@
+"""Where every file of an experiment lies: the only place where paths are made.
+
+Braces are Snakemake wildcards: {split} an image set, {seed} a run, {model} "dense" or "<subnetwork>/s<sparsity>".
+"""
+
+from pathlib import PurePosixPath
+
+
+class Layout:
+    """The files of the experiment under `root`, such as results/scenes."""
+
+    def __init__(self, root: str | PurePosixPath) -> None:
+        self.root = str(root)
+        split = f"{root}/data/{{split}}"
+        self.images = f"{split}/images.zip"
+        self.scenes = f"{split}/scenes.json"
+        self.boxes = f"{split}/boxes.json"
+        self.captions = f"{split}/captions.json"
+        self.questions = f"{split}/questions.json"
+        self.annotations = f"{split}/annotations.json"
+        self.feature_table = f"{split}/features.tsv"
+        self.features = f"{split}/features.h5"
+        self.encoded_questions = f"{split}/questions.h5"
+        self.answers = f"{root}/data/answers.json"
+        self.tokenizer = f"{root}/data/tokenizer.json"
+
+        self.pretrained = f"{root}/pretrained/weights.safetensors"
+        self.pretraining_history = f"{root}/pretrained/history.csv"
+        self.initial = f"{root}/seed{{seed}}/initial.safetensors"
+
+        model = f"{root}/seed{{seed}}/{{model}}"
+        self.weights = f"{model}/weights.safetensors"
+        self.history = f"{model}/history.csv"
+        self.predictions = f"{model}/predictions.{{split}}.parquet"
+        self.score = f"{model}/score.{{split}}.json"
+        self.submission = f"{root}/submissions/{{split}}/seed{{seed}}/{{model}}.json"
+
+        self.dense_weights = of_model(self.weights, "dense")
+        self.dense_history = of_model(self.history, "dense")
+        subnetwork = f"{root}/seed{{seed}}/{{subnetwork}}/s{{sparsity}}"
+        self.mask = f"{subnetwork}/mask.safetensors"
+        self.sparsity = f"{subnetwork}/sparsity.csv"
+        self.model_sparsity = f"{model}/sparsity.csv"
+        self.start = f"{subnetwork}/start.safetensors"
+        self.subnetwork_weights = f"{subnetwork}/weights.safetensors"
+        self.subnetwork_history = f"{subnetwork}/history.csv"
+
+        self.results = f"{root}/results.csv"
+        self.question_types = f"{root}/question_types.csv"
+        self.histories = f"{root}/histories.csv"
+        self.sparsities = f"{root}/sparsities.csv"
+        self.table = f"{root}/tables/table1"
+        self.figure = f"{root}/figures/{{figure}}.{{format}}"
+        self.report = f"{root}/report.html"
+        self.log = f"{root}/logs"
+        self.benchmark = f"{root}/benchmarks"
+
+
+def of_model(path: str, model: str) -> str:
+    """Return `path` for one model, its other wildcards left open."""
+    return path.replace("{model}", model)

@@ -1,0 +1,56 @@
+"""Networks from weights: built, filled and checked."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lxmert_tickets.errors import ArtifactError
+from lxmert_tickets.model.architecture import Architecture
+from lxmert_tickets.model.lxmert import LxmertForVqa, initialise
+from lxmert_tickets.seeds import derive_seed
+
+HEAD = "answer_head."
+SHOWN = 5  # names listed in an error
+
+
+def build_network(
+    weights: Mapping[str, np.ndarray],
+    architecture: Architecture,
+    *,
+    hidden_dropout: float = 0.0,
+    attention_dropout: float = 0.0,
+    place: str | Path = "weights",
+) -> LxmertForVqa:
+    """Return the network of `architecture` with a copy of `weights`, on the CPU.
+
+    Raises ArtifactError, naming `place` and the tensors, when names or shapes are not just the network's.
+    """
+    with torch.device("meta"):
+        network = LxmertForVqa(architecture, hidden_dropout=hidden_dropout, attention_dropout=attention_dropout)
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    wrong = [f"{name} is missing" for name in expected if name not in weights]
+    wrong += [f"{name} is unknown" for name in weights if name not in expected]
+    wrong += [
+        f"{name} is {weights[name].shape}, not {shape}"
+        for name, shape in expected.items()
+        if name in weights and weights[name].shape != shape
+    ]
+    if wrong:
+        listed = "; ".join(wrong[:SHOWN]) + (f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else "")
+        raise ArtifactError(place, listed, f"the {len(expected)} tensors of {architecture}")
+    network.load_state_dict({name: torch.tensor(weights[name]) for name in expected}, assign=True)
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)
+    return network
+
+
+def with_random_classifier(
+    pretrained: Mapping[str, np.ndarray], architecture: Architecture, seed: int
+) -> dict[str, np.ndarray]:
+    """Return the initial weights of run `seed`: the pretrained encoder, and a classifier drawn N(0, 0.02)."""
+    network = build_network(pretrained, architecture, place="pretrained weights")
+    initialise(network.answer_head, torch.Generator().manual_seed(derive_seed(seed, "classifier")))
+    drawn = {f"{HEAD}{name}": tensor.numpy() for name, tensor in network.answer_head.state_dict().items()}
+    return {**pretrained, **drawn}

@@ -1,0 +1,43 @@
+"""What LXMERT is pretrained with besides answers; dropped afterwards. Names as in `LxmertForPreTraining`."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lxmert_tickets.model.architecture import Architecture
+from lxmert_tickets.model.lxmert import LAYER_NORM_EPS, LxmertForVqa
+
+
+class WordHead(nn.Module):
+    """Language states to word logits, by the word embeddings themselves."""
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        self.dense = nn.Linear(arch.hidden_size, arch.hidden_size)
+        self.LayerNorm = nn.LayerNorm(arch.hidden_size, eps=LAYER_NORM_EPS)
+        self.bias = nn.Parameter(torch.zeros(arch.vocab_size))
+
+    def forward(self, language: Tensor, word_embeddings: Tensor) -> Tensor:
+        return F.linear(self.LayerNorm(F.gelu(self.dense(language))), word_embeddings, self.bias)
+
+
+class LxmertForPretraining(nn.Module):
+    """LXMERT with the heads for masked words, image-text matching and answers."""
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        self.vqa = LxmertForVqa(arch)
+        self.words = WordHead(arch)
+        self.seq_relationship = nn.Linear(arch.hidden_size, 2)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None, features: Tensor, boxes: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return language states (B, T, H), matching logits (B, 2; index 1 = belongs together), answers (B, A)."""
+        language, pooled = self.vqa.lxmert(input_ids, attention_mask, features, boxes)
+        return language, self.seq_relationship(pooled), self.vqa.answer_head(pooled)
+
+    def word_logits(self, language: Tensor) -> Tensor:
+        """Return the logits (N, vocabulary) of language states (N, H)."""
+        embeddings = self.vqa.lxmert.embeddings.word_embeddings.weight
+        return self.words(language, embeddings)  # type: ignore[no-any-return]

@@ -1,0 +1,102 @@
+"""Exact selection of the largest magnitudes, without sorting.
+
+The bits of a non-negative float32, read as an integer, are in the order of the numbers. So the magnitude at a given
+rank is found by counting: one histogram over the upper half of the bits, one over the lower half of those that share
+the upper half. Two passes over the weights, in chunks: the extra memory is a few megabytes for a network of any size.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+CHUNK = 1 << 18  # weights looked at together; the temporaries of one chunk stay in the cache
+HALF_BITS = 16
+N_BINS = 1 << HALF_BITS
+
+Weights = Mapping[str, np.ndarray]
+Kept = dict[str, np.ndarray]
+
+
+def largest(weights: Weights, within: Kept, n_keep: int) -> Kept:
+    """Return bool tensors, True at the `n_keep` weights of largest magnitude among those True in `within`.
+
+    Weights are ranked over all tensors of `within` together. Among equal magnitudes the earlier is kept, in the order
+    of the names in `within` and of the elements in a tensor.
+
+    Args:
+        weights: float32 tensors; those not named in `within` are ignored.
+        within: bool tensors of the same shapes.
+
+    Raises:
+        ValueError: `within` holds fewer than `n_keep`, or a weight is not finite.
+    """
+    names = list(within)
+    n_within = sum(int(np.count_nonzero(within[name])) for name in names)
+    if not 0 <= n_keep <= n_within:
+        raise ValueError(f"cannot keep {n_keep} of {n_within} weights")
+    if n_keep == 0:
+        return {name: np.zeros_like(within[name]) for name in names}
+    threshold, n_ties = _threshold(weights, within, names, n_keep)
+    kept: Kept = {}
+    for name in names:
+        kept[name] = np.empty(within[name].shape, dtype=bool)
+        n_ties = _keep_from(weights[name], within[name], kept[name], threshold, n_ties)
+    return kept
+
+
+def _threshold(weights: Weights, within: Kept, names: Sequence[str], n_keep: int) -> tuple[int, int]:
+    """Return the magnitude bits of the smallest kept weight, and how many weights of just that magnitude to keep."""
+    upper = np.zeros(N_BINS, dtype=np.int64)
+    for bits in _magnitude_bits(weights, within, names):
+        upper += np.bincount(bits >> HALF_BITS, minlength=N_BINS)
+    if upper[_INFINITY >> HALF_BITS :].any():
+        raise ValueError("a weight is not finite")
+    upper_half, n_left = _bin_of_rank(upper, n_keep)
+
+    lower = np.zeros(N_BINS, dtype=np.int64)
+    for bits in _magnitude_bits(weights, within, names):
+        candidates = bits[(bits >> HALF_BITS) == upper_half]
+        lower += np.bincount(candidates & (N_BINS - 1), minlength=N_BINS)
+    lower_half, n_ties = _bin_of_rank(lower, n_left)
+    return upper_half << HALF_BITS | lower_half, n_ties
+
+
+_INFINITY = 0x7F800000  # bits of infinity; NaNs lie above
+
+
+def _bin_of_rank(counts: np.ndarray, rank: int) -> tuple[int, int]:
+    """Return the bin that holds the `rank`-th largest (1-based), and its rank within that bin."""
+    at_least = counts[::-1].cumsum()[::-1]  # items in this bin and above
+    position = int(np.flatnonzero(at_least >= rank)[-1])
+    return position, rank - int(at_least[position] - counts[position])
+
+
+def _magnitude_bits(weights: Weights, within: Kept, names: Sequence[str]) -> Iterator[np.ndarray]:
+    """Yield the magnitude bits (uint32) of the weights in `within`, a chunk at a time."""
+    for name in names:
+        bits, inside = _bits(weights[name]), within[name].reshape(-1)
+        for start in range(0, bits.size, CHUNK):
+            chunk, allowed = bits[start : start + CHUNK], inside[start : start + CHUNK]
+            yield (chunk if allowed.all() else chunk[allowed]) & _WITHOUT_SIGN
+
+
+_WITHOUT_SIGN = np.uint32(0x7FFFFFFF)
+
+
+def _bits(tensor: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(tensor, dtype=np.float32).reshape(-1).view(np.uint32)
+
+
+def _keep_from(tensor: np.ndarray, inside: np.ndarray, kept: np.ndarray, threshold: int, n_ties: int) -> int:
+    """Fill `kept` for one tensor; return how many weights at the threshold may still be kept after it."""
+    bits, allowed, out = _bits(tensor), inside.reshape(-1), kept.reshape(-1)
+    for start in range(0, bits.size, CHUNK):
+        part = slice(start, start + CHUNK)
+        magnitude = bits[part] & _WITHOUT_SIGN
+        np.greater(magnitude, threshold, out=out[part])
+        out[part] &= allowed[part]
+        if n_ties:
+            ties = np.flatnonzero((magnitude == threshold) & allowed[part])[:n_ties]
+            out[part][ties] = True
+            n_ties -= len(ties)
+    return n_ties

@@ -1,0 +1,1 @@
+"""Scores to tidy tables, and tables to what the paper shows."""

@@ -1,0 +1,69 @@
+"""Scores of all networks as one tidy table, and what is computed from it."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from lxmert_tickets.evaluation.accuracy import Score
+from lxmert_tickets.experiment import DENSE
+
+METRICS = {"yes_no": "Yes/No", "number": "Number", "other": "Other", "overall": "Overall"}
+ANSWER_TYPES = {"yes_no": "yes/no", "number": "number", "other": "other"}
+
+
+def subnetwork_of(model: str) -> tuple[str, float]:
+    """Return the subnetwork and the sparsity in percent of a model's folder: ("low_magnitude", 50.0), ("dense", 0.0)."""
+    if model == DENSE:
+        return DENSE, 0.0
+    name, sparsity = model.split("/s")
+    return name, float(sparsity)
+
+
+def collect_results(scores: Iterable[tuple[int, str, str, Score]]) -> pd.DataFrame:
+    """Return one row a network and split, from (seed, model, split, score): accuracies in percent.
+
+    Columns: subnetwork ("dense" for the full model), sparsity (percent), seed, split, overall, yes_no, number, other.
+    An answer type that a split does not ask for is left empty.
+    """
+    rows: list[dict[str, Any]] = []
+    for seed, model, split, score in scores:
+        name, sparsity = subnetwork_of(model)
+        row = {"subnetwork": name, "sparsity": sparsity, "seed": seed, "split": split, "overall": score.overall}
+        rows.append(row | {column: score.per_answer_type.get(kind) for column, kind in ANSWER_TYPES.items()})
+    return pd.DataFrame(rows)
+
+
+def collect_question_types(scores: Iterable[tuple[int, str, str, Score]]) -> pd.DataFrame:
+    """Return one row a network, split and question type: subnetwork, sparsity, seed, split, question_type, accuracy."""
+    rows: list[dict[str, Any]] = []
+    for seed, model, split, score in scores:
+        name, sparsity = subnetwork_of(model)
+        rows += [
+            {"subnetwork": name, "sparsity": sparsity, "seed": seed, "split": split,
+             "question_type": kind, "accuracy": accuracy}
+            for kind, accuracy in sorted(score.per_question_type.items())
+        ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def collect_files(files: Iterable[tuple[int, str, str]]) -> pd.DataFrame:
+    """Return the CSV files of many networks, from (seed, model, path), under each other and labelled."""
+    tables = []
+    for seed, model, path in files:
+        name, sparsity = subnetwork_of(model)
+        table = pd.read_csv(path)
+        table.insert(0, "subnetwork", name)
+        table.insert(1, "sparsity", sparsity)
+        table.insert(2, "seed", seed)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def over_seeds(results: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """Return mean, sample standard deviation (n - 1), least and largest of `columns` over seeds, for each of `by`.
+
+    The standard deviation of one seed is NaN: unknown, not 0.
+    """
+    grouped = results.groupby(list(by), sort=True)[list(columns)]
+    return grouped.agg(["mean", "std", "min", "max", "count"])

@@ -1,0 +1,148 @@
+"""Table 1 of the paper: the full model and each subnetwork at one sparsity, on the test splits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from lxmert_tickets.errors import ConfigError
+from lxmert_tickets.experiment import DENSE, percent_text
+from lxmert_tickets.report.results import METRICS, over_seeds
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Accuracy over seeds, in percent; `std` is None for a single seed."""
+
+    mean: float
+    std: float | None
+    n_seeds: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells by (split, metric)."""
+
+    sparsity: float
+    splits: tuple[str, ...]
+    rows: dict[str, dict[tuple[str, str], Cell]]
+
+    @property
+    def n_seeds(self) -> int:
+        return max(cell.n_seeds for row in self.rows.values() for cell in row.values())
+
+
+def table_1(results: pd.DataFrame, sparsity: float, splits: Sequence[str]) -> Table:
+    """Return the dense network's row, and that of every subnetwork that was trained at `sparsity`.
+
+    Raises ConfigError when no subnetwork was.
+    """
+    at = results[results["subnetwork"].eq(DENSE) | results["sparsity"].eq(sparsity)]
+    names = list(dict.fromkeys(at["subnetwork"]))  # in the order of the configuration
+    if len(names) < 2:
+        raise ConfigError(
+            "report.table_sparsity", f"no subnetwork is trained at {percent_text(sparsity)} %",
+            "a sparsity of some subnetwork", "Add it to the sparsities, or show another one.",
+        )  # fmt: skip
+    summary = over_seeds(at, ["subnetwork", "split"], list(METRICS))
+    rows: dict[str, dict[tuple[str, str], Cell]] = {}
+    for name in names:
+        rows[name] = {}
+        for split in splits:
+            for metric in METRICS:
+                values = summary.loc[(name, split), metric]
+                std = None if values["count"] < 2 else float(values["std"])
+                rows[name][split, metric] = Cell(float(values["mean"]), std, int(values["count"]))
+    return Table(sparsity, tuple(splits), rows)
+
+
+def row_label(name: str) -> str:
+    """Return how the paper names a row: Full, Low-magnitude pruned, ..."""
+    if name == DENSE:
+        return "Full"
+    return f"{name.replace('_', '-').capitalize()} pruned"
+
+
+def as_csv(table: Table) -> str:
+    """Return the table with a mean and a std column for each split and metric."""
+    columns = [(split, metric) for split in table.splits for metric in METRICS]
+    header = ["row", "n_seeds"]
+    header += [f"{split} {metric} {part}" for split, metric in columns for part in ("mean", "std")]
+    lines = [",".join(header)]
+    for name, row in table.rows.items():
+        cells = [row[column] for column in columns]
+        values = [text for cell in cells for text in (_number(cell.mean), _number(cell.std))]
+        lines.append(",".join([name, str(cells[0].n_seeds), *values]))
+    return "\n".join(lines) + "\n"
+
+
+def as_markdown(table: Table) -> str:
+    """Return the table for a README."""
+    columns = [(split, metric) for split in table.splits for metric in METRICS]
+    head = ["", *(f"{split} {METRICS[metric]}" for split, metric in columns)]
+    lines = [_piped(head), _piped(["---", *("---:" for _ in columns)])]
+    lines += [
+        _piped([row_label(name), *(text_of(row[column]) for column in columns)]) for name, row in table.rows.items()
+    ]
+    return "\n".join([*lines, "", caption(table)]) + "\n"
+
+
+def as_latex(table: Table) -> str:
+    """Return the table for a paper; needs the package booktabs."""
+    columns = [(split, metric) for split in table.splits for metric in METRICS]
+    groups = " & ".join(rf"\multicolumn{{{len(METRICS)}}}{{c}}{{{split}}}" for split in table.splits)
+    rules = "".join(
+        rf"\cmidrule(lr){{{2 + k * len(METRICS)}-{1 + (k + 1) * len(METRICS)}}}" for k in range(len(table.splits))
+    )
+    lines = [
+        rf"% {caption(table)}".replace("±", "+-"),
+        rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
+        r"\toprule",
+        rf" & {groups} \\",
+        rules,
+        " & ".join(["", *(METRICS[metric] for _, metric in columns)]) + r" \\",
+        r"\midrule",
+    ]
+    for name, row in table.rows.items():
+        cells = [text_of(row[column]).replace("±", r"$\pm$") for column in columns]
+        lines.append(" & ".join([row_label(name), *cells]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def as_html(table: Table) -> str:
+    """Return the table as a page of its own, for the report."""
+    columns = [(split, metric) for split in table.splits for metric in METRICS]
+    groups = "".join(f'<th colspan="{len(METRICS)}">{split}</th>' for split in table.splits)
+    metrics = "".join(f"<th>{METRICS[metric]}</th>" for _, metric in columns)
+    body = "".join(
+        f"<tr><th>{row_label(name)}</th>{''.join(f'<td>{text_of(row[column])}</td>' for column in columns)}</tr>"
+        for name, row in table.rows.items()
+    )
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Table 1</title><style>'
+        "body{font:15px system-ui,sans-serif;color:#222;background:#fff;margin:1.5em}table{border-collapse:collapse}"
+        "th,td{padding:.4em .8em;text-align:right;white-space:nowrap}tbody th{text-align:left;font-weight:500}"
+        "thead tr:first-child th{text-align:center}thead{border-bottom:1px solid #222}"
+        "table{border-top:2px solid #222;border-bottom:2px solid #222}p{max-width:45em}</style>"
+        f"<table><thead><tr><th></th>{groups}</tr><tr><th></th>{metrics}</tr></thead><tbody>{body}</tbody></table>"
+        f"<p>{caption(table)}</p></html>\n"
+    )
+
+
+def caption(table: Table) -> str:
+    """Return what the numbers are."""
+    spread = f"mean ± sample standard deviation over {table.n_seeds} seeds" if table.n_seeds > 1 else "one seed"
+    return f"Official VQA accuracy in percent at {percent_text(table.sparsity)} % sparsity, {spread}."
+
+
+def text_of(cell: Cell) -> str:
+    """Return a cell as "72.45 ± 0.52", or the mean alone for one seed."""
+    return _number(cell.mean) if cell.std is None else f"{_number(cell.mean)} ± {_number(cell.std)}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _piped(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

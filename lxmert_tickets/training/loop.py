@@ -1,0 +1,177 @@
+"""The training loop: fine-tuning of the dense network and retraining of every subnetwork are this function."""
+
+import copy
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lxmert_tickets.errors import TrainingError
+from lxmert_tickets.model.lxmert import LxmertForVqa, vqa_loss
+from lxmert_tickets.progress import Progress
+from lxmert_tickets.seeds import derive_seed
+from lxmert_tickets.training.answering import answers
+from lxmert_tickets.training.batches import VqaData
+from lxmert_tickets.training.device import autocast
+from lxmert_tickets.training.optimizer import BertAdam
+from lxmert_tickets.training.pruned import PrunedWeights
+from lxmert_tickets.training.recipe import TrainingRecipe
+from lxmert_tickets.training.schedule import warmup_linear
+
+CHECK_EVERY_STEPS = 25  # how often losses leave the device, to be logged and checked
+
+log = logging.getLogger("lxmert_tickets")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of history: means over the epoch, and the soft accuracy on the selection split after it."""
+
+    epoch: int
+    step: int
+    train_loss: float
+    learning_rate: float
+    val_accuracy_percent: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The kept weights by name, and what happened on the way."""
+
+    weights: dict[str, Tensor]
+    history: list[Epoch]
+    kept_epoch: int
+
+
+def train(
+    network: LxmertForVqa,
+    data: VqaData,
+    val: VqaData,
+    recipe: TrainingRecipe,
+    seed: int,
+    mask: Mapping[str, np.ndarray] | None = None,
+    name: str = "training",
+) -> Trained:
+    """Train `network` in place from its present weights; return the weights of the best or last epoch.
+
+    Args:
+        network: on the device that `data` and `val` give their batches on.
+        mask: bool per prunable weight, True = kept; None trains a dense network. Pruned weights are 0 after every step.
+        seed: of the run; the data order and dropout are derived from it.
+        name: what the progress bar and the log call this run.
+
+    Raises:
+        TrainingError: the loss is not finite, or there are fewer questions than one batch.
+    """
+    torch.manual_seed(derive_seed(seed, "dropout"))
+    device = next(network.parameters()).device
+    pruned = PrunedWeights(network, mask)
+    optimizer = BertAdam(network.parameters(), recipe)
+    steps_per_epoch = len(data) // recipe.batch_size
+    n_steps = recipe.epochs * steps_per_epoch
+    if n_steps == 0:
+        raise TrainingError(name, f"{len(data)} questions", f"at least one batch of {recipe.batch_size}")
+
+    history: list[Epoch] = []
+    best: dict[str, Tensor] = {}
+    best_epoch = 0
+    step = 0
+    with Progress(name, n_steps) as progress:
+        losses = LossWatch(name, recipe, n_steps, progress)
+        for epoch in range(1, recipe.epochs + 1):
+            network.train()
+            for rows in data.shuffled(recipe.batch_size, seed, epoch):
+                learning_rate = recipe.learning_rate * warmup_linear(step, n_steps, recipe.warmup_fraction)
+                with autocast(device, recipe.precision):
+                    logits = network(*data.batch(rows).inputs())
+                loss = vqa_loss(logits, data.targets(rows))
+                take_step(network, optimizer, loss, learning_rate, recipe.clip_norm, pruned)
+                step += 1
+                losses.add(loss)
+            accuracy = soft_accuracy_percent(network, val, recipe)
+            history.append(Epoch(epoch, step, losses.finish_epoch(), learning_rate, accuracy))
+            log.info("%s: epoch %d, loss %.4f, val %.2f %%", name, epoch, history[-1].train_loss, accuracy)
+            if recipe.keep == "last" or not best or accuracy > history[best_epoch - 1].val_accuracy_percent:
+                best, best_epoch = copy_weights(network), epoch
+    return Trained(best, history, best_epoch)
+
+
+def take_step(
+    network: nn.Module,
+    optimizer: BertAdam,
+    loss: Tensor,
+    learning_rate: float,
+    clip_norm: float,
+    pruned: PrunedWeights,
+) -> None:
+    """Update the network once: gradient, clipping to a global norm, optimiser, mask."""
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    pruned.drop_gradients()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    optimizer.step()
+    pruned.enforce()
+
+
+class LossWatch:
+    """Collects losses on the device and looks at them every few steps, so that a GPU need not wait for each."""
+
+    def __init__(self, name: str, recipe: TrainingRecipe, n_steps: int, progress: Progress) -> None:
+        self._name, self._recipe, self._n_steps, self._progress = name, recipe, n_steps, progress
+        self._unread: list[Tensor] = []
+        self._epoch: list[float] = []
+        self._n_read = 0
+
+    def add(self, loss: Tensor) -> None:
+        self._unread.append(loss.detach())
+        if len(self._unread) == CHECK_EVERY_STEPS:
+            self._read()
+
+    def finish_epoch(self) -> float:
+        """Return the mean loss of the epoch's steps."""
+        self._read()
+        mean = math.fsum(self._epoch) / len(self._epoch)
+        self._epoch = []
+        return mean
+
+    def _read(self) -> None:
+        if not self._unread:
+            return
+        values = torch.stack(self._unread).tolist()
+        for value in values:
+            if not math.isfinite(value):
+                self._stop(value)
+            self._n_read += 1
+        self._epoch += values
+        self._unread = []
+        self._progress.advance(len(values), f"loss {values[-1]:.4f}")
+
+    def _stop(self, value: float) -> None:
+        factor = warmup_linear(self._n_read, self._n_steps, self._recipe.warmup_fraction)
+        raise TrainingError(
+            f"{self._name}, step {self._n_read} of {self._n_steps}",
+            f"the loss is {value} at learning rate {self._recipe.learning_rate * factor:.3g}",
+            "a finite loss",
+            "Lower training.learning_rate or training.clip_norm, or set training.precision: float32.",
+        )
+
+
+@torch.inference_mode()
+def soft_accuracy_percent(network: LxmertForVqa, data: VqaData, recipe: TrainingRecipe) -> float:
+    """Return the mean soft label of the network's answers, in percent: LXMERT's own validation score."""
+    total = 0.0
+    for rows, chosen, _ in answers(network, data, recipe.precision):
+        total += float(data.targets(rows).gather(1, chosen[:, None]).sum())
+    return 100 * total / len(data)
+
+
+@torch.inference_mode()
+def copy_weights(network: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of all parameters on the CPU."""
+    return {name: copy.deepcopy(tensor.detach().cpu()) for name, tensor in network.state_dict().items()}

@@ -1,0 +1,148 @@
+"""Pretraining as LXMERT's: masked words and image-text matching on captions, answers on questions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lxmert_tickets.errors import TrainingError
+from lxmert_tickets.model.architecture import Architecture
+from lxmert_tickets.model.lxmert import initialise, vqa_loss
+from lxmert_tickets.model.pretraining_heads import LxmertForPretraining
+from lxmert_tickets.progress import Progress
+from lxmert_tickets.seeds import derive_seed
+from lxmert_tickets.training.batches import VqaData, padded
+from lxmert_tickets.training.loop import copy_weights, take_step
+from lxmert_tickets.training.optimizer import BertAdam
+from lxmert_tickets.training.pruned import PrunedWeights
+from lxmert_tickets.training.recipe import PretrainingRecipe
+from lxmert_tickets.training.schedule import warmup_linear
+
+MASK_TOKEN = 4  # [MASK] in the vocabularies made by data.tokens
+N_SPECIAL_TOKENS = 5  # [PAD] [UNK] [CLS] [SEP] [MASK] come first
+LOG_EVERY_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Encoded sentences and the image each is about."""
+
+    input_ids: np.ndarray  # int32 (n, longest), padded with 0
+    length: np.ndarray  # int32 (n)
+    image_row: np.ndarray  # int64 (n)
+
+
+@dataclass(frozen=True)
+class PretrainingBatch:
+    """Captions, then questions: inputs, and what is to be predicted."""
+
+    input_ids: np.ndarray  # (B, longest)
+    length: np.ndarray  # (B)
+    image_row: np.ndarray  # (B)
+    masked: np.ndarray  # bool (B, longest), True = a word hidden behind [MASK]
+    words: np.ndarray  # (n masked), what stood there
+    matched: np.ndarray  # int64 (captions): does the caption belong to the image?
+    question_rows: np.ndarray  # (questions)
+
+
+@dataclass(frozen=True)
+class PretrainingLine:
+    """One line of history: mean losses since the last one."""
+
+    step: int
+    words: float
+    matching: float
+    answers: float
+
+
+def pretrain(
+    arch: Architecture, captions: Captions, questions: VqaData, recipe: PretrainingRecipe
+) -> tuple[dict[str, Tensor], list[PretrainingLine]]:
+    """Return pretrained weights of the whole VQA network, and the history of the losses.
+
+    Raises TrainingError when a loss is not finite.
+    """
+    network = LxmertForPretraining(arch)
+    generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "pretraining_weights"))
+    initialise(network, generator, recipe.initial_std)
+    network.to(questions.device).train()
+    optimizer = BertAdam(network.parameters(), recipe)
+    rng = np.random.default_rng(derive_seed(recipe.seed, "pretraining_batches"))
+    history: list[PretrainingLine] = []
+    unread: list[Tensor] = []
+    with Progress("pretraining", recipe.steps) as progress:
+        for step in range(recipe.steps):
+            losses = _losses(network, draw_batch(captions, questions, recipe, rng), questions)
+            learning_rate = recipe.learning_rate * warmup_linear(step, recipe.steps, recipe.warmup_fraction)
+            take_step(network, optimizer, losses.sum(), learning_rate, recipe.clip_norm, PrunedWeights(network, None))
+            unread.append(losses.detach())
+            if len(unread) == LOG_EVERY_STEPS or step + 1 == recipe.steps:
+                history.append(_line(step + 1, unread, learning_rate))
+                progress.advance(len(unread), "words {0.words:.3f} matching {0.matching:.3f} answers {0.answers:.3f}"
+                                 .format(history[-1]))  # fmt: skip
+                unread = []
+    return copy_weights(network.vqa), history
+
+
+def draw_batch(
+    captions: Captions, questions: VqaData, recipe: PretrainingRecipe, rng: np.random.Generator
+) -> PretrainingBatch:
+    """Return a random batch; every other caption comes with the image of another one."""
+    n_captions = round(recipe.caption_share * recipe.batch_size)
+    caption_rows = rng.integers(len(captions.length), size=n_captions)
+    question_rows = rng.integers(len(questions), size=recipe.batch_size - n_captions)
+    asked = questions.questions
+    ids = np.zeros((recipe.batch_size, max(captions.input_ids.shape[1], asked.input_ids.shape[1])), dtype=np.int32)
+    ids[:n_captions, : captions.input_ids.shape[1]] = captions.input_ids[caption_rows]
+    ids[n_captions:, : asked.input_ids.shape[1]] = asked.input_ids[question_rows]
+
+    caption_images = captions.image_row[caption_rows]
+    wrong = rng.random(n_captions) < 0.5
+    shown = np.where(wrong, np.roll(caption_images, 1), caption_images)
+    # Words of a caption with the wrong image cannot be told from the image: they are not asked for.
+    masked = np.zeros(ids.shape, dtype=bool)
+    hide = rng.random((n_captions, ids.shape[1])) < recipe.mask_fraction
+    masked[:n_captions] = hide & (ids[:n_captions] >= N_SPECIAL_TOKENS) & ~wrong[:, None]
+    words = ids[masked]
+    ids[masked] = MASK_TOKEN
+    return PretrainingBatch(
+        input_ids=ids,
+        length=np.concatenate([captions.length[caption_rows], asked.length[question_rows]]),
+        image_row=np.concatenate([shown, asked.image_row[question_rows]]),
+        masked=masked,
+        words=words,
+        matched=(shown == caption_images).astype(np.int64),
+        question_rows=question_rows,
+    )
+
+
+def _losses(network: LxmertForPretraining, batch: PretrainingBatch, questions: VqaData) -> Tensor:
+    """Return the losses (3) of masked words, matching and answers."""
+    device = questions.device
+    ids, attention_mask = padded(batch.input_ids, batch.length, device)
+    language, matching, answers = network(ids, attention_mask, *questions.regions.gather(batch.image_row))
+    hidden = torch.from_numpy(batch.masked[:, : ids.shape[1]]).to(device)
+    n_captions = len(batch.matched)
+    return torch.stack(
+        [
+            F.cross_entropy(
+                network.word_logits(language[hidden]), torch.from_numpy(batch.words.astype(np.int64)).to(device)
+            ),
+            F.cross_entropy(matching[:n_captions], torch.from_numpy(batch.matched).to(device)),
+            vqa_loss(answers[n_captions:], questions.targets(batch.question_rows)),
+        ]
+    )
+
+
+def _line(step: int, losses: list[Tensor], learning_rate: float) -> PretrainingLine:
+    words, matching, answers = torch.stack(losses).mean(dim=0).tolist()
+    if not np.isfinite([words, matching, answers]).all():
+        raise TrainingError(
+            f"pretraining, up to step {step}",
+            f"losses of words {words}, matching {matching}, answers {answers} at learning rate {learning_rate:.3g}",
+            "finite losses",
+            "Lower pretraining.learning_rate.",
+        )
+    return PretrainingLine(step, words, matching, answers)

@@ -1,0 +1,64 @@
+"""Trained networks to predictions, official accuracy and EvalAI submissions, on every evaluated split."""
+
+EVALUATED = EXPERIMENT.evaluated_splits
+TESTED = EXPERIMENT.splits.test
+SUBMISSIONS = expand(PATHS.submission, split=TESTED, seed=EXPERIMENT.seeds, model=MODELS)
+
+
+rule predict:
+    input:
+        weights=PATHS.weights,
+        questions=expand(PATHS.encoded_questions, split=EVALUATED),
+        features=expand(PATHS.features, split=EVALUATED),
+        answers=PATHS.answers,
+    output:
+        predictions=expand(PATHS.predictions, split=EVALUATED, allow_missing=True),
+    params:
+        precision=EXPERIMENT.training.precision,
+        code=code_of("predict"),
+    log:
+        log_of("predict", "seed", "model"),
+    benchmark:
+        benchmark_of("predict", "seed", "model")
+    resources:
+        gpu=GPUS_PER_TRAINING,
+    conda:
+        ENVIRONMENT
+    script:
+        "../workflow_scripts/predict.py"
+
+
+rule score:
+    input:
+        predictions=expand(PATHS.predictions, split=EVALUATED, allow_missing=True),
+        questions=expand(PATHS.questions, split=EVALUATED),
+        annotations=expand(PATHS.annotations, split=EVALUATED),
+    output:
+        scores=expand(PATHS.score, split=EVALUATED, allow_missing=True),
+    params:
+        code=code_of("score"),
+    log:
+        log_of("score", "seed", "model"),
+    benchmark:
+        benchmark_of("score", "seed", "model")
+    conda:
+        ENVIRONMENT
+    script:
+        "../workflow_scripts/score.py"
+
+
+rule write_submissions:
+    input:
+        predictions=expand(PATHS.predictions, split=TESTED, allow_missing=True),
+    output:
+        submissions=expand(PATHS.submission, split=TESTED, allow_missing=True),
+    params:
+        code=code_of("write_submissions"),
+    log:
+        log_of("write_submissions", "seed", "model"),
+    benchmark:
+        benchmark_of("write_submissions", "seed", "model")
+    conda:
+        ENVIRONMENT
+    script:
+        "../workflow_scripts/write_submissions.py"

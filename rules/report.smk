@@ -1,0 +1,175 @@
+"""Scores to the paper's table and figure, to figures that explain them, and to the report."""
+
+SHOWN_SPLIT = TESTED[0]
+TABLES = expand(f"{PATHS.table}.{{format}}", format=["csv", "md", "tex", "html"])
+FIGURE_NAMES = ["figure1", "answer_types", "question_types", "learning_curves", "contact_sheet"]
+FIGURE_NAMES += ["sparsity"] if SHOWN_SUBNETWORK else []
+FIGURES = expand(PATHS.figure, figure=FIGURE_NAMES, format=["png", "pdf", "svg"])
+
+
+def shown(name, category):
+    """Return the files of figure `name`; its SVG goes into the report, under `category`."""
+    files = {format: PATHS.figure.format(figure=name, format=format) for format in ("png", "pdf")}
+    svg = PATHS.figure.format(figure=name, format="svg")
+    return files | {"svg": report(svg, caption=f"../report/{name}.rst", category=category, labels={"figure": name})}
+
+
+rule collect_results:
+    input:
+        scores=expand(PATHS.score, seed=EXPERIMENT.seeds, model=MODELS, split=EVALUATED),
+        histories=expand(PATHS.history, seed=EXPERIMENT.seeds, model=MODELS),
+        sparsities=expand(PATHS.model_sparsity, seed=EXPERIMENT.seeds, model=MODELS[1:]),
+    output:
+        results=PATHS.results,
+        question_types=PATHS.question_types,
+        histories=PATHS.histories,
+        sparsities=PATHS.sparsities,
+    params:
+        seeds=EXPERIMENT.seeds,
+        models=MODELS,
+        splits=EVALUATED,
+        code=code_of("collect_results"),
+    log:
+        log_of("collect_results"),
+    benchmark:
+        benchmark_of("collect_results")
+    conda:
+        ENVIRONMENT
+    script:
+        "../workflow_scripts/collect_results.py"
+
+
+rule make_table:
+    input:
+        results=PATHS.results,
+    output:
+        csv=f"{PATHS.table}.csv",
+        md=f"{PATHS.table}.md",
+        tex=f"{PATHS.table}.tex",
+        html=report(f"{PATHS.table}.html", caption="../report/table1.rst", category="1 Table 1"),
+    params:
+        sparsity=EXPERIMENT.report.table_sparsity,
+        splits=TESTED,
+        code=code_of("make_table"),
+    log:
+        log_of("make_table"),
+    benchmark:
+        benchmark_of("make_table")
+    conda:
+        ENVIRONMENT
+    script:
+        "../workflow_scripts/make_table.py"
+
+
+rule draw_accuracy:
+    input:
+        results=PATHS.results,
+    output:
+        **shown("figure1", "2 Figure 1"),
+    params:
+        style=stage("report"),
+        split=SHOWN_SPLIT,
+        code=code_of("draw_accuracy"),
+    log:
+        log_of("draw_accuracy"),
+    benchmark:
+        benchmark_of("draw_accuracy")
+    conda:
+        ENVIRONMENT
+    script:
+        "../workflow_scripts/draw_accuracy.py"
+
+
+rule draw_answer_types:
+    input:
+        results=PATHS.results,
+    output:
+        **shown("answer_types", "3 By kind of question"),
+    params:
+        style=stage("report"),
+        split=SHOWN_SPLIT,
+        code=code_of("draw_answer_types"),
+    log:
+        log_of("draw_answer_types"),
+    benchmark:
+        benchmark_of("draw_answer_types")
+    conda:
+        ENVIRONMENT
+    script:
+        "../workflow_scripts/draw_answer_types.py"
+
+
+rule draw_question_types:
+    input:
+        question_types=PATHS.question_types,
+    output:
+        **shown("question_types", "3 By kind of question"),
+    params:
+        style=stage("report"),
+        split=SHOWN_SPLIT,
+        code=code_of("draw_question_types"),
+    log:
+        log_of("draw_question_types"),
+    benchmark:
+        benchmark_of("draw_question_types")
+    conda:
+        ENVIRONMENT
+    script:
+        "../workflow_scripts/draw_question_types.py"
+
+
+rule draw_sparsity:
+    input:
+        sparsities=PATHS.sparsities,
+    output:
+        **shown("sparsity", "4 Where the pruned weights sat"),
+    params:
+        style=stage("report"),
+        subnetwork=SHOWN_SUBNETWORK,
+        code=code_of("draw_sparsity"),
+    log:
+        log_of("draw_sparsity"),
+    benchmark:
+        benchmark_of("draw_sparsity")
+    conda:
+        ENVIRONMENT
+    script:
+        "../workflow_scripts/draw_sparsity.py"
+
+
+rule draw_learning_curves:
+    input:
+        histories=PATHS.histories,
+    output:
+        **shown("learning_curves", "5 Training"),
+    params:
+        style=stage("report"),
+        code=code_of("draw_learning_curves"),
+    log:
+        log_of("draw_learning_curves"),
+    benchmark:
+        benchmark_of("draw_learning_curves")
+    conda:
+        ENVIRONMENT
+    script:
+        "../workflow_scripts/draw_learning_curves.py"
+
+
+rule draw_contact_sheet:
+    input:
+        images=expand(PATHS.images, split=SHOWN_SPLIT),
+        questions=expand(PATHS.questions, split=SHOWN_SPLIT),
+        annotations=expand(PATHS.annotations, split=SHOWN_SPLIT),
+    output:
+        **shown("contact_sheet", "6 Data"),
+    params:
+        style=stage("report"),
+        code=code_of("draw_contact_sheet"),
+    log:
+        log_of("draw_contact_sheet"),
+    benchmark:
+        benchmark_of("draw_contact_sheet")
+    conda:
+        ENVIRONMENT
+    script:
+        "../workflow_scripts/draw_contact_sheet.py"

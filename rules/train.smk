@@ -1,0 +1,41 @@
+"""Fine-tuning of the dense network and retraining of subnetworks: one script, with or without a mask."""
+
+
+rule finetune:
+    input:
+        start=PATHS.initial,
+        train_questions=expand(PATHS.encoded_questions, split=EXPERIMENT.splits.train),
+        train_features=expand(PATHS.features, split=EXPERIMENT.splits.train),
+        val_questions=expand(PATHS.encoded_questions, split=EXPERIMENT.splits.validate),
+        val_features=expand(PATHS.features, split=EXPERIMENT.splits.validate),
+    output:
+        weights=PATHS.dense_weights,
+        history=PATHS.dense_history,
+    params:
+        recipe=stage("training"),
+        version=TRAINING_VERSION,
+    log:
+        log_of("finetune", "seed"),
+    benchmark:
+        benchmark_of("finetune", "seed")
+    threads: 1
+    resources:
+        gpu=GPUS_PER_TRAINING,
+    conda:
+        ENVIRONMENT
+    script:
+        "../workflow_scripts/train.py"
+
+
+use rule finetune as retrain with:
+    input:
+        **{name: files for name, files in rules.finetune.input.items() if name != "start"},
+        start=PATHS.start,
+        mask=PATHS.mask,
+    output:
+        weights=PATHS.subnetwork_weights,
+        history=PATHS.subnetwork_history,
+    log:
+        log_of("retrain", "seed", "subnetwork", "sparsity"),
+    benchmark:
+        benchmark_of("retrain", "seed", "subnetwork", "sparsity")

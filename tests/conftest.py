@@ -1,0 +1,17 @@
+"""What several folders of tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real VQA v2 samples: $LXT_SHARED_DATA, else ../shared/data; the test skips where it is missing."""
+    folder = Path(os.environ.get("LXT_SHARED_DATA") or PROJECT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder} (set LXT_SHARED_DATA to the folder that holds it)")
+    return folder

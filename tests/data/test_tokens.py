@@ -1,0 +1,207 @@
+"""Word pieces: BERT's ids for BERT's vocabulary, and a vocabulary of our own that two runs agree on."""
+
+import re
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from lxmert_tickets.data.tokens import (
+    SPECIAL_TOKENS,
+    encode_texts,
+    load_tokenizer,
+    save_tokenizer,
+    train_tokenizer,
+)
+from lxmert_tickets.data.vqa_json import read_questions
+from lxmert_tickets.errors import DataError
+
+TEXTS = ["Is the cube red?", "Is the red cube left of the blue cone?", "How many cubes are there?"]
+TOKENIZER = train_tokenizer(TEXTS, vocab_size=80)
+
+
+def words_of(tokenizer: Tokenizer) -> list[str]:
+    vocabulary = tokenizer.get_vocab()
+    return sorted(vocabulary, key=vocabulary.__getitem__)
+
+
+def ids_by_the_book(vocabulary: dict[str, int], text: str) -> list[int]:
+    """BERT's tokenizer for plain Latin text, as its paper's code describes it: split, then longest piece first."""
+    bare = "".join(c for c in unicodedata.normalize("NFD", text.lower()) if unicodedata.category(c) != "Mn")
+    ids = []
+    for word in re.findall(r"[a-z0-9]+|[^\sa-z0-9]", bare):
+        pieces, start = [], 0
+        while start < len(word):
+            prefix = "##" if start else ""
+            ends = (end for end in range(len(word), start, -1) if prefix + word[start:end] in vocabulary)
+            end = next(ends, None)
+            if end is None:
+                pieces = [vocabulary["[UNK]"]]
+                break
+            pieces.append(vocabulary[prefix + word[start:end]])
+            start = end
+        ids += pieces
+    return [vocabulary["[CLS]"], *ids, vocabulary["[SEP]"]]
+
+
+@pytest.fixture(scope="module")
+def real_questions(shared_data: Path) -> list[str]:
+    paths = [
+        shared_data / f"vqa2-sample/v2_OpenEnded_mscoco_{part}_sample_questions.json.gz" for part in ("train", "valid")
+    ]
+    return [asked.question for path in paths for asked in read_questions(path).questions]
+
+
+@pytest.fixture(scope="module")
+def vocab_txt(real_questions: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bert") / "vocab.txt"
+    words = words_of(train_tokenizer(real_questions[::4], vocab_size=3000))
+    path.write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
+    return path
+
+
+def test_ids_of_all_real_questions_are_those_of_transformers(real_questions: list[str], vocab_txt: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    bert = transformers.BertTokenizerFast.from_pretrained(vocab_txt.parent, do_lower_case=True)
+    expected = bert(real_questions, truncation=True, max_length=20)["input_ids"]
+    ids, lengths = encode_texts(load_tokenizer(vocab_txt), real_questions, max_length=20)
+    assert len(ids) == 57_038
+    assert [row[:length].tolist() for row, length in zip(ids, lengths, strict=True)] == expected
+
+
+def test_ids_of_real_questions_are_those_of_the_rules_in_berts_paper(
+    real_questions: list[str], vocab_txt: Path
+) -> None:
+    tokenizer = load_tokenizer(vocab_txt)
+    latin = [text for text in real_questions[::10] if text.isascii() and text.isprintable()]
+    ids, lengths = encode_texts(tokenizer, latin, max_length=100)
+    expected = [ids_by_the_book(tokenizer.get_vocab(), text) for text in latin]
+    assert [row[:length].tolist() for row, length in zip(ids, lengths, strict=True)] == expected
+
+
+@given(st.text("isthecube red?Ésœ#[]Q9\t'", max_size=30))
+def test_any_text_follows_the_rules_of_berts_paper(text: str) -> None:
+    ids, lengths = encode_texts(TOKENIZER, [text], max_length=100)
+    assert ids[0, : lengths[0]].tolist() == ids_by_the_book(TOKENIZER.get_vocab(), text.replace("œ", "œ"))
+
+
+def test_special_tokens_come_first_and_padding_is_zero() -> None:
+    assert tuple(words_of(TOKENIZER)[:5]) == SPECIAL_TOKENS == ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def test_frequent_words_are_one_piece_and_case_and_accents_do_not_matter() -> None:
+    assert TOKENIZER.encode("CUBE the Réd?").tokens == ["[CLS]", "cube", "the", "red", "?", "[SEP]"]
+
+
+def test_no_word_over_known_characters_is_unknown_and_others_are() -> None:
+    assert "[UNK]" not in TOKENIZER.encode("dearth bolt").tokens
+    assert TOKENIZER.encode("zebra").tokens == ["[CLS]", "[UNK]", "[SEP]"]
+
+
+TRAIN_AND_PRINT = """
+import sys
+from lxmert_tickets.data.tokens import train_tokenizer
+texts = [f"{a}{b} is {b}{a}{c}?" for a in "abcdefgh" for b in "ijklmnop" for c in "xyz"]
+sys.stdout.write(train_tokenizer(iter(texts), 150).to_str())
+"""
+
+
+def test_training_gives_equal_ids_in_every_process() -> None:
+    project = Path(__file__).resolve().parents[2]
+    runs = {subprocess.check_output([sys.executable, "-c", TRAIN_AND_PRINT], cwd=project) for _ in range(4)}
+    assert len(runs) == 1
+
+
+def test_the_vocabulary_keeps_to_its_size_and_a_size_below_the_characters_is_refused() -> None:
+    assert TOKENIZER.get_vocab_size() <= 80
+    with pytest.raises(DataError, match=r"vocab_size is 9; expected at least 11: 5 special tokens and 3 characters"):
+        train_tokenizer(["ab?"], vocab_size=9)
+
+
+def test_texts_are_framed_padded_with_zero_and_as_wide_as_the_longest() -> None:
+    ids, lengths = encode_texts(TOKENIZER, ["the cube", "", "is the cube red?"], max_length=20)
+    assert (ids.dtype, lengths.dtype) == (np.int32, np.int32)
+    assert lengths.tolist() == [4, 2, 7]
+    assert ids.shape == (3, 7)
+    assert [TOKENIZER.id_to_token(number) for number in ids[0]] == ["[CLS]", "the", "cube", "[SEP]"] + ["[PAD]"] * 3
+
+
+def test_long_texts_are_cut_before_the_last_separator() -> None:
+    ids, lengths = encode_texts(TOKENIZER, ["the " * 50, "cube"], max_length=5)
+    assert ids.shape == (2, 5)
+    assert [TOKENIZER.id_to_token(number) for number in ids[0]] == ["[CLS]", "the", "the", "the", "[SEP]"]
+    assert lengths.tolist() == [5, 3]
+
+
+@given(st.lists(st.sampled_from([*TEXTS, "", "the " * 30]), max_size=8), st.integers(2, 24))
+def test_a_text_gets_the_same_ids_alone_and_in_company(texts: list[str], max_length: int) -> None:
+    ids, lengths = encode_texts(TOKENIZER, texts, max_length)
+    assert ids.shape == (len(texts), max(lengths, default=0))
+    assert all(length <= max_length for length in lengths)
+    for text, row, length in zip(texts, ids, lengths, strict=True):
+        assert encode_texts(TOKENIZER, [text], max_length)[0].tolist() == [row[:length].tolist()]
+        assert not row[length:].any()
+
+
+def test_no_room_for_the_frame_is_refused() -> None:
+    with pytest.raises(ValueError, match="max_length=1: expected at least 2"):
+        encode_texts(TOKENIZER, ["cube"], max_length=1)
+
+
+def test_a_saved_tokenizer_is_the_same_and_has_equal_bytes(tmp_path: Path) -> None:
+    save_tokenizer(tmp_path / "a.json", TOKENIZER)
+    save_tokenizer(tmp_path / "b.json", load_tokenizer(tmp_path / "a.json"))
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    assert load_tokenizer(tmp_path / "a.json").encode("is it red?").ids == TOKENIZER.encode("is it red?").ids
+
+
+def test_settings_for_another_length_in_a_published_file_do_not_matter(tmp_path: Path) -> None:
+    other = Tokenizer.from_str(TOKENIZER.to_str())
+    other.enable_truncation(3)
+    other.enable_padding(length=512)
+    save_tokenizer(tmp_path / "a.json", other)
+    texts = [*TEXTS, "cube"]
+    for found, expected in zip(
+        encode_texts(load_tokenizer(tmp_path / "a.json"), texts, 20), encode_texts(TOKENIZER, texts, 20), strict=True
+    ):
+        assert np.array_equal(found, expected)
+
+
+SPECIAL = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("tokenizer.json", "{", "no tokenizer"),
+        ("tokenizer.json", '{"version": "1.0"}', "no tokenizer"),
+        ("vocab.txt", SPECIAL.replace("[SEP]\n", "") + "a\n", r"no \[SEP\] in it"),
+        ("vocab.txt", "a\n" + SPECIAL, r"\[PAD\] has id 1; expected id 0"),
+        ("vocab.txt", SPECIAL + "a\nb\na\n", "the token 'a' occurs twice"),
+        ("vocab.txt", "", r"no \[PAD\]"),
+    ],
+)
+def test_a_broken_tokenizer_is_refused(tmp_path: Path, name: str, content: str, found: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=found):
+        load_tokenizer(tmp_path / name)
+
+
+def test_a_tokenizer_without_special_tokens_or_a_missing_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text(TOKENIZER.to_str().replace("[MASK]", "[OTHER]"))
+    with pytest.raises(DataError, match=r"no \[MASK\] in it"):
+        load_tokenizer(tmp_path / "other.json")
+    with pytest.raises(DataError, match="cannot be read"):
+        load_tokenizer(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_vocabulary_may_have_any_line_end(tmp_path: Path, end: str) -> None:
+    (tmp_path / "vocab.txt").write_bytes((SPECIAL + "red\n##s\n").replace("\n", end).encode())
+    assert load_tokenizer(tmp_path / "vocab.txt").encode("Reds").ids == [2, 5, 6, 3]

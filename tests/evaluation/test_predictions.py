@@ -1,0 +1,251 @@
+"""Predictions survive the way to disk and back, and broken files are refused by name and place."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lxmert_tickets.errors import ArtifactError, DataError
+from lxmert_tickets.evaluation.predictions import (
+    Predictions,
+    load_predictions,
+    read_submission,
+    save_predictions,
+    write_submission,
+)
+
+IDS = [413918000, 81308004, 7]
+ANSWERS = ["state farm", "no", "café\n“9”"]
+SCORES = np.array([0.25, 1.0, 0.1], dtype=np.float32)
+METADATA = {"rule": "predict", "seed": 0, "parents": {"b": "2", "a": "1"}}
+QUESTION_IDS = st.integers(-(2**63), 2**63 - 1)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A whole file of three predictions."""
+    path = tmp_path / "predictions.val.parquet"
+    save_predictions(path, IDS, ANSWERS, SCORES, METADATA)
+    return path
+
+
+def foreign_file(path: Path, answers: list[str | None], metadata: dict[str, str] | None = None) -> Path:
+    """Write predictions as another program may: the same columns, each of which could hold nulls."""
+    n = len(answers)
+    columns = [pa.array(range(n), pa.int64()), pa.array(answers, pa.string()), pa.array([0.5] * n, pa.float32())]
+    pq.write_table(pa.table(columns, names=["question_id", "answer", "score"], metadata=metadata), path)
+    return path
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_predictions_come_back_as_they_were_saved(saved: Path) -> None:
+    predictions, metadata = load_predictions(saved)
+    assert predictions.question_ids.dtype == np.int64
+    assert predictions.question_ids.tolist() == IDS
+    assert predictions.answers == ANSWERS
+    assert predictions.scores.dtype == np.float32
+    assert predictions.scores.tolist() == SCORES.tolist()
+    assert metadata == METADATA
+
+
+def test_pairs_are_question_and_answer_in_order(saved: Path) -> None:
+    predictions, _ = load_predictions(saved)
+    assert list(predictions.pairs()) == list(zip(IDS, ANSWERS, strict=True))
+
+
+def test_arrays_of_ids_are_saved_as_lists_of_ids_are(saved: Path, tmp_path: Path) -> None:
+    save_predictions(tmp_path / "arrays", np.array(IDS), np.array(ANSWERS, dtype=object), SCORES.tolist(), METADATA)
+    assert (tmp_path / "arrays").read_bytes() == saved.read_bytes()
+
+
+def test_any_parquet_reader_finds_the_columns_and_the_sorted_metadata(saved: Path) -> None:
+    table = pq.read_table(saved)
+    assert {field.name: str(field.type) for field in table.schema} == {
+        "question_id": "int64",
+        "answer": "string",
+        "score": "float",
+    }
+    assert table.schema.metadata[b"lxmert_tickets"].decode() == json.dumps(METADATA, sort_keys=True)
+
+
+def test_equal_content_gives_equal_bytes_whatever_the_order_of_the_metadata(saved: Path, tmp_path: Path) -> None:
+    save_predictions(tmp_path / "again", IDS, ANSWERS, SCORES, dict(reversed(METADATA.items())))
+    assert (tmp_path / "again").read_bytes() == saved.read_bytes()
+
+
+def test_no_predictions_at_all_come_back(tmp_path: Path) -> None:
+    save_predictions(tmp_path / "none", [], [], [], {})
+    predictions, metadata = load_predictions(tmp_path / "none")
+    assert (list(predictions.pairs()), metadata) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("ids", "answers", "scores", "found"),
+    [
+        ([1, 2], ["a"], [0.5, 0.5], "1 answers for 2 questions"),
+        ([1, 2], ["a", "b"], [0.5], "1 scores for 2 questions"),
+        ([1, 2, 1], ["a", "b", "a"], [0.5] * 3, r"more than once: 1 \(question_id 1"),
+        ([1], ["a"], [float("nan")], "no finite number"),
+    ],
+)
+def test_columns_that_do_not_fit_are_not_saved(
+    tmp_path: Path, ids: list[int], answers: list[str], scores: list[float], found: str
+) -> None:
+    with pytest.raises(DataError, match=found):
+        save_predictions(tmp_path / "predictions.parquet", ids, answers, scores, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_answer_that_is_missing_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(pa.ArrowInvalid, match="null"):
+        save_predictions(tmp_path / "predictions.parquet", [1], [None], [0.5], {})  # type: ignore[list-item]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_truncated_file_is_refused(saved: Path) -> None:
+    saved.write_bytes(saved.read_bytes()[:-20])
+    with pytest.raises(ArtifactError, match=r"predictions\.val\.parquet: damaged"):
+        load_predictions(saved)
+
+
+def test_one_flipped_bit_in_the_data_is_noticed(saved: Path) -> None:
+    content = bytearray(saved.read_bytes())
+    content[content.index(b"state farm")] ^= 1  # zstd stores so short a page as it is
+    saved.write_bytes(content)
+    with pytest.raises(ArtifactError, match="damaged"):
+        load_predictions(saved)
+
+
+def test_a_file_from_elsewhere_is_read_and_has_no_metadata(tmp_path: Path) -> None:
+    predictions, metadata = load_predictions(foreign_file(tmp_path / "p.parquet", ["a", "b"]))
+    assert (list(predictions.pairs()), metadata) == ([(0, "a"), (1, "b")], {})
+
+
+def test_a_row_without_an_answer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="missing values in answer"):
+        load_predictions(foreign_file(tmp_path / "p.parquet", ["a", None]))
+
+
+def test_metadata_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="damaged"):
+        load_predictions(foreign_file(tmp_path / "p.parquet", ["a"], {"lxmert_tickets": "{'seed': 0}"}))
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"PAR1PAR1", b"\x00" * 100])
+def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "p.parquet").write_bytes(content)
+    with pytest.raises(ArtifactError, match="no Parquet"):
+        load_predictions(tmp_path / "p.parquet")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"nowhere\.parquet: no such file"):
+        load_predictions(tmp_path / "nowhere.parquet")
+
+
+def test_other_columns_are_refused_and_shown(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    pq.write_table(pa.table({"question_id": pa.array([1], pa.int32()), "answer": ["a"]}), path)
+    with pytest.raises(ArtifactError, match="columns question_id int32, answer string"):
+        load_predictions(path)
+
+
+def test_a_submission_is_the_list_that_evalai_takes(tmp_path: Path) -> None:
+    write_submission(tmp_path / "submission.json", np.array(IDS), ANSWERS)
+    expected = [{"question_id": key, "answer": answer} for key, answer in zip(IDS, ANSWERS, strict=True)]
+    assert json.loads((tmp_path / "submission.json").read_text(encoding="utf-8")) == expected
+
+
+def test_an_empty_submission_is_an_empty_list(tmp_path: Path) -> None:
+    write_submission(tmp_path / "submission.json", [], [])
+    assert json.loads((tmp_path / "submission.json").read_text()) == []
+
+
+@settings(deadline=None)  # a disk may be slow
+@given(st.dictionaries(QUESTION_IDS, TEXTS, max_size=8))
+def test_a_submission_comes_back_in_its_order(
+    tmp_path_factory: pytest.TempPathFactory, answer_of: dict[int, str]
+) -> None:
+    path = tmp_path_factory.mktemp("submission") / "submission.json"
+    write_submission(path, answer_of.keys(), answer_of.values())
+    assert list(read_submission(path).items()) == list(answer_of.items())
+
+
+def test_a_gzipped_submission_reads_like_the_plain_one(tmp_path: Path) -> None:
+    write_submission(tmp_path / "submission.json", IDS, ANSWERS)
+    packed = tmp_path / "submission.json.gz"
+    packed.write_bytes(gzip.compress((tmp_path / "submission.json").read_bytes()))
+    assert read_submission(packed) == read_submission(tmp_path / "submission.json")
+
+
+def test_further_keys_of_an_entry_are_ignored_as_the_evaluator_ignores_them(tmp_path: Path) -> None:
+    path = write(tmp_path / "s.json", '[{"question_id": 1, "answer": "a", "confidence": 0.5}]')
+    assert read_submission(path) == {1: "a"}
+
+
+@pytest.mark.parametrize(
+    ("second", "place", "found"),
+    [
+        ('{"question_id": 2, "answer": 5}', r"\$\[1\]\.answer", "Expected `str`, got `int`"),
+        ('{"question_id": 2, "answer": null}', r"\$\[1\]\.answer", "Expected `str`, got `null`"),
+        ('{"question_id": "2", "answer": "b"}', r"\$\[1\]\.question_id", "Expected `int`, got `str`"),
+        ('{"question_id": 2}', r"\$\[1\]", "missing required field `answer`"),
+        ('{"question_id": 1, "answer": "b"}', r"\$\[1\]", r"question_id 1 again, first at \$\[0\]"),
+    ],
+)
+def test_a_wrong_entry_is_named_by_file_and_position(tmp_path: Path, second: str, place: str, found: str) -> None:
+    path = write(tmp_path / "s.json", f'[{{"question_id": 1, "answer": "a"}}, {second}]')
+    with pytest.raises(DataError, match=rf"s\.json at {place}: .*{found}"):
+        read_submission(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("", "no JSON"), ('[{"question_id": 1', "no JSON"), ('{"1": "a"}', "Expected `array`")]
+)
+def test_a_file_that_is_no_list_of_entries_is_refused(tmp_path: Path, text: str, found: str) -> None:
+    with pytest.raises(DataError, match=rf"s\.json.*{found}"):
+        read_submission(write(tmp_path / "s.json", text))
+
+
+def test_damaged_gzip_is_refused(tmp_path: Path) -> None:
+    whole = gzip.compress(b'[{"question_id": 1, "answer": "a"}]')
+    for name, content in {"cut.gz": whole[:-9], "flipped.gz": whole[:12] + b"\xff" + whole[13:]}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=rf"{name}: cannot be read"):
+            read_submission(tmp_path / name)
+
+
+def test_bytes_that_are_no_utf8_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_bytes(b'[{"question_id": 1, "answer": "caf\xe9"}]')
+    with pytest.raises(DataError, match="no JSON"):
+        read_submission(tmp_path / "s.json")
+
+
+def test_a_missing_submission_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.json: no such file"):
+        read_submission(tmp_path / "nowhere.json")
+
+
+@pytest.mark.parametrize(("ids", "answers"), [([1, 2], ["a"]), ([1, 1], ["a", "b"])])
+def test_answers_that_do_not_fit_their_questions_are_not_submitted(
+    tmp_path: Path, ids: list[int], answers: list[str]
+) -> None:
+    with pytest.raises(DataError):
+        write_submission(tmp_path / "submission.json", ids, answers)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pairs_refuse_columns_of_unequal_length() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        list(Predictions(np.array([1, 2]), ["a"], np.zeros(2, np.float32)).pairs())

@@ -1,0 +1,21 @@
+"""Figure 1: overall accuracy against sparsity."""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pandas as pd
+
+from lxmert_tickets.experiment import Report
+from lxmert_tickets.job import job
+from lxmert_tickets.report.figures import accuracy_figure
+from lxmert_tickets.report.style import save_figure
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    params = snakemake.params
+    look = msgspec.json.decode(params.style, type=Report)
+    results = pd.read_csv(snakemake.input.results)
+    figure = accuracy_figure(results, params.split, look)
+    save_figure(figure, snakemake.output, look.figure_dpi)

@@ -1,0 +1,20 @@
+"""Table 1 as CSV, Markdown, LaTeX and HTML."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from lxmert_tickets.artifacts import write_text
+from lxmert_tickets.job import job
+from lxmert_tickets.report import tables
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    results = pd.read_csv(snakemake.input.results)
+    table = tables.table_1(results, snakemake.params.sparsity, snakemake.params.splits)
+    write_text(snakemake.output.csv, tables.as_csv(table))
+    write_text(snakemake.output.md, tables.as_markdown(table))
+    write_text(snakemake.output.tex, tables.as_latex(table))
+    write_text(snakemake.output.html, tables.as_html(table))

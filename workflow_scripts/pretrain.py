@@ -1,0 +1,47 @@
+"""Pretrain the embedded data set's network: masked words, image-text matching, answers."""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import torch
+
+from lxmert_tickets.artifacts import provenance
+from lxmert_tickets.data.scenes.dataset import DATA_TYPE, read_captions
+from lxmert_tickets.data.tokens import encode_texts, load_tokenizer
+from lxmert_tickets.data.vqa_json import image_name
+from lxmert_tickets.experiment import PRETRAIN, ModelSizes
+from lxmert_tickets.job import job
+from lxmert_tickets.model.architecture import Architecture
+from lxmert_tickets.model.checkpoints import save_weights
+from lxmert_tickets.training.batches import open_vqa_data
+from lxmert_tickets.training.device import best_device
+from lxmert_tickets.training.history import write_history
+from lxmert_tickets.training.pretraining import Captions, pretrain
+from lxmert_tickets.training.recipe import PretrainingRecipe
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]) as log:
+    paths, params = snakemake.input, snakemake.params
+    torch.set_num_threads(snakemake.threads)
+    recipe = msgspec.json.decode(params.recipe, type=PretrainingRecipe)
+    tokenizer = load_tokenizer(paths.tokenizer)
+    questions = open_vqa_data(paths.questions[0], paths.features[0], best_device())
+    architecture = Architecture(
+        n_answers=questions.questions.n_answers,
+        vocab_size=tokenizer.get_vocab_size(),
+        feature_dim=questions.regions.feature_dim,
+        **msgspec.structs.asdict(msgspec.json.decode(params.model, type=ModelSizes)),
+    )
+    written = read_captions(paths.captions[0])
+    ids, length = encode_texts(tokenizer, [text for _, text in written], params.max_length)
+    names = [image_name(DATA_TYPE, PRETRAIN, image_id) for image_id, _ in written]
+    captions = Captions(ids, length, questions.regions.rows_of(names))
+
+    weights, history = pretrain(architecture, captions, questions, recipe)
+
+    origin = provenance(snakemake.rule, params.recipe, recipe.seed, paths)
+    tensors = {name: tensor.numpy() for name, tensor in weights.items()}
+    save_weights(snakemake.output.weights, tensors, architecture, origin)
+    write_history(snakemake.output.history, history)

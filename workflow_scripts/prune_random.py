@@ -1,0 +1,26 @@
+"""A mask that keeps weights drawn at random, from a seed of its own for every run and sparsity."""
+
+import json
+from typing import TYPE_CHECKING
+
+from lxmert_tickets.artifacts import provenance
+from lxmert_tickets.job import job
+from lxmert_tickets.model.checkpoints import load_weights
+from lxmert_tickets.pruning.mask_files import save_mask
+from lxmert_tickets.pruning.masks import keep_random
+from lxmert_tickets.pruning.prunable import prunable_names
+from lxmert_tickets.pruning.sparsity import write_sparsity_report
+from lxmert_tickets.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]):
+    params, wildcards = snakemake.params, snakemake.wildcards
+    weights, _ = load_weights(snakemake.input.weights)
+    names = prunable_names(weights, json.loads(params.prunable)["prunable"])
+    mask_seed = derive_seed(int(wildcards.seed), "random_mask", wildcards.subnetwork, wildcards.sparsity)
+    mask = keep_random(weights, names, float(wildcards.sparsity), params.ranked, mask_seed)
+    origin = provenance(snakemake.rule, params.prunable + params.ranked, int(wildcards.seed), snakemake.input)
+    save_mask(snakemake.output.mask, mask, origin)
+    write_sparsity_report(snakemake.output.report, mask)

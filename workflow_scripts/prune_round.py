@@ -1,0 +1,27 @@
+"""One round of magnitude pruning: keep the largest weights of the network that the round before trained."""
+
+import json
+from typing import TYPE_CHECKING
+
+from lxmert_tickets.artifacts import provenance
+from lxmert_tickets.job import job
+from lxmert_tickets.model.checkpoints import load_weights
+from lxmert_tickets.pruning.mask_files import check_fits, load_mask, save_mask
+from lxmert_tickets.pruning.masks import keep_all, keep_largest
+from lxmert_tickets.pruning.prunable import prunable_names
+from lxmert_tickets.pruning.sparsity import write_sparsity_report
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]) as log:
+    paths, params = snakemake.input, snakemake.params
+    weights, _ = load_weights(paths.weights)
+    previous = keep_all(weights, prunable_names(weights, json.loads(params.prunable)["prunable"]))
+    if paths.mask:
+        previous = load_mask(paths.mask)
+        check_fits(previous, weights, paths.mask, paths.weights)
+    mask = keep_largest(weights, previous, float(snakemake.wildcards.sparsity), params.ranked)
+    origin = provenance(snakemake.rule, params.prunable + params.ranked, int(snakemake.wildcards.seed), paths)
+    save_mask(snakemake.output.mask, mask, origin)
+    write_sparsity_report(snakemake.output.report, mask)

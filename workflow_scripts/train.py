@@ -1,0 +1,47 @@
+"""Fine-tune the dense network, or retrain a subnetwork: the same loop, without or with a mask."""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import torch
+
+from lxmert_tickets.artifacts import provenance
+from lxmert_tickets.job import job
+from lxmert_tickets.model.building import build_network
+from lxmert_tickets.model.checkpoints import load_weights, save_weights
+from lxmert_tickets.pruning.mask_files import check_fits, load_mask
+from lxmert_tickets.training.batches import open_vqa_data
+from lxmert_tickets.training.device import best_device
+from lxmert_tickets.training.history import write_history
+from lxmert_tickets.training.loop import train
+from lxmert_tickets.training.recipe import TrainingRecipe
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake.log[0]) as log:
+    paths, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
+    torch.set_num_threads(snakemake.threads)
+    device = best_device()
+    recipe = msgspec.json.decode(params.recipe, type=TrainingRecipe)
+    start, architecture = load_weights(paths.start)
+    mask = load_mask(paths.mask) if "mask" in paths.keys() else None
+    if mask is not None:
+        check_fits(mask, start, paths.mask, paths.start)
+    network = build_network(
+        start,
+        architecture,
+        hidden_dropout=recipe.hidden_dropout,
+        attention_dropout=recipe.attention_dropout,
+        place=paths.start,
+    ).to(device)
+    data = open_vqa_data(paths.train_questions[0], paths.train_features[0], device)
+    val = open_vqa_data(paths.val_questions[0], paths.val_features[0], device)
+    name = " ".join([f"seed {wildcards.seed}", *wildcards[1:]]) if mask is not None else f"seed {wildcards.seed} dense"
+
+    trained = train(network, data, val, recipe, int(wildcards.seed), mask, name)
+
+    origin = provenance(snakemake.rule, params.recipe, int(wildcards.seed), paths)
+    weights = {key: tensor.numpy() for key, tensor in trained.weights.items()}
+    save_weights(snakemake.output.weights, weights, architecture, origin | {"epoch": trained.kept_epoch})
+    write_history(snakemake.output.history, trained.history)
