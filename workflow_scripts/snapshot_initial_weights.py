@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from lxmert_tickets.artifacts import provenance
 from lxmert_tickets.job import job
-from lxmert_tickets.model.building import with_random_classifier
 from lxmert_tickets.model.checkpoints import load_weights, save_weights
+from lxmert_tickets.model.initial import with_random_classifier
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

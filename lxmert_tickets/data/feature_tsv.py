@@ -135,7 +135,7 @@ def _image_id(cells: dict[str, bytes], place: str) -> str:
 
 def _positive(cells: dict[str, bytes], name: str, place: str) -> int:
     text = cells[name]
-    if text.isdigit() and 0 < (value := int(text)) < 2**31:
+    if text.isdigit() and len(text) <= 10 and 0 < (value := int(text)) < 2**31:
         return value
     raise DataError(
         place, f"{name} is {_shortened(text)}", f"a positive whole number as column {COLUMNS.index(name) + 1}"

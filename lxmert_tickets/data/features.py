@@ -66,7 +66,7 @@ class Features:
 
 
 def convert_features(
-    tsv_paths: Sequence[Path], output: Path, *, metadata: Metadata, progress: Progress | None = None
+    tsv_paths: Sequence[str | Path], output: str | Path, *, metadata: Metadata, progress: Progress | None = None
 ) -> ConversionReport:
     """Write the images of LXMERT's 10-column TSV files to one HDF5 file at `output`, and return what was converted.
 
@@ -78,14 +78,15 @@ def convert_features(
     Raises DataError with "file:line" for a row that breaks the format, overflows float16, differs in shape from the
     first, or whose image came before, in any of the files; then `output` is as it was.
     """
-    first_place, first = _first_row(tsv_paths)
-    n_images = sum(_count_lines(path) for path in tsv_paths)
-    bytes_total = sum(path.stat().st_size for path in tsv_paths)
+    paths = [Path(path) for path in tsv_paths]
+    first_place, first = _first_row(paths)
+    n_images = sum(_count_lines(path) for path in paths)
+    bytes_total = sum(path.stat().st_size for path in paths)
     bytes_done, largest_errors = 0, (0.0, 0.0)
     places: dict[str, str] = {}
     with hdf5.writing(output, KIND, metadata) as file:
         features, boxes, sizes = _allocate(file, n_images, first)
-        lines = _lines(tsv_paths)
+        lines = _lines(paths)
         for index, (place, line) in enumerate(itertools.islice(lines, n_images)):
             row = parse_feature_row(line, place)
             _check_fits(row, place, first, first_place, places)
@@ -98,10 +99,10 @@ def convert_features(
             if progress is not None:
                 progress(bytes_done, bytes_total)
         if len(places) < n_images or next(lines, None) is not None:
-            raise DataError(tsv_paths[-1], "changed while it was read", f"{n_images} rows in all", "Run this again.")
+            raise DataError(paths[-1], "changed while it was read", f"{n_images} rows in all", "Run this again.")
         file["image_id"] = _fixed_length(places)
     regions, dim = first.features.shape
-    return ConversionReport(n_images, regions, dim, output.stat().st_size, *largest_errors)
+    return ConversionReport(n_images, regions, dim, Path(output).stat().st_size, *largest_errors)
 
 
 def open_features(path: str | Path) -> Features:
@@ -117,13 +118,14 @@ def open_features(path: str | Path) -> Features:
         image_ids = tuple(name.decode() for name in hdf5.dataset(file, "image_id", "S", 1)[()])
         n_images, n_regions, _ = shape = stored.shape
         offset = stored.id.get_offset()
-    if boxes.shape != (n_images, n_regions, 4) or sizes.shape != (n_images, 2) or len(image_ids) != n_images:
-        found = f"{n_images} images with boxes {boxes.shape}, sizes {sizes.shape} and {len(image_ids)} names"
+    row_of = {name: row for row, name in enumerate(image_ids)}
+    if boxes.shape != (n_images, n_regions, 4) or sizes.shape != (n_images, 2) or len(row_of) != n_images:
+        found = f"{n_images} images with boxes {boxes.shape}, sizes {sizes.shape} and {len(row_of)} names"
         raise ArtifactError(path, found, "the same number of each", REMAKE)
     if offset is None:
         raise ArtifactError(f"{path}:features", "compressed or in chunks", "one contiguous block, to be mapped", REMAKE)
     mapped = np.memmap(path, dtype="<f2", mode="r", offset=offset, shape=shape)
-    return Features(path, mapped, boxes, sizes, image_ids, {name: row for row, name in enumerate(image_ids)})
+    return Features(path, mapped, boxes, sizes, image_ids, row_of)
 
 
 def check_images_present(features: Features, image_names: Iterable[str], asked_by: str = "the questions") -> None:

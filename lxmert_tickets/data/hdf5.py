@@ -30,10 +30,8 @@ def writing(path: str | Path, kind: str, about: Metadata) -> Iterator[h5py.File]
         replacing(path) as temporary,
         h5py.File(temporary, "w", libver=FORMAT, alignment_threshold=PAGE_BYTES, alignment_interval=PAGE_BYTES) as file,
     ):
-        text = canonical_json({**about, "kind": kind})
-        file.attrs[METADATA_KEY] = np.bytes_(
-            text.encode()
-        )  # of fixed length: h5py's other strings lie in a heap unchecked
+        text = canonical_json({**about, "kind": kind}).encode()
+        file.attrs[METADATA_KEY] = np.bytes_(text)  # of fixed length: others lie in a heap without a checksum
         yield file
 
 
@@ -53,19 +51,14 @@ def reading(path: str | Path, kind: str) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r", locking=False) as file:  # it never changes, and some cluster disks have no locks
             found = metadata(file).get("kind")
+            if found is None:
+                raise ArtifactError(path, "was not written by this workflow", expected)
             if found != kind:
-                raise ArtifactError(
-                    path, f"is a {found} file" if found else "was not written by this workflow", expected
-                )
+                raise ArtifactError(path, f"is a {found} file", expected)
             yield file
     except FileNotFoundError:
         raise ArtifactError(path, "no such file", expected) from None
-    except (
-        OSError,
-        KeyError,
-        RuntimeError,
-        ValueError,
-    ) as error:  # h5py's ways to say that HDF5 could not make sense of it
+    except (OSError, KeyError, RuntimeError, ValueError) as error:  # so h5py says that it cannot make sense of a file
         raise ArtifactError(path, f"damaged or truncated ({error})", expected, REMAKE) from None
 
 

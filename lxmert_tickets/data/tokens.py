@@ -110,9 +110,9 @@ def _normalizer() -> BertNormalizer:
 
 def _read_vocabulary(path: str | Path, text: str) -> dict[str, int]:
     tokens = text.removesuffix("\n").split("\n")
-    vocabulary = {token.rstrip("\r"): number for number, token in enumerate(tokens)}
+    vocabulary = {token: number for number, token in enumerate(tokens)}
     if len(vocabulary) < len(tokens):
-        repeated = next(token for number, token in enumerate(tokens) if vocabulary[token.rstrip("\r")] != number)
+        repeated = next(token for number, token in enumerate(tokens) if vocabulary[token] != number)
         raise DataError(path, f"the token {repeated!r} occurs twice", "each token once", "Download it again.")
     _check_special_tokens(path, vocabulary)
     return vocabulary

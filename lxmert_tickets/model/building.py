@@ -8,10 +8,8 @@ import torch
 
 from lxmert_tickets.errors import ArtifactError
 from lxmert_tickets.model.architecture import Architecture
-from lxmert_tickets.model.lxmert import LxmertForVqa, initialise
-from lxmert_tickets.seeds import derive_seed
+from lxmert_tickets.model.lxmert import LxmertForVqa
 
-HEAD = "answer_head."
 SHOWN = 5  # names listed in an error
 
 
@@ -44,13 +42,3 @@ def build_network(
     for parameter in network.parameters():
         parameter.requires_grad_(True)
     return network
-
-
-def with_random_classifier(
-    pretrained: Mapping[str, np.ndarray], architecture: Architecture, seed: int
-) -> dict[str, np.ndarray]:
-    """Return the initial weights of run `seed`: the pretrained encoder, and a classifier drawn N(0, 0.02)."""
-    network = build_network(pretrained, architecture, place="pretrained weights")
-    initialise(network.answer_head, torch.Generator().manual_seed(derive_seed(seed, "classifier")))
-    drawn = {f"{HEAD}{name}": tensor.numpy() for name, tensor in network.answer_head.state_dict().items()}
-    return {**pretrained, **drawn}

@@ -125,11 +125,11 @@ def _losses(network: LxmertForPretraining, batch: PretrainingBatch, questions: V
     language, matching, answers = network(ids, attention_mask, *questions.regions.gather(batch.image_row))
     hidden = torch.from_numpy(batch.masked[:, : ids.shape[1]]).to(device)
     n_captions = len(batch.matched)
+    words = torch.from_numpy(batch.words.astype(np.int64)).to(device)
+    of_words = F.cross_entropy(network.word_logits(language[hidden]), words, reduction="sum")
     return torch.stack(
         [
-            F.cross_entropy(
-                network.word_logits(language[hidden]), torch.from_numpy(batch.words.astype(np.int64)).to(device)
-            ),
+            of_words / max(len(words), 1),  # a small batch may hide no word at all
             F.cross_entropy(matching[:n_captions], torch.from_numpy(batch.matched).to(device)),
             vqa_loss(answers[n_captions:], questions.targets(batch.question_rows)),
         ]

@@ -84,6 +84,8 @@ def test_images_of_several_files_follow_one_another(tmp_path: Path, tsv: Path) -
     found = open_features(tmp_path / "features.h5")
     assert found.image_ids == ("A", "B", "C", "Ä", "LONGER_NAME")
     assert np.array_equal(found.features, [numbers(index) for index in range(5)])
+    assert np.allclose(found.boxes, BOXES / [40, 30, 40, 30])
+    assert found.sizes.tolist() == [[30, 40]] * 5
     assert [found.row_of[name] for name in found.image_ids] == [0, 1, 2, 3, 4]
 
 
@@ -241,6 +243,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(converted: Path) -> None:
 
 def test_any_damage_to_what_describes_the_data_is_refused(converted: Path) -> None:
     whole = converted.read_bytes()
+    assert b"GCOL" not in whole  # HDF5's heap, whose parts have no checksum
     described = whole.index(b"\0" * 64)  # the headers come first; then unused space, up to the features
     for place in range(described):
         converted.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
@@ -285,6 +288,8 @@ COMPRESSED = np.zeros((2, 2, 3), np.float16)
         (with_datasets(size=np.ones((2, 2, 2), np.int32)), "size: int32"),
         (with_datasets(boxes=np.ones((1, 2, 4), np.float32)), "2 images with boxes"),
         (with_datasets(image_id=np.array([b"A"])), "and 1 names"),
+        (with_datasets(image_id=np.array([b"A", b"A"])), "and 1 names"),
+        (with_datasets(image_id=np.array([b"A", b"\xff"])), "damaged or truncated"),
         (with_datasets(features=COMPRESSED), "compressed or in chunks"),
     ],
 )

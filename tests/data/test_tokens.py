@@ -81,14 +81,15 @@ def test_ids_of_real_questions_are_those_of_the_rules_in_berts_paper(
     tokenizer = load_tokenizer(vocab_txt)
     latin = [text for text in real_questions[::10] if text.isascii() and text.isprintable()]
     ids, lengths = encode_texts(tokenizer, latin, max_length=100)
-    expected = [ids_by_the_book(tokenizer.get_vocab(), text) for text in latin]
+    vocabulary = tokenizer.get_vocab()
+    expected = [ids_by_the_book(vocabulary, text) for text in latin]
     assert [row[:length].tolist() for row, length in zip(ids, lengths, strict=True)] == expected
 
 
-@given(st.text("isthecube red?Ésœ#[]Q9\t'", max_size=30))
+@given(st.text("isthecube red?És#[]Q9\t'", max_size=30))
 def test_any_text_follows_the_rules_of_berts_paper(text: str) -> None:
     ids, lengths = encode_texts(TOKENIZER, [text], max_length=100)
-    assert ids[0, : lengths[0]].tolist() == ids_by_the_book(TOKENIZER.get_vocab(), text.replace("œ", "œ"))
+    assert ids[0, : lengths[0]].tolist() == ids_by_the_book(TOKENIZER.get_vocab(), text)
 
 
 def test_special_tokens_come_first_and_padding_is_zero() -> None:

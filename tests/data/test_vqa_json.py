@@ -73,6 +73,7 @@ def test_files_have_the_official_layout_and_equal_bytes_for_equal_content(tmp_pa
         written.append((tmp_path / name).read_bytes())
     content = json.loads(gzip.decompress(written[0]) if name.endswith(".gz") else written[0])
     assert written[0] == written[1]
+    assert not name.endswith(".gz") or written[0][4:8] == bytes(4)  # gzip's field for the time of writing
     assert list(content) == ["info", "license", "task_type", "data_type", "data_subtype", "questions"]
     assert content["task_type"] == "Open-Ended"
     assert content["questions"][0] == {"question_id": 1, "image_id": 10, "question": "Is it red?"}

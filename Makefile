@@ -1,0 +1,49 @@
+# make demo   the paper's table and figure on the embedded data set, in about ten minutes on two cores
+# make test   the tests
+# make check  linters and type checks
+# make setup  the environment alone
+# make clean  remove the environment; results stay
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := results/scenes
+
+# One job, one CPU thread, unless a rule says otherwise.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test test-slow check setup clean
+
+demo: $(READY)
+	@started=$$(date +%s) \
+	&& $(BIN)/snakemake --cores all --quiet rules reason host \
+	&& if [ ! -f $(DEMO)/report.html ] || [ -n "$$(find $(DEMO)/tables $(DEMO)/figures -newer $(DEMO)/report.html)" ]; \
+	   then $(BIN)/snakemake --quiet all --report $(DEMO)/report.html; fi \
+	&& $(BIN)/python -m lxmert_tickets show $(DEMO) \
+	&& echo "done in $$(( $$(date +%s) - started )) s"
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/mypy
+	$(BIN)/snakemake --lint
+
+setup: $(READY)
+
+# The environment is made anew in place whenever the lock file changes.
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,84 @@
+"""`python -m lxmert_tickets`: what can be done with single files, without the workflow.
+
+    score              official VQA accuracy of predictions
+    convert-features   region features from TSV to HDF5
+    inspect            what a file of an experiment is
+    show               Table 1 and the files of an experiment
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from lxmert_tickets.errors import TicketsError
+from lxmert_tickets.evaluation.score_command import add_score_command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return 0, or 1 after saying what was wrong on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m lxmert_tickets", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_score_command(commands)
+    _add_convert(commands)
+    _add_inspect(commands)
+    _add_show(commands)
+    args = parser.parse_args(arguments)
+    try:
+        return int(args.run(args))
+    except TicketsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _add_convert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("convert-features", help="region features from TSV to HDF5")
+    parser.add_argument("tables", nargs="+", type=Path, metavar="IN.tsv", help="10-column TSV files of one split")
+    parser.add_argument("--out", required=True, type=Path, metavar="F.h5")
+    parser.set_defaults(run=_convert)
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from lxmert_tickets.data.features import convert_features  # h5py: not for every command
+
+    report = convert_features(args.tables, args.out, metadata={})
+    print(
+        f"{args.out}: {report.n_images} images, {report.n_regions} regions of {report.feature_dim} values, "
+        f"{report.size_bytes} bytes; rounding to float16 is off by at most {report.max_absolute_error:.3g}, "
+        f"or {100 * report.max_relative_error:.3g} %"
+    )
+    return 0
+
+
+def _add_inspect(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("inspect", help="what a file of an experiment is")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--json", action="store_true", help="for machines, with every tensor")
+    parser.set_defaults(run=_inspect)
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from lxmert_tickets.inspection import inspect_file
+
+    about = inspect_file(args.file)
+    if args.json:
+        print(json.dumps(about, indent=1, sort_keys=True))
+    else:
+        Console().print({key: value for key, value in about.items() if key != "tensors"})
+    return 0
+
+
+def _add_show(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("show", help="Table 1 and the files of an experiment")
+    parser.add_argument("experiment", type=Path, help="its folder, such as results/scenes")
+    parser.set_defaults(run=_show)
+
+
+def _show(args: argparse.Namespace) -> int:
+    from lxmert_tickets.report.terminal import show_experiment  # pandas: not for every command
+
+    show_experiment(args.experiment, Console())
+    return 0

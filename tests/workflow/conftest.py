@@ -1,0 +1,42 @@
+"""The real Snakefile on the smoke configuration: run once, looked at by many tests."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from workflow_runs import ROOT, snakemake
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in which the smoke grid has run to the end."""
+    folder = tmp_path_factory.mktemp("smoke")
+    run = snakemake(folder)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return folder
+
+
+@pytest.fixture
+def overlay(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
+    """Return a function that writes a configuration to lay over the smoke configuration."""
+
+    def write(changes: dict[str, Any]) -> Path:
+        path = tmp_path / "overlay.yaml"
+        path.write_text(yaml.safe_dump(changes))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def copy_of_project(tmp_path: Path) -> Path:
+    """Return a copy of the workflow's own code, to be edited."""
+    copy = tmp_path / "project"
+    for name in ("Snakefile", "config.yaml"):
+        copy.mkdir(exist_ok=True)
+        shutil.copy2(ROOT / name, copy / name)
+    for name in ("rules", "workflow_scripts", "lxmert_tickets", "configs", "profiles", "envs", "report"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy

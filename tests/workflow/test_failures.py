@@ -1,0 +1,104 @@
+"""What a user sees when something is wrong: one clear error, and nothing half-written."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from workflow_runs import snakemake
+
+Overlay = Callable[[dict[str, Any]], Path]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"training": {"epoch": 3}}, ["training.epoch", "did you mean 'epochs'?"]),
+        ({"subnetworks": {"low_magnitude": {"sparsities": [50, 25]}}}, ["low_magnitude.sparsities[1]", "rising"]),
+        ({"subnetworks": {"high_magnitude": {"complement_of": "low"}}}, ["complement_of", "did you mean"]),
+        ({"splits": {"validate": "valid"}}, ["splits.validate", "did you mean 'val'?"]),
+        ({"seeds": [0, 0]}, ["seeds[1]"]),
+    ],
+)
+def test_a_mistake_in_the_configuration_stops_before_any_job(
+    tmp_path: Path, overlay: Overlay, changes: dict[str, Any], words: list[str]
+) -> None:
+    run = snakemake(tmp_path, "--dry-run", configs=(overlay(changes),))
+    said = run.stdout + run.stderr
+    assert run.returncode == 1
+    assert all(word in said for word in words), said
+    assert "Traceback" not in said
+    assert "rule " not in said
+
+
+@pytest.fixture
+def broken_grid(smoke: Path, tmp_path: Path) -> Path:
+    """Return a copy of a finished grid, to be damaged."""
+    shutil.copytree(smoke, tmp_path / "grid")
+    return tmp_path / "grid"
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def drop_last_cell(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    lines[2] = lines[2].rsplit("\t", 1)[0]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def drop_a_question(path: Path) -> None:
+    text = path.read_text()
+    start = text.index('{"question_id"') if '{"question_id"' in text else text.index('{"image_id"')
+    end = text.index("}", start) + 1
+    path.write_text(text[:start] + text[end:].lstrip(", \n"))
+
+
+RUN = "results/smoke/seed0/low_magnitude/s50"
+
+
+@pytest.mark.parametrize(
+    ("damage", "damaged", "target"),
+    [
+        (truncate, f"{RUN}/mask.safetensors", f"{RUN}/start.safetensors"),
+        (truncate, f"{RUN}/weights.safetensors", f"{RUN}/predictions.val.parquet"),
+        (truncate, "results/smoke/seed0/initial.safetensors", f"{RUN}/start.safetensors"),
+        (drop_last_cell, "results/smoke/data/val/features.tsv", "results/smoke/data/val/features.h5"),
+        (drop_a_question, "results/smoke/data/val/questions.json", "results/smoke/data/val/questions.h5"),
+    ],
+)
+def test_a_damaged_file_is_named_and_nothing_is_left_half_written(
+    broken_grid: Path, damage: Callable[[Path], None], damaged: str, target: str
+) -> None:
+    damage(broken_grid / damaged)
+    made = broken_grid / target
+    made.unlink()
+    run = snakemake(broken_grid, target, "--rerun-triggers", "input", "--allowed-rules", *RULES_OF_TARGETS)
+    said = run.stdout + run.stderr
+    assert run.returncode == 1
+    assert Path(damaged).name in said
+    assert "expected" in said
+    assert "Traceback" not in said
+    assert not made.exists()
+    assert not list(made.parent.glob(".*.tmp"))
+
+
+RULES_OF_TARGETS = ["rewind", "predict", "convert_features", "encode_questions"]
+
+
+def test_a_mask_for_another_network_is_refused(broken_grid: Path) -> None:
+    from lxmert_tickets.pruning.mask_files import load_mask, save_mask  # noqa: PLC0415
+
+    path = broken_grid / RUN / "mask.safetensors"
+    name, kept = next(iter(load_mask(path).items()))
+    save_mask(path, {name: kept[:-1]}, {})
+    (broken_grid / RUN / "start.safetensors").unlink()
+    run = snakemake(
+        broken_grid, f"{RUN}/start.safetensors", "--rerun-triggers", "input", "--allowed-rules", *RULES_OF_TARGETS
+    )
+    said = run.stdout + run.stderr
+    assert run.returncode == 1
+    assert "another network" in said
+    assert name in said

@@ -1,0 +1,122 @@
+"""A changed line reruns what depends on it and nothing else: by dry run over a finished grid."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from workflow_runs import jobs_of, snakemake
+
+Overlay = Callable[[dict[str, Any]], Path]
+
+TABLE = {"make_table"}
+FIGURES = {"draw_accuracy", "draw_answer_types", "draw_question_types", "draw_sparsity", "draw_learning_curves"}
+SHOWN = {"collect_results"} | TABLE | FIGURES
+LOW, HIGH, RANDOM = "low_magnitude", "high_magnitude", "random"
+
+
+def evaluated(seed: int, model: str) -> set[str]:
+    """Return the jobs that follow when a network is trained."""
+    return {f"{rule} {seed} {model}" for rule in ("predict", "score", "write_submissions")}
+
+
+def retrained(seed: int, subnetwork: str, sparsity: int) -> set[str]:
+    """Return the jobs that follow when a subnetwork's start or recipe changes."""
+    return {f"retrain {seed} {subnetwork} {sparsity}"} | evaluated(seed, f"{subnetwork}/s{sparsity}")
+
+
+def remade(seed: int, rule: str, subnetwork: str, sparsity: int) -> set[str]:
+    """Return the jobs of a subnetwork that is made anew, mask and all."""
+    mask_and_start = {f"{rule} {seed} {subnetwork} {sparsity}", f"rewind {seed} {subnetwork} {sparsity}"}
+    return mask_and_start | retrained(seed, subnetwork, sparsity)
+
+
+def after_dense(seed: int) -> set[str]:
+    """Return the jobs of a seed whose dense network is trained anew; random masks do not depend on it."""
+    jobs = {f"finetune {seed}"} | evaluated(seed, "dense") | retrained(seed, RANDOM, 50)
+    for sparsity in (25, 50, 75):
+        jobs |= remade(seed, "prune_round", LOW, sparsity)
+    return jobs | remade(seed, "prune_complement", HIGH, 50)
+
+
+def of_both(jobs: Callable[[int], set[str]]) -> set[str]:
+    return jobs(0) | jobs(1)
+
+
+NEW_SEED = after_dense(2) | {"snapshot_initial_weights 2", "prune_random 2 random 50", "rewind 2 random 50"}
+APPENDED = of_both(lambda seed: remade(seed, "prune_round", LOW, 95))
+INSERTED = of_both(
+    lambda seed: (
+        remade(seed, "prune_round", LOW, 45)
+        | remade(seed, "prune_round", LOW, 50)
+        | remade(seed, "prune_round", LOW, 75)
+        | remade(seed, "prune_complement", HIGH, 50)
+    )
+)
+CHANGES = {
+    "nothing": ({}, set()),
+    "a seed added": ({"seeds": [0, 1, 2]}, NEW_SEED | SHOWN),
+    "95 % appended": ({"subnetworks": {LOW: {"sparsities": [25, 50, 75, 95]}}}, APPENDED | SHOWN),
+    "45 % inserted": ({"subnetworks": {LOW: {"sparsities": [25, 45, 50, 75]}}}, INSERTED | SHOWN),
+    "the learning rate": ({"training": {"learning_rate": 1e-4}}, of_both(after_dense) | SHOWN),
+    "the figures' width": ({"report": {"figure_width_inches": 3.3}}, FIGURES | {"draw_contact_sheet"}),
+    "the table's sparsity": (
+        {"report": {"table_sparsity": 75}},
+        TABLE | FIGURES | {"draw_contact_sheet"},
+    ),
+    "the random control at 70 % added": (
+        {"subnetworks": {RANDOM: {"sparsities": [50, 70]}}},
+        of_both(lambda seed: remade(seed, "prune_random", RANDOM, 70)) | SHOWN,
+    ),
+    "a subnetwork removed": ({"subnetworks": {HIGH: None}}, SHOWN),
+    "the ranking of the random control": (
+        {"subnetworks": {RANDOM: {"ranked": "per_tensor"}}},
+        of_both(lambda seed: remade(seed, "prune_random", RANDOM, 50)) | SHOWN,
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_of_the_configuration_reruns_what_depends_on_it(smoke: Path, overlay: Overlay, change: str) -> None:
+    changes, expected = CHANGES[change]
+    assert jobs_of(snakemake(smoke, "--dry-run", configs=(overlay(changes),))) == expected
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def test_a_comment_or_docstring_in_the_pruning_code_reruns_nothing(smoke: Path, copy_of_project: Path) -> None:
+    selection = copy_of_project / "lxmert_tickets/pruning/selection.py"
+    edit(selection, '"""Exact selection', '# a remark\n\n"""Exact and stable selection')
+    edit(copy_of_project / "workflow_scripts/prune_round.py", "with job(", "# a remark\nwith job(")
+    assert jobs_of(snakemake(smoke, "--dry-run", project=copy_of_project)) == set()
+
+
+def test_logic_of_the_pruning_code_reruns_masks_and_what_follows(smoke: Path, copy_of_project: Path) -> None:
+    masks = copy_of_project / "lxmert_tickets/pruning/selection.py"
+    edit(masks, "CHUNK = 1 << 18", "CHUNK = 1 << 17")
+    expected = of_both(
+        lambda seed: (
+            after_dense(seed)
+            - {f"finetune {seed}"}
+            - evaluated(seed, "dense")
+            | remade(seed, "prune_random", RANDOM, 50)
+        )
+    )
+    assert jobs_of(snakemake(smoke, "--dry-run", project=copy_of_project)) == expected | SHOWN
+
+
+def test_a_refactoring_of_the_training_code_trains_nothing(smoke: Path, copy_of_project: Path) -> None:
+    edit(copy_of_project / "lxmert_tickets/training/loop.py", "CHECK_EVERY_STEPS = 25", "CHECK_EVERY_STEPS = 20")
+    assert jobs_of(snakemake(smoke, "--dry-run", project=copy_of_project)) == set()
+
+
+def test_a_raised_training_version_trains_everything(smoke: Path, copy_of_project: Path) -> None:
+    recipe = copy_of_project / "lxmert_tickets/training/recipe.py"
+    edit(recipe, "TRAINING_VERSION = 1", "TRAINING_VERSION = 2")
+    jobs = jobs_of(snakemake(smoke, "--dry-run", project=copy_of_project))
+    assert {"pretrain", "finetune 0", "finetune 1"} | of_both(after_dense) <= jobs
+    assert not any(job.startswith(("make_scenes", "encode_questions", "convert_features")) for job in jobs)

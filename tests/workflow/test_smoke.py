@@ -1,0 +1,155 @@
+"""The invariants of the design, on the files that the real workflow wrote."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from workflow_runs import snakemake
+from safetensors.numpy import load_file
+
+from lxmert_tickets.pruning.mask_files import load_mask
+from lxmert_tickets.pruning.masks import n_kept, n_prunable, n_pruned_at
+
+SEEDS = (0, 1)
+ROUNDS = (25, 50, 75)
+MODELS = ["dense", *(f"low_magnitude/s{s}" for s in ROUNDS), "high_magnitude/s50", "random/s50"]
+PRUNED = MODELS[1:]
+
+
+@pytest.fixture(scope="module")
+def results(smoke: Path) -> Path:
+    return smoke / "results" / "smoke"
+
+
+@pytest.mark.parametrize("model", PRUNED)
+def test_a_mask_prunes_exactly_what_its_folder_says(results: Path, model: str) -> None:
+    for seed in SEEDS:
+        mask = load_mask(results / f"seed{seed}" / model / "mask.safetensors")
+        n = n_prunable(mask)
+        assert n - n_kept(mask) == n_pruned_at(float(model.rsplit("/s", 1)[1]), n)
+
+
+def test_rounds_only_remove(results: Path) -> None:
+    masks = [load_mask(results / f"seed0/low_magnitude/s{s}/mask.safetensors") for s in ROUNDS]
+    for earlier, later in zip(masks, masks[1:], strict=False):
+        assert all(not (later[name] & ~earlier[name]).any() for name in earlier)
+
+
+def test_each_round_prunes_the_network_that_the_round_before_retrained(results: Path) -> None:
+    trained = load_file(results / "seed0/low_magnitude/s25/weights.safetensors")
+    before = load_mask(results / "seed0/low_magnitude/s25/mask.safetensors")
+    after = load_mask(results / "seed0/low_magnitude/s50/mask.safetensors")
+    kept = np.concatenate([np.abs(trained[name])[after[name]] for name in after])
+    removed = np.concatenate([np.abs(trained[name])[before[name] & ~after[name]] for name in after])
+    assert kept.min() >= removed.max()
+
+
+def test_high_magnitude_keeps_just_what_low_magnitude_prunes(results: Path) -> None:
+    low = load_mask(results / "seed1/low_magnitude/s50/mask.safetensors")
+    high = load_mask(results / "seed1/high_magnitude/s50/mask.safetensors")
+    assert all(np.array_equal(low[name], ~high[name]) for name in low)
+    assert n_kept(low) == n_kept(high)
+
+
+@pytest.mark.parametrize("model", PRUNED)
+def test_start_weights_are_the_initial_weights_times_the_mask(results: Path, model: str) -> None:
+    initial = load_file(results / "seed0/initial.safetensors")
+    start = load_file(results / "seed0" / model / "start.safetensors")
+    mask = load_mask(results / "seed0" / model / "mask.safetensors")
+    for name, tensor in initial.items():
+        expected = np.where(mask[name], tensor, np.float32(0)) if name in mask else tensor
+        assert start[name].tobytes() == expected.tobytes(), name
+
+
+@pytest.mark.parametrize("model", PRUNED)
+def test_pruned_weights_are_zero_after_retraining_and_kept_ones_were_trained(results: Path, model: str) -> None:
+    weights = load_file(results / "seed0" / model / "weights.safetensors")
+    start = load_file(results / "seed0" / model / "start.safetensors")
+    mask = load_mask(results / "seed0" / model / "mask.safetensors")
+    assert all(not weights[name][~mask[name]].any() for name in mask)
+    assert all(not np.array_equal(weights[name], start[name]) for name in mask if "x_layers.1.visn" not in name)
+
+
+def test_seeds_share_the_pretrained_encoder_and_differ_in_the_classifier(results: Path) -> None:
+    one, other = (load_file(results / f"seed{seed}/initial.safetensors") for seed in SEEDS)
+    pretrained = load_file(results / "pretrained/weights.safetensors")
+    for name, tensor in pretrained.items():
+        same = np.array_equal(one[name], other[name])
+        assert same == (not name.startswith("answer_head") or tensor.ndim == 1), name
+        if not name.startswith("answer_head"):
+            assert np.array_equal(one[name], tensor)
+
+
+def test_random_masks_differ_between_seeds(results: Path) -> None:
+    one, other = (load_mask(results / f"seed{seed}/random/s50/mask.safetensors") for seed in SEEDS)
+    assert any(not np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_results_have_a_row_for_each_network_and_split(results: Path) -> None:
+    table = pd.read_csv(results / "results.csv")
+    columns = ["subnetwork", "sparsity", "seed", "split", "overall", "yes_no", "number", "other"]
+    assert list(table.columns) == columns
+    assert len(table) == len(SEEDS) * len(MODELS) * 3
+    assert not table.duplicated(["subnetwork", "sparsity", "seed", "split"]).any()
+    dense = table[table["subnetwork"] == "dense"]
+    assert dense["sparsity"].eq(0).all()
+
+
+def test_a_score_is_what_the_score_command_says_of_the_submission(results: Path, tmp_path: Path) -> None:
+    data = results / "data/test-dev"
+    command = [
+        sys.executable, "-m", "lxmert_tickets", "score", "--questions", data / "questions.json",
+        "--annotations", data / "annotations.json", "--out", tmp_path / "score.json",
+        "--predictions", results / "submissions/test-dev/seed1/low_magnitude/s50.json",
+    ]  # fmt: skip
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    alone = json.loads((tmp_path / "score.json").read_text())
+    in_workflow = json.loads((results / "seed1/low_magnitude/s50/score.test-dev.json").read_text())
+    in_workflow.pop("provenance")
+    assert alone == in_workflow
+
+
+def test_table_figures_and_submissions_are_there(results: Path) -> None:
+    for suffix in ("csv", "md", "tex", "html"):
+        assert (results / f"tables/table1.{suffix}").stat().st_size > 100
+    assert (results / "figures/figure1.png").read_bytes().startswith(b"\x89PNG")
+    assert (results / "figures/figure1.pdf").read_bytes().startswith(b"%PDF")
+    assert "<svg" in (results / "figures/figure1.svg").read_text()
+    assert len(list(results.glob("submissions/*/seed*/**/*.json"))) == 2 * len(SEEDS) * len(MODELS)
+
+
+def test_provenance_names_rule_seed_and_the_digests_of_the_inputs(results: Path) -> None:
+    command = [sys.executable, "-m", "lxmert_tickets", "inspect", "--json"]
+    file = results / "seed0/low_magnitude/s50/weights.safetensors"
+    about = json.loads(subprocess.run([*command, file], check=True, capture_output=True, text=True).stdout)
+    mask = results / "seed0/low_magnitude/s50/mask.safetensors"
+    told = json.loads(subprocess.run([*command, mask], check=True, capture_output=True, text=True).stdout)
+    assert about["provenance"]["rule"] == "retrain"
+    assert about["provenance"]["seed"] == 0
+    assert about["n_zeros_among_prunable"] == told["n_prunable"] - told["n_kept"]
+    digests = about["provenance"]["parents"]
+    assert "results/smoke/seed0/low_magnitude/s50/mask.safetensors" in digests
+    assert all(len(digest) == 64 for digest in digests.values())
+
+
+def test_a_second_run_does_nothing(smoke: Path) -> None:
+    run = snakemake(smoke)
+    assert run.returncode == 0
+    assert "Nothing to be done" in run.stdout + run.stderr
+
+
+def test_the_same_configuration_gives_the_same_bytes(results: Path, tmp_path: Path) -> None:
+    again = tmp_path / "results" / "smoke"
+    for part in ("data", "pretrained"):
+        shutil.copytree(results / part, again / part)
+    run = snakemake(tmp_path, "results/smoke/seed0/low_magnitude/s25/weights.safetensors")
+    assert run.returncode == 0, run.stdout + run.stderr
+    made = [path for path in again.glob("seed0/**/*") if path.is_file()]
+    assert len(made) == 7
+    for path in made:
+        assert path.read_bytes() == (results / path.relative_to(again)).read_bytes(), path

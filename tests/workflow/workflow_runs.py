@@ -1,0 +1,36 @@
+"""Runs the real Snakefile, and reads what it would do."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def snakemake(
+    folder: Path, *arguments: str, configs: tuple[Path, ...] = (), project: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    """Run the Snakefile of `project` in `folder`, with the smoke configuration and what overlays it."""
+    overlays = [str(project / "configs/smoke.yaml"), *map(str, configs)]
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", str(project / "Snakefile"), "--directory", str(folder),
+        "--workflow-profile", str(project / "profiles/default"), "--cores", "2",
+        "--configfile", str(project / "config.yaml"), *overlays, *arguments,
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def jobs_of(dry_run: subprocess.CompletedProcess[str]) -> set[str]:
+    """Return the jobs of a dry run, such as "retrain 0 low_magnitude 50": rule and wildcards."""
+    assert dry_run.returncode == 0, dry_run.stdout + dry_run.stderr
+    jobs = set()
+    for block in re.split(r"\n(?=(?:local)?rule )", dry_run.stdout + dry_run.stderr)[1:]:
+        rule = re.match(r"(?:local)?rule (\w+):", block)
+        assert rule is not None
+        wildcards = re.search(r"^    wildcards: (.*)$", block, flags=re.MULTILINE)
+        values = [part.split("=")[1] for part in wildcards[1].split(", ")] if wildcards else []
+        jobs.add(" ".join([rule[1], *values]))
+    return jobs - {"all"}
