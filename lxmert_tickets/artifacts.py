@@ -36,7 +36,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
-        os.replace(temporary, final)
+        temporary.replace(final)
         folder = os.open(final.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # the rename itself must survive a power cut
@@ -105,7 +105,10 @@ def load_tensors(path: str | Path, kind: str) -> tuple[Tensors, Metadata]:
     if metadata.get("kind", kind) != kind:
         raise ArtifactError(path, f"is a {metadata['kind']} file", f"a {kind} file")
     with _opened(path) as handle:
-        return {name: handle.get_tensor(name) for name in handle.keys()}, metadata
+        try:
+            return {name: handle.get_tensor(name) for name in handle.keys()}, metadata  # noqa: SIM118 (it cannot be iterated over)
+        except TypeError as error:  # numpy has no bfloat16
+            raise ArtifactError(path, f"cannot be read ({error})", f"a {kind} file of this workflow") from None
 
 
 @contextmanager

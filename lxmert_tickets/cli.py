@@ -1,9 +1,9 @@
 """`python -m lxmert_tickets`: what can be done with single files, without the workflow.
 
-    score              official VQA accuracy of predictions
-    convert-features   region features from TSV to HDF5
-    inspect            what a file of an experiment is
-    show               Table 1 and the files of an experiment
+score              official VQA accuracy of predictions
+convert-features   region features from TSV to HDF5
+inspect            what a file of an experiment is
+show               Table 1 and the files of an experiment
 """
 
 import argparse

@@ -1,10 +1,10 @@
 """Errors that a user can mend: each names the place, what was found, what was expected and the remedy.
 
-    TicketsError
-    ├── ConfigError      a value in the configuration
-    ├── DataError        questions, annotations, region features, predictions
-    ├── ArtifactError    a file written by this workflow: truncated, foreign, of another network
-    └── TrainingError    a run that cannot go on, such as a non-finite loss
+TicketsError
+├── ConfigError      a value in the configuration
+├── DataError        questions, annotations, region features, predictions
+├── ArtifactError    a file written by this workflow: truncated, foreign, of another network
+└── TrainingError    a run that cannot go on, such as a non-finite loss
 """
 
 import difflib

@@ -27,7 +27,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Base of all parts of the configuration: frozen, and strict about names."""
 
 
-class Images(Part):
+class Images(Part, frozen=True):
     """One set of rendered images."""
 
     images: Positive
@@ -35,7 +35,7 @@ class Images(Part):
     captions_per_image: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
-class Data(Part):
+class Data(Part, frozen=True):
     """The embedded data set."""
 
     source: Literal["scenes"]
@@ -45,7 +45,7 @@ class Data(Part):
     sets: dict[Name, Images]
 
 
-class Text(Part):
+class Text(Part, frozen=True):
     """Questions to tokens and answers to labels."""
 
     vocab_size: Annotated[int, msgspec.Meta(ge=64)]
@@ -53,7 +53,7 @@ class Text(Part):
     min_answer_count: Positive
 
 
-class Splits(Part):
+class Splits(Part, frozen=True):
     """Which image set plays which role."""
 
     train: Name
@@ -61,7 +61,7 @@ class Splits(Part):
     test: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
 
 
-class ModelSizes(Part):
+class ModelSizes(Part, frozen=True):
     """Sizes of the network that the data does not decide."""
 
     hidden_size: Positive
@@ -73,13 +73,13 @@ class ModelSizes(Part):
     max_positions: Positive
 
 
-class Pruning(Part):
+class Pruning(Part, frozen=True):
     """What can be pruned."""
 
     prunable: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = PAPER
 
 
-class MagnitudeSubnetwork(Part):
+class MagnitudeSubnetwork(Part, frozen=True):
     """Keeps the largest weights of trained networks."""
 
     keep: Literal["largest"]
@@ -88,7 +88,7 @@ class MagnitudeSubnetwork(Part):
     rounds: Literal["iterative", "one_shot"] = "iterative"
 
 
-class RandomSubnetwork(Part):
+class RandomSubnetwork(Part, frozen=True):
     """Keeps weights drawn at random."""
 
     keep: Literal["random"]
@@ -96,7 +96,7 @@ class RandomSubnetwork(Part):
     ranked: Ranked = "global"
 
 
-class ComplementSubnetwork(Part):
+class ComplementSubnetwork(Part, frozen=True):
     """Keeps just what another subnetwork prunes."""
 
     complement_of: str
@@ -106,7 +106,7 @@ class ComplementSubnetwork(Part):
 Subnetwork = MagnitudeSubnetwork | RandomSubnetwork | ComplementSubnetwork
 
 
-class Report(Part):
+class Report(Part, frozen=True):
     """How results are shown; nothing here makes a network train again."""
 
     table_sparsity: Percent
@@ -115,7 +115,7 @@ class Report(Part):
     spread: Literal["std", "range"] = "std"
 
 
-class Settings(Part):
+class Settings(Part, frozen=True):
     """`config.yaml`, but for its subnetworks."""
 
     experiment: Name

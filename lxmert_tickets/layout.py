@@ -3,13 +3,13 @@
 Braces are Snakemake wildcards: {split} an image set, {seed} a run, {model} "dense" or "<subnetwork>/s<sparsity>".
 """
 
-from pathlib import PurePosixPath
+from pathlib import PurePath
 
 
 class Layout:
     """The files of the experiment under `root`, such as results/scenes."""
 
-    def __init__(self, root: str | PurePosixPath) -> None:
+    def __init__(self, root: str | PurePath) -> None:
         self.root = str(root)
         split = f"{root}/data/{{split}}"
         self.images = f"{split}/images.zip"

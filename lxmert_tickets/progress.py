@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 INTERVAL_SECONDS = 10.0
 

@@ -1,17 +1,15 @@
 """What all rules share: the experiment, its files, and how rules speak of them."""
 
-import os
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 ROOT = Path(workflow.current_basedir).parent
-# Scripts run in processes of their own and import the package from here.
-sys.path.insert(0, str(ROOT))
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+sys.path.insert(0, str(ROOT))  # the package is not installed
 
 from lxmert_tickets.code_digest import code_digest
+from lxmert_tickets.environment import has_gpu, let_jobs_import_this_package
 from lxmert_tickets.errors import TicketsError
 from lxmert_tickets.experiment import (
     PRETRAIN,
@@ -24,6 +22,7 @@ from lxmert_tickets.experiment import (
 from lxmert_tickets.layout import Layout, of_model
 from lxmert_tickets.training.recipe import TRAINING_VERSION
 
+let_jobs_import_this_package()
 try:
     EXPERIMENT = read_experiment(config)
 except TicketsError as error:
@@ -34,7 +33,7 @@ MODELS = EXPERIMENT.models()
 # The subnetwork whose layers are looked at: the first that magnitude found.
 SHOWN_SUBNETWORK = next(iter(EXPERIMENT.names_of(MagnitudeSubnetwork)), None)
 # Snakemake only counts GPUs; where there is none, training must not wait for one.
-GPUS_PER_TRAINING = 1 if Path("/dev/nvidiactl").exists() or not workflow.local_exec else 0
+GPUS_PER_TRAINING = 1 if has_gpu() or not workflow.local_exec else 0
 ENVIRONMENT = "../envs/lxmert-tickets.yaml"
 
 
@@ -56,6 +55,31 @@ def code_of(rule):
 def stage(*sections):
     """Return canonical JSON of just these sections of the experiment: a change elsewhere reruns nothing here."""
     return EXPERIMENT.stage(*sections)
+
+
+def weights_of_previous_round(wildcards):
+    """Return the trained network that a round prunes: the round before, or the dense network for the first."""
+    previous = EXPERIMENT.previous_sparsity(wildcards.subnetwork, wildcards.sparsity)
+    return PATHS.dense_weights if previous is None else of_model(PATHS.weights, f"{wildcards.subnetwork}/s{previous}")
+
+
+def mask_of_previous_round(wildcards):
+    """Return the mask that a round prunes further; none for the first."""
+    previous = EXPERIMENT.previous_sparsity(wildcards.subnetwork, wildcards.sparsity)
+    return [] if previous is None else PATHS.mask.replace("{sparsity}", previous)
+
+
+def mirrored_mask(wildcards):
+    """Return the mask whose complement is asked for."""
+    subnetwork, sparsity = EXPERIMENT.mirrored(wildcards.subnetwork, wildcards.sparsity)
+    return PATHS.mask.replace("{subnetwork}", subnetwork).replace("{sparsity}", sparsity)
+
+
+def shown(name, category):
+    """Return the files of figure `name`; its SVG goes into the report, under `category`."""
+    files = {format: PATHS.figure.format(figure=name, format=format) for format in ("png", "pdf")}
+    svg = PATHS.figure.format(figure=name, format="svg")
+    return files | {"svg": report(svg, caption=f"../report/{name}.rst", category=category, labels={"figure": name})}
 
 
 wildcard_constraints:

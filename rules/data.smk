@@ -9,15 +9,15 @@ rule make_scenes:
         captions=PATHS.captions,
         questions=PATHS.questions,
         annotations=PATHS.annotations,
-    params:
-        spec=lambda wildcards: EXPERIMENT.image_set(wildcards.split),
-        code=code_of("make_scenes"),
     log:
         log_of("make_scenes", "split"),
     benchmark:
         benchmark_of("make_scenes", "split")
     conda:
         ENVIRONMENT
+    params:
+        spec=lambda wildcards: EXPERIMENT.image_set(wildcards.split),
+        code=code_of("make_scenes"),
     script:
         "../workflow_scripts/make_scenes.py"
 
@@ -28,15 +28,15 @@ rule extract_features:
         boxes=PATHS.boxes,
     output:
         table=PATHS.feature_table,
-    params:
-        description=EXPERIMENT.data.region_features,
-        code=code_of("extract_features"),
     log:
         log_of("extract_features", "split"),
     benchmark:
         benchmark_of("extract_features", "split")
     conda:
         ENVIRONMENT
+    params:
+        description=EXPERIMENT.data.region_features,
+        code=code_of("extract_features"),
     script:
         "../workflow_scripts/extract_features.py"
 
@@ -46,14 +46,14 @@ rule convert_features:
         table=PATHS.feature_table,
     output:
         features=PATHS.features,
-    params:
-        code=code_of("convert_features"),
     log:
         log_of("convert_features", "split"),
     benchmark:
         benchmark_of("convert_features", "split")
     conda:
         ENVIRONMENT
+    params:
+        code=code_of("convert_features"),
     script:
         "../workflow_scripts/convert_features.py"
 
@@ -64,15 +64,15 @@ rule train_tokenizer:
         questions=expand(PATHS.questions, split=[PRETRAIN, EXPERIMENT.splits.train]),
     output:
         tokenizer=PATHS.tokenizer,
-    params:
-        vocab_size=EXPERIMENT.text.vocab_size,
-        code=code_of("train_tokenizer"),
     log:
         log_of("train_tokenizer"),
     benchmark:
         benchmark_of("train_tokenizer")
     conda:
         ENVIRONMENT
+    params:
+        vocab_size=EXPERIMENT.text.vocab_size,
+        code=code_of("train_tokenizer"),
     script:
         "../workflow_scripts/train_tokenizer.py"
 
@@ -82,15 +82,15 @@ rule build_answers:
         annotations=expand(PATHS.annotations, split=EXPERIMENT.splits.train),
     output:
         answers=PATHS.answers,
-    params:
-        min_count=EXPERIMENT.text.min_answer_count,
-        code=code_of("build_answers"),
     log:
         log_of("build_answers"),
     benchmark:
         benchmark_of("build_answers")
     conda:
         ENVIRONMENT
+    params:
+        min_count=EXPERIMENT.text.min_answer_count,
+        code=code_of("build_answers"),
     script:
         "../workflow_scripts/build_answers.py"
 
@@ -104,14 +104,14 @@ rule encode_questions:
         answers=PATHS.answers,
     output:
         questions=PATHS.encoded_questions,
-    params:
-        max_length=EXPERIMENT.text.max_length,
-        code=code_of("encode_questions"),
     log:
         log_of("encode_questions", "split"),
     benchmark:
         benchmark_of("encode_questions", "split")
     conda:
         ENVIRONMENT
+    params:
+        max_length=EXPERIMENT.text.max_length,
+        code=code_of("encode_questions"),
     script:
         "../workflow_scripts/encode_questions.py"

@@ -13,17 +13,17 @@ rule predict:
         answers=PATHS.answers,
     output:
         predictions=expand(PATHS.predictions, split=EVALUATED, allow_missing=True),
-    params:
-        precision=EXPERIMENT.training.precision,
-        code=code_of("predict"),
     log:
         log_of("predict", "seed", "model"),
     benchmark:
         benchmark_of("predict", "seed", "model")
-    resources:
-        gpu=GPUS_PER_TRAINING,
     conda:
         ENVIRONMENT
+    resources:
+        gpu=GPUS_PER_TRAINING,
+    params:
+        precision=EXPERIMENT.training.precision,
+        code=code_of("predict"),
     script:
         "../workflow_scripts/predict.py"
 
@@ -35,14 +35,14 @@ rule score:
         annotations=expand(PATHS.annotations, split=EVALUATED),
     output:
         scores=expand(PATHS.score, split=EVALUATED, allow_missing=True),
-    params:
-        code=code_of("score"),
     log:
         log_of("score", "seed", "model"),
     benchmark:
         benchmark_of("score", "seed", "model")
     conda:
         ENVIRONMENT
+    params:
+        code=code_of("score"),
     script:
         "../workflow_scripts/score.py"
 
@@ -52,13 +52,13 @@ rule write_submissions:
         predictions=expand(PATHS.predictions, split=TESTED, allow_missing=True),
     output:
         submissions=expand(PATHS.submission, split=TESTED, allow_missing=True),
-    params:
-        code=code_of("write_submissions"),
     log:
         log_of("write_submissions", "seed", "model"),
     benchmark:
         benchmark_of("write_submissions", "seed", "model")
     conda:
         ENVIRONMENT
+    params:
+        code=code_of("write_submissions"),
     script:
         "../workflow_scripts/write_submissions.py"

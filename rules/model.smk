@@ -10,20 +10,20 @@ rule pretrain:
     output:
         weights=PATHS.pretrained,
         history=PATHS.pretraining_history,
+    log:
+        log_of("pretrain"),
+    benchmark:
+        benchmark_of("pretrain")
+    conda:
+        ENVIRONMENT
+    threads: EXPERIMENT.pretraining.threads
+    resources:
+        gpu=GPUS_PER_TRAINING,
     params:
         model=stage("model"),
         recipe=stage("pretraining"),
         max_length=EXPERIMENT.text.max_length,
         version=TRAINING_VERSION,
-    log:
-        log_of("pretrain"),
-    benchmark:
-        benchmark_of("pretrain")
-    threads: EXPERIMENT.pretraining.threads
-    resources:
-        gpu=GPUS_PER_TRAINING,
-    conda:
-        ENVIRONMENT
     script:
         "../workflow_scripts/pretrain.py"
 
@@ -33,13 +33,13 @@ rule snapshot_initial_weights:
         weights=PATHS.pretrained,
     output:
         weights=PATHS.initial,
-    params:
-        code=code_of("snapshot_initial_weights"),
     log:
         log_of("snapshot_initial_weights", "seed"),
     benchmark:
         benchmark_of("snapshot_initial_weights", "seed")
     conda:
         ENVIRONMENT
+    params:
+        code=code_of("snapshot_initial_weights"),
     script:
         "../workflow_scripts/snapshot_initial_weights.py"

@@ -1,24 +1,6 @@
 """Masks, and the subnetworks that they leave: what a subnetwork keeps is declared in config.yaml."""
 
 
-def weights_of_previous_round(wildcards):
-    """Return the trained network that a round prunes: the round before, or the dense network for the first."""
-    previous = EXPERIMENT.previous_sparsity(wildcards.subnetwork, wildcards.sparsity)
-    return PATHS.dense_weights if previous is None else of_model(PATHS.weights, f"{wildcards.subnetwork}/s{previous}")
-
-
-def mask_of_previous_round(wildcards):
-    """Return the mask that a round prunes further; none for the first."""
-    previous = EXPERIMENT.previous_sparsity(wildcards.subnetwork, wildcards.sparsity)
-    return [] if previous is None else PATHS.mask.replace("{sparsity}", previous)
-
-
-def mirrored_mask(wildcards):
-    """Return the mask whose complement is asked for."""
-    subnetwork, sparsity = EXPERIMENT.mirrored(wildcards.subnetwork, wildcards.sparsity)
-    return PATHS.mask.replace("{subnetwork}", subnetwork).replace("{sparsity}", sparsity)
-
-
 rule prune_round:
     input:
         weights=weights_of_previous_round,
@@ -26,10 +8,6 @@ rule prune_round:
     output:
         mask=PATHS.mask,
         report=PATHS.sparsity,
-    params:
-        prunable=stage("pruning"),
-        ranked=lambda wildcards: EXPERIMENT.subnetworks[wildcards.subnetwork].ranked,
-        code=code_of("prune_round"),
     log:
         log_of("prune_round", "seed", "subnetwork", "sparsity"),
     benchmark:
@@ -38,6 +16,10 @@ rule prune_round:
         subnetwork=one_of(EXPERIMENT.names_of(MagnitudeSubnetwork)),
     conda:
         ENVIRONMENT
+    params:
+        prunable=stage("pruning"),
+        ranked=lambda wildcards: EXPERIMENT.subnetworks[wildcards.subnetwork].ranked,
+        code=code_of("prune_round"),
     script:
         "../workflow_scripts/prune_round.py"
 
@@ -48,10 +30,6 @@ rule prune_random:
     output:
         mask=PATHS.mask,
         report=PATHS.sparsity,
-    params:
-        prunable=stage("pruning"),
-        ranked=lambda wildcards: EXPERIMENT.subnetworks[wildcards.subnetwork].ranked,
-        code=code_of("prune_random"),
     log:
         log_of("prune_random", "seed", "subnetwork", "sparsity"),
     benchmark:
@@ -60,6 +38,10 @@ rule prune_random:
         subnetwork=one_of(EXPERIMENT.names_of(RandomSubnetwork)),
     conda:
         ENVIRONMENT
+    params:
+        prunable=stage("pruning"),
+        ranked=lambda wildcards: EXPERIMENT.subnetworks[wildcards.subnetwork].ranked,
+        code=code_of("prune_random"),
     script:
         "../workflow_scripts/prune_random.py"
 
@@ -70,8 +52,6 @@ rule prune_complement:
     output:
         mask=PATHS.mask,
         report=PATHS.sparsity,
-    params:
-        code=code_of("prune_complement"),
     log:
         log_of("prune_complement", "seed", "subnetwork", "sparsity"),
     benchmark:
@@ -80,6 +60,8 @@ rule prune_complement:
         subnetwork=one_of(EXPERIMENT.names_of(ComplementSubnetwork)),
     conda:
         ENVIRONMENT
+    params:
+        code=code_of("prune_complement"),
     script:
         "../workflow_scripts/prune_complement.py"
 
@@ -90,13 +72,13 @@ rule rewind:
         mask=PATHS.mask,
     output:
         start=PATHS.start,
-    params:
-        code=code_of("rewind"),
     log:
         log_of("rewind", "seed", "subnetwork", "sparsity"),
     benchmark:
         benchmark_of("rewind", "seed", "subnetwork", "sparsity")
     conda:
         ENVIRONMENT
+    params:
+        code=code_of("rewind"),
     script:
         "../workflow_scripts/rewind.py"

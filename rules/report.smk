@@ -7,13 +7,6 @@ FIGURE_NAMES += ["sparsity"] if SHOWN_SUBNETWORK else []
 FIGURES = expand(PATHS.figure, figure=FIGURE_NAMES, format=["png", "pdf", "svg"])
 
 
-def shown(name, category):
-    """Return the files of figure `name`; its SVG goes into the report, under `category`."""
-    files = {format: PATHS.figure.format(figure=name, format=format) for format in ("png", "pdf")}
-    svg = PATHS.figure.format(figure=name, format="svg")
-    return files | {"svg": report(svg, caption=f"../report/{name}.rst", category=category, labels={"figure": name})}
-
-
 rule collect_results:
     input:
         scores=expand(PATHS.score, seed=EXPERIMENT.seeds, model=MODELS, split=EVALUATED),
@@ -24,17 +17,17 @@ rule collect_results:
         question_types=PATHS.question_types,
         histories=PATHS.histories,
         sparsities=PATHS.sparsities,
-    params:
-        seeds=EXPERIMENT.seeds,
-        models=MODELS,
-        splits=EVALUATED,
-        code=code_of("collect_results"),
     log:
         log_of("collect_results"),
     benchmark:
         benchmark_of("collect_results")
     conda:
         ENVIRONMENT
+    params:
+        seeds=EXPERIMENT.seeds,
+        models=MODELS,
+        splits=EVALUATED,
+        code=code_of("collect_results"),
     script:
         "../workflow_scripts/collect_results.py"
 
@@ -47,16 +40,16 @@ rule make_table:
         md=f"{PATHS.table}.md",
         tex=f"{PATHS.table}.tex",
         html=report(f"{PATHS.table}.html", caption="../report/table1.rst", category="1 Table 1"),
-    params:
-        sparsity=EXPERIMENT.report.table_sparsity,
-        splits=TESTED,
-        code=code_of("make_table"),
     log:
         log_of("make_table"),
     benchmark:
         benchmark_of("make_table")
     conda:
         ENVIRONMENT
+    params:
+        sparsity=EXPERIMENT.report.table_sparsity,
+        splits=TESTED,
+        code=code_of("make_table"),
     script:
         "../workflow_scripts/make_table.py"
 
@@ -66,16 +59,16 @@ rule draw_accuracy:
         results=PATHS.results,
     output:
         **shown("figure1", "2 Figure 1"),
-    params:
-        style=stage("report"),
-        split=SHOWN_SPLIT,
-        code=code_of("draw_accuracy"),
     log:
         log_of("draw_accuracy"),
     benchmark:
         benchmark_of("draw_accuracy")
     conda:
         ENVIRONMENT
+    params:
+        style=stage("report"),
+        split=SHOWN_SPLIT,
+        code=code_of("draw_accuracy"),
     script:
         "../workflow_scripts/draw_accuracy.py"
 
@@ -85,16 +78,16 @@ rule draw_answer_types:
         results=PATHS.results,
     output:
         **shown("answer_types", "3 By kind of question"),
-    params:
-        style=stage("report"),
-        split=SHOWN_SPLIT,
-        code=code_of("draw_answer_types"),
     log:
         log_of("draw_answer_types"),
     benchmark:
         benchmark_of("draw_answer_types")
     conda:
         ENVIRONMENT
+    params:
+        style=stage("report"),
+        split=SHOWN_SPLIT,
+        code=code_of("draw_answer_types"),
     script:
         "../workflow_scripts/draw_answer_types.py"
 
@@ -104,16 +97,16 @@ rule draw_question_types:
         question_types=PATHS.question_types,
     output:
         **shown("question_types", "3 By kind of question"),
-    params:
-        style=stage("report"),
-        split=SHOWN_SPLIT,
-        code=code_of("draw_question_types"),
     log:
         log_of("draw_question_types"),
     benchmark:
         benchmark_of("draw_question_types")
     conda:
         ENVIRONMENT
+    params:
+        style=stage("report"),
+        split=SHOWN_SPLIT,
+        code=code_of("draw_question_types"),
     script:
         "../workflow_scripts/draw_question_types.py"
 
@@ -123,16 +116,16 @@ rule draw_sparsity:
         sparsities=PATHS.sparsities,
     output:
         **shown("sparsity", "4 Where the pruned weights sat"),
-    params:
-        style=stage("report"),
-        subnetwork=SHOWN_SUBNETWORK,
-        code=code_of("draw_sparsity"),
     log:
         log_of("draw_sparsity"),
     benchmark:
         benchmark_of("draw_sparsity")
     conda:
         ENVIRONMENT
+    params:
+        style=stage("report"),
+        subnetwork=SHOWN_SUBNETWORK,
+        code=code_of("draw_sparsity"),
     script:
         "../workflow_scripts/draw_sparsity.py"
 
@@ -142,15 +135,15 @@ rule draw_learning_curves:
         histories=PATHS.histories,
     output:
         **shown("learning_curves", "5 Training"),
-    params:
-        style=stage("report"),
-        code=code_of("draw_learning_curves"),
     log:
         log_of("draw_learning_curves"),
     benchmark:
         benchmark_of("draw_learning_curves")
     conda:
         ENVIRONMENT
+    params:
+        style=stage("report"),
+        code=code_of("draw_learning_curves"),
     script:
         "../workflow_scripts/draw_learning_curves.py"
 
@@ -162,14 +155,14 @@ rule draw_contact_sheet:
         annotations=expand(PATHS.annotations, split=SHOWN_SPLIT),
     output:
         **shown("contact_sheet", "6 Data"),
-    params:
-        style=stage("report"),
-        code=code_of("draw_contact_sheet"),
     log:
         log_of("draw_contact_sheet"),
     benchmark:
         benchmark_of("draw_contact_sheet")
     conda:
         ENVIRONMENT
+    params:
+        style=stage("report"),
+        code=code_of("draw_contact_sheet"),
     script:
         "../workflow_scripts/draw_contact_sheet.py"

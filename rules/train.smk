@@ -11,18 +11,18 @@ rule finetune:
     output:
         weights=PATHS.dense_weights,
         history=PATHS.dense_history,
-    params:
-        recipe=stage("training"),
-        version=TRAINING_VERSION,
     log:
         log_of("finetune", "seed"),
     benchmark:
         benchmark_of("finetune", "seed")
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         gpu=GPUS_PER_TRAINING,
-    conda:
-        ENVIRONMENT
+    params:
+        recipe=stage("training"),
+        version=TRAINING_VERSION,
     script:
         "../workflow_scripts/train.py"
 

@@ -24,9 +24,7 @@ with job(snakemake.log[0]):
     network = build_network(*load_weights(paths.weights), place=paths.weights).to(device)
     words = read_answers(paths.answers)
     seed = int(snakemake.wildcards.seed)
-    for questions, features, output in zip(
-        paths.questions, paths.features, snakemake.output.predictions, strict=True
-    ):
+    for questions, features, output in zip(paths.questions, paths.features, snakemake.output.predictions, strict=True):
         data = open_vqa_data(questions, features, device)
         chosen, scores = answer_all(network, data, precision)
         origin = provenance(snakemake.rule, precision, seed, [paths.weights, questions, features])

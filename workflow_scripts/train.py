@@ -25,9 +25,10 @@ with job(snakemake.log[0]) as log:
     device = best_device()
     recipe = msgspec.json.decode(params.recipe, type=TrainingRecipe)
     start, architecture = load_weights(paths.start)
-    mask = load_mask(paths.mask) if "mask" in paths.keys() else None
+    mask_path = paths.get("mask")
+    mask = load_mask(mask_path) if mask_path else None
     if mask is not None:
-        check_fits(mask, start, paths.mask, paths.start)
+        check_fits(mask, start, mask_path, paths.start)
     network = build_network(
         start,
         architecture,

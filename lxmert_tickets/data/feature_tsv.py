@@ -73,7 +73,7 @@ def parse_feature_row(line: bytes, place: str) -> FeatureRow:
     return row
 
 
-def write_feature_row(  # noqa: PLR0917 (the order of the columns)
+def write_feature_row(
     handle: BinaryIO,
     image_id: str,
     height: int,

@@ -68,7 +68,7 @@ class EncodedQuestions:
         return dense
 
 
-def encode_questions(  # noqa: PLR0917 (the inputs of the rule, in its order)
+def encode_questions(
     questions: QuestionFile,
     annotations: Sequence[Annotation] | None,
     features: Features,

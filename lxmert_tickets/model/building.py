@@ -23,10 +23,9 @@ def build_network(
 ) -> LxmertForVqa:
     """Return the network of `architecture` with a copy of `weights`, on the CPU.
 
-    Raises ArtifactError, naming `place` and the tensors, when names or shapes are not just the network's.
+    Raises ArtifactError, naming `place` and the tensors, when names, shapes or types (float32) are not just the network's.
     """
-    with torch.device("meta"):
-        network = LxmertForVqa(architecture, hidden_dropout=hidden_dropout, attention_dropout=attention_dropout)
+    network = LxmertForVqa(architecture, hidden_dropout=hidden_dropout, attention_dropout=attention_dropout)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     wrong = [f"{name} is missing" for name in expected if name not in weights]
     wrong += [f"{name} is unknown" for name in weights if name not in expected]
@@ -35,10 +34,13 @@ def build_network(
         for name, shape in expected.items()
         if name in weights and weights[name].shape != shape
     ]
+    wrong += [
+        f"{name} is {weights[name].dtype}, not float32"
+        for name in expected
+        if name in weights and weights[name].dtype != np.float32
+    ]
     if wrong:
         listed = "; ".join(wrong[:SHOWN]) + (f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else "")
         raise ArtifactError(place, listed, f"the {len(expected)} tensors of {architecture}")
-    network.load_state_dict({name: torch.tensor(weights[name]) for name in expected}, assign=True)
-    for parameter in network.parameters():
-        parameter.requires_grad_(True)
+    network.load_state_dict({name: torch.from_numpy(weights[name]) for name in expected})
     return network

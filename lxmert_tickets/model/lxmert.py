@@ -49,7 +49,7 @@ class Attention(nn.Module):
         return attended.transpose(1, 2).flatten(2)  # (B, T, H)
 
     def _split_heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+        return x.view(*x.shape[:-1], self.n_heads, -1).transpose(1, 2)
 
 
 class ResidualOutput(nn.Module):

@@ -61,7 +61,10 @@ def check_fits(mask: Mask, weights: Mapping[str, np.ndarray], mask_path: str | P
 
 
 def check_only_removes(mask: Mask, previous: Mask, mask_path: str | Path, previous_path: str | Path) -> None:
-    """Raise ArtifactError when `mask` keeps a weight that `previous` pruned."""
+    """Raise ArtifactError when `mask` keeps a weight that `previous` pruned, or is not over the same tensors."""
+    if mask.keys() != previous.keys():
+        name = min(mask.keys() ^ previous.keys())
+        raise ArtifactError(mask_path, f"masks other tensors, such as {name}", f"those of {previous_path}", REMAKE)
     for name, kept in mask.items():
         revived = int(np.count_nonzero(kept & ~previous[name]))
         if revived:

@@ -34,8 +34,6 @@ def largest(weights: Weights, within: Kept, n_keep: int) -> Kept:
     n_within = sum(int(np.count_nonzero(within[name])) for name in names)
     if not 0 <= n_keep <= n_within:
         raise ValueError(f"cannot keep {n_keep} of {n_within} weights")
-    if n_keep == 0:
-        return {name: np.zeros_like(within[name]) for name in names}
     threshold, n_ties = _threshold(weights, within, names, n_keep)
     kept: Kept = {}
     for name in names:
@@ -65,7 +63,10 @@ _INFINITY = 0x7F800000  # bits of infinity; NaNs lie above
 
 
 def _bin_of_rank(counts: np.ndarray, rank: int) -> tuple[int, int]:
-    """Return the bin that holds the `rank`-th largest (1-based), and its rank within that bin."""
+    """Return the bin that holds the `rank`-th largest (1-based), and its rank within that bin.
+
+    Rank 0 is above them all: the last bin, and 0.
+    """
     at_least = counts[::-1].cumsum()[::-1]  # items in this bin and above
     position = int(np.flatnonzero(at_least >= rank)[-1])
     return position, rank - int(at_least[position] - counts[position])

@@ -48,7 +48,9 @@ def dashes(position: int) -> tuple[int, tuple[float, ...]]:
 def new_figure(look: Report, height_share: float = 0.62, n_rows: int = 1, n_columns: int = 1) -> Figure:
     """Return an empty figure, `height_share` as high as wide, with `figure.axes` in reading order."""
     with mpl.rc_context(SETTINGS):
-        figure = Figure(figsize=(look.figure_width_inches, look.figure_width_inches * height_share), layout="constrained")
+        figure = Figure(
+            figsize=(look.figure_width_inches, look.figure_width_inches * height_share), layout="constrained"
+        )
         figure.subplots(n_rows, n_columns, squeeze=False)
         return figure
 

@@ -1,7 +1,6 @@
 """BERT's Adam: decoupled weight decay, and bias correction that can be left out as LXMERT's code does."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +20,7 @@ class BertAdam(torch.optim.Optimizer):
         self.recipe = recipe
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # noqa: ARG002 (the signature is the base class's)
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient, at the groups' current `lr`."""
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
@@ -39,7 +38,7 @@ class BertAdam(torch.optim.Optimizer):
             self.state[parameter]["step"] += 1
         if not parameters:
             return
-        gradients = [p.grad for p in parameters]
+        gradients = [p.grad for p in parameters if p.grad is not None]
         first = [self.state[p]["exp_avg"] for p in parameters]
         second = [self.state[p]["exp_avg_sq"] for p in parameters]
         torch._foreach_lerp_(first, gradients, 1 - recipe.beta1)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import TINY, changed, random_inputs, random_weights, tiny_network
 from torch import Tensor, nn
 from torch.nn import functional as F
+from toys import TINY, changed, random_inputs, random_weights, tiny_network
 from transformers import LxmertConfig, LxmertForQuestionAnswering
 
 from lxmert_tickets.model.architecture import Architecture

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from workflow_runs import ROOT, snakemake
 
+
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder in which the smoke grid has run to the end."""

@@ -100,9 +100,7 @@ def test_logic_of_the_pruning_code_reruns_masks_and_what_follows(smoke: Path, co
     edit(masks, "CHUNK = 1 << 18", "CHUNK = 1 << 17")
     expected = of_both(
         lambda seed: (
-            after_dense(seed)
-            - {f"finetune {seed}"}
-            - evaluated(seed, "dense")
+            after_dense(seed) - {f"finetune {seed}"} - evaluated(seed, "dense")
             | remade(seed, "prune_random", RANDOM, 50)
         )
     )

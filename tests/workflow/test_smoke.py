@@ -4,13 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from workflow_runs import snakemake
 from safetensors.numpy import load_file
+from workflow_runs import snakemake
 
 from lxmert_tickets.pruning.mask_files import load_mask
 from lxmert_tickets.pruning.masks import n_kept, n_prunable, n_pruned_at
@@ -36,7 +37,7 @@ def test_a_mask_prunes_exactly_what_its_folder_says(results: Path, model: str) -
 
 def test_rounds_only_remove(results: Path) -> None:
     masks = [load_mask(results / f"seed0/low_magnitude/s{s}/mask.safetensors") for s in ROUNDS]
-    for earlier, later in zip(masks, masks[1:], strict=False):
+    for earlier, later in pairwise(masks):
         assert all(not (later[name] & ~earlier[name]).any() for name in earlier)
 
 

@@ -73,7 +73,7 @@ def _pair(
 
 
 def _pick(words: Sequence[str], rng: np.random.Generator) -> str:
-    return words[rng.integers(len(words))]
+    return words[int(rng.integers(len(words)))]
 
 
 def _kind(rng: np.random.Generator) -> tuple[str, Callable[[Object], bool]]:

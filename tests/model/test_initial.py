@@ -1,0 +1,50 @@
+"""The initial weights of a run: the pretrained encoder as it is, and a classifier of the run's own."""
+
+import numpy as np
+import pytest
+from toys import TINY, changed, random_weights
+
+from lxmert_tickets.model.building import build_network
+from lxmert_tickets.model.initial import random_classifier, with_random_classifier
+
+WIDE = changed(TINY, hidden_size=64, n_answers=100)
+MATRICES = ("answer_head.logit_fc.0.weight", "answer_head.logit_fc.3.weight")
+
+
+def test_the_encoder_is_the_pretrained_one_and_the_head_is_new() -> None:
+    pretrained = random_weights()
+    initial = with_random_classifier(pretrained, TINY, seed=0)
+    assert initial.keys() == pretrained.keys()
+    for name, tensor in initial.items():
+        assert (tensor is pretrained[name]) == (not name.startswith("answer_head.")), name
+
+
+def test_initial_weights_are_just_those_of_the_network() -> None:
+    build_network(with_random_classifier(random_weights(), TINY, seed=0), TINY)
+
+
+def test_a_pretrained_head_of_other_answers_is_left_out() -> None:
+    pretrained = random_weights(changed(TINY, n_answers=99)) | {"answer_head.other.weight": np.ones(1)}
+    build_network(with_random_classifier(pretrained, TINY, seed=0), TINY)
+
+
+def test_the_classifier_follows_its_seed_alone() -> None:
+    first, again, other = (random_classifier(TINY, seed) for seed in (0, 0, 1))
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert not any(np.array_equal(first[name], other[name]) for name in MATRICES)
+
+
+def test_the_classifier_is_drawn_as_berts() -> None:
+    head = random_classifier(WIDE, seed=0)
+    assert all(tensor.dtype == np.float32 for tensor in head.values())
+    for name in MATRICES:
+        assert head[name].std() == pytest.approx(0.02, rel=0.05)
+        assert abs(head[name].mean()) < 0.001
+    assert not np.array_equal(head[MATRICES[0]].ravel()[:50], head[MATRICES[1]].ravel()[:50])
+    constants = {name: set(tensor.tolist()) for name, tensor in head.items() if name not in MATRICES}
+    assert constants == {
+        "answer_head.logit_fc.0.bias": {0.0},
+        "answer_head.logit_fc.2.weight": {1.0},
+        "answer_head.logit_fc.2.bias": {0.0},
+        "answer_head.logit_fc.3.bias": {0.0},
+    }

@@ -1,0 +1,220 @@
+"""Masks are exact, only remove, mirror one another, and rewind to the initial weights bit for bit."""
+
+from itertools import pairwise
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lxmert_tickets.pruning.masks import (
+    Mask,
+    Ranked,
+    complement,
+    keep_all,
+    keep_largest,
+    keep_random,
+    n_kept,
+    n_prunable,
+    n_pruned_at,
+    rewind,
+)
+
+RANKED = get_args(Ranked)
+SHAPES = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=5)
+PERCENT = st.floats(0.01, 99.99) | st.integers(1, 99)
+
+
+def network(shapes: list[tuple[int, int]], seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights with many ties, and a tensor that no mask speaks of."""
+    rng = np.random.default_rng(seed)
+    drawn = {f"layer{k}": rng.integers(-4, 5, shape).astype(np.float32) / 4 for k, shape in enumerate(shapes)}
+    return drawn | {"bias": rng.standard_normal(3).astype(np.float32)}
+
+
+def everything(weights: dict[str, np.ndarray]) -> Mask:
+    return keep_all(weights, [name for name in weights if name != "bias"])
+
+
+def removes_only(mask: Mask, previous: Mask) -> bool:
+    return mask.keys() == previous.keys() and not any((mask[name] & ~previous[name]).any() for name in mask)
+
+
+@pytest.mark.parametrize(
+    ("percent", "n_weights", "expected"),
+    [
+        (50, 4, 2),
+        (10, 182_255_616, 18_225_562),
+        (0.1, 1000, 1),
+        (12.5, 4, 0),  # a half goes to the even number
+        (12.5, 12, 2),
+        (37.5, 4, 2),
+        (35, 10, 4),
+        (45, 10, 4),
+        (70, 45, 32),  # 31.5, though 0.7 * 45 is less in binary
+        (99.99, 10_000, 9999),
+        (1e-05, 10_000_000, 1),
+        (np.float64(10), 30, 3),
+    ],
+)
+def test_the_number_of_pruned_weights_is_the_rounded_decimal(percent: float, n_weights: int, expected: int) -> None:
+    assert n_pruned_at(percent, n_weights) == expected
+
+
+@given(SHAPES, PERCENT, st.sampled_from(RANKED))
+def test_a_mask_prunes_exactly_its_sparsity_of_all_weights(
+    shapes: list[tuple[int, int]], percent: float, ranked: Ranked
+) -> None:
+    weights = network(shapes)
+    n_weights = sum(rows * columns for rows, columns in shapes)
+    for mask in (
+        keep_largest(weights, everything(weights), percent, ranked),
+        keep_random(weights, list(everything(weights)), percent, ranked, seed=1),
+    ):
+        assert {name: kept.shape for name, kept in mask.items()} == {
+            f"layer{k}": shape for k, shape in enumerate(shapes)
+        }
+        assert n_prunable(mask) == n_weights
+        assert sum(int((~kept).sum()) for kept in mask.values()) == n_pruned_at(percent, n_weights)
+        assert n_kept(mask) == n_weights - n_pruned_at(percent, n_weights)
+
+
+@given(SHAPES, st.lists(PERCENT, min_size=2, max_size=6).map(sorted), st.sampled_from(RANKED))
+def test_a_round_keeps_exactly_what_was_asked_and_revives_nothing(
+    shapes: list[tuple[int, int]], rounds: list[float], ranked: Ranked
+) -> None:
+    masks = [everything(network(shapes))]
+    for round_index, percent in enumerate(rounds):
+        masks.append(keep_largest(network(shapes, seed=round_index), masks[-1], percent, ranked))
+        assert n_prunable(masks[-1]) - n_kept(masks[-1]) == n_pruned_at(percent, n_prunable(masks[-1]))
+    assert all(removes_only(mask, previous) for previous, mask in pairwise(masks))
+
+
+@given(SHAPES, st.lists(PERCENT, min_size=1, max_size=4).map(sorted))
+def test_ranked_per_tensor_every_tensor_stays_within_one_weight_a_round_of_its_share(
+    shapes: list[tuple[int, int]], rounds: list[float]
+) -> None:
+    mask = everything(network(shapes))
+    for round_index, percent in enumerate(rounds, 1):
+        mask = keep_largest(network(shapes, seed=round_index), mask, percent, "per_tensor")
+        for kept in mask.values():
+            assert abs(kept.sum() - kept.size * n_kept(mask) / n_prunable(mask)) < round_index
+
+
+def test_ranked_per_tensor_the_smallest_of_every_tensor_go() -> None:
+    weights = {"small": np.array([[0.1, 0.2, 0.3, 0.4]], np.float32), "large": np.array([[9, 8, 7, 6]], np.float32)}
+    assert keep_largest(weights, keep_all(weights, ["small", "large"]), 50, "per_tensor")["small"].tolist() == [
+        [False, False, True, True]
+    ]
+    assert not keep_largest(weights, keep_all(weights, ["small", "large"]), 50, "global")["small"].any()
+
+
+def test_pruned_weights_count_as_pruned_however_large_they_are() -> None:
+    weights = {"a": np.array([[5, 1, 2, 3]], dtype=np.float32)}
+    mask = keep_largest(weights, {"a": np.array([[False, True, True, True]])}, 50)
+    assert mask["a"].tolist() == [[False, False, True, True]]
+
+
+@pytest.mark.parametrize("ranked", RANKED)
+def test_a_sparser_mask_cannot_be_filled_up(ranked: Ranked) -> None:
+    weights = network([(2, 5)])
+    half = keep_largest(weights, everything(weights), 50, ranked)
+    with pytest.raises(ValueError, match="cannot keep 6 of 5 weights"):
+        keep_largest(weights, half, 40, ranked)
+
+
+@given(SHAPES, PERCENT)
+def test_a_complement_shares_no_weight_and_leaves_none_out(shapes: list[tuple[int, int]], percent: float) -> None:
+    weights = network(shapes)
+    low = keep_largest(weights, everything(weights), percent)
+    high = complement(low)
+    assert all(np.array_equal(high[name] ^ low[name], np.ones_like(low[name])) for name in low)
+    assert n_kept(high) == n_prunable(low) - n_kept(low)
+
+
+@given(SHAPES.filter(lambda shapes: sum(rows * columns for rows, columns in shapes) % 2 == 0))
+def test_complement_of_half_is_disjoint_and_equal_in_size(shapes: list[tuple[int, int]]) -> None:
+    weights = network(shapes)
+    low = keep_largest(weights, everything(weights), 50)
+    high = complement(low)
+    assert n_kept(high) == n_kept(low)
+    assert not any((high[name] & low[name]).any() for name in low)
+
+
+@pytest.mark.parametrize("ranked", RANKED)
+def test_a_random_mask_follows_its_seed_alone(ranked: Ranked) -> None:
+    weights = network([(40, 50), (30, 20)])
+    first, again, other = (keep_random(weights, ["layer0", "layer1"], 50, ranked, seed) for seed in (3, 3, 4))
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    # Two draws of half agree on about half.
+    assert all(0.4 < (first[name] == other[name]).mean() < 0.6 for name in first)
+
+
+def test_a_random_mask_ignores_the_weights() -> None:
+    ascending = {"a": np.arange(1000, dtype=np.float32).reshape(20, 50)}
+    zeros = {"a": np.zeros((20, 50), dtype=np.float32)}
+    masks = [keep_random(weights, ["a"], 30, "global", seed=0)["a"] for weights in (ascending, zeros)]
+    assert np.array_equal(*masks)
+
+
+def test_every_choice_of_a_random_mask_is_equally_likely() -> None:
+    weights = {"a": np.zeros((1, 2), dtype=np.float32), "b": np.zeros((2, 1), dtype=np.float32)}
+    counts: dict[tuple[bool, ...], int] = {}
+    for seed in range(1200):
+        mask = keep_random(weights, ["a", "b"], 50, "global", seed)
+        choice = (*mask["a"].ravel().tolist(), *mask["b"].ravel().tolist())
+        counts[choice] = counts.get(choice, 0) + 1
+    # 6 ways to keep 2 of 4, 200 each; the standard deviation is 13.
+    assert len(counts) == 6
+    assert all(140 < count < 260 for count in counts.values())
+
+
+def test_a_global_random_mask_prunes_tensors_alike_but_not_exactly_so() -> None:
+    weights = {name: np.zeros((100, columns), dtype=np.float32) for name, columns in [("a", 100), ("b", 300)]}
+    pruned = [int((~keep_random(weights, ["a", "b"], 30, "global", seed)["a"]).sum()) for seed in range(10)]
+    # 3,000 expected; the standard deviation is 40.
+    assert all(2800 < count < 3200 for count in pruned)
+    assert len(set(pruned)) > 5
+
+
+def test_a_random_mask_per_tensor_has_the_share_of_every_tensor() -> None:
+    weights = network([(10, 10), (10, 30)])
+    mask = keep_random(weights, ["layer0", "layer1"], 30, "per_tensor", seed=0)
+    assert [int((~kept).sum()) for kept in mask.values()] == [30, 90]
+
+
+def bits(tensor: np.ndarray) -> list[int]:
+    return tensor.reshape(-1).view(np.uint32).tolist()
+
+
+@given(SHAPES, PERCENT)
+def test_start_weights_are_the_initial_weights_times_the_mask_bit_for_bit(
+    shapes: list[tuple[int, int]], percent: float
+) -> None:
+    initial = network(shapes, seed=7)
+    mask = keep_largest(network(shapes), everything(initial), percent)
+    start = rewind(initial, mask)
+    assert start.keys() == initial.keys()
+    for name, kept in mask.items():
+        assert start[name].dtype == np.float32
+        assert bits(start[name]) == [
+            b if k else 0 for b, k in zip(bits(initial[name]), kept.ravel().tolist(), strict=True)
+        ]
+    assert start["bias"] is initial["bias"]
+
+
+def test_a_pruned_weight_is_plus_zero_and_a_kept_minus_zero_stays() -> None:
+    initial = {"a": np.array([[-3.0, -0.0, np.inf]], dtype=np.float32)}
+    start = rewind(initial, {"a": np.array([[False, True, False]])})
+    assert np.signbit(start["a"]).tolist() == [[False, True, False]]
+    assert not start["a"].any()
+
+
+@settings(max_examples=20)
+@given(SHAPES)
+def test_rewinding_leaves_the_initial_weights_as_they_are(shapes: list[tuple[int, int]]) -> None:
+    initial = network(shapes)
+    before = {name: tensor.copy() for name, tensor in initial.items()}
+    rewind(initial, complement(everything(initial)))
+    assert all(bits(initial[name]) == bits(before[name]) for name in before)

@@ -1,0 +1,45 @@
+"""A network's answer is its most probable one, question by question, in order."""
+
+import numpy as np
+import pytest
+import torch
+from toys import TINY, tiny_network, toy_data
+
+from lxmert_tickets.training import answering
+from lxmert_tickets.training.answering import answer_all
+
+
+def test_every_question_gets_its_most_probable_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answering, "BATCH_SIZE", 5)
+    network, data = tiny_network(), toy_data(13)
+    labels, probabilities = answer_all(network, data, "float32")
+    assert labels.shape == probabilities.shape == (13,)
+    for row in range(13):
+        alone = network(*data.batch(np.array([row])).inputs()).detach().sigmoid()[0]
+        assert labels[row] == int(alone.argmax())
+        assert probabilities[row] == pytest.approx(float(alone.max()), rel=1e-5)
+    assert len(set(labels.tolist())) > 1
+
+
+def test_answers_do_not_depend_on_dropout_or_chance() -> None:
+    network, data = tiny_network(hidden_dropout=0.5, attention_dropout=0.5).train(), toy_data(13)
+    labels, probabilities = answer_all(network, data, "float32")
+    expected, expected_probabilities = answer_all(tiny_network(), data, "float32")
+    assert np.array_equal(labels, expected)
+    assert np.array_equal(probabilities, expected_probabilities)
+
+
+def test_in_bfloat16_probabilities_are_float32_still() -> None:
+    _, probabilities = answer_all(tiny_network(), toy_data(13), "bfloat16")
+    _, exact = answer_all(tiny_network(), toy_data(13), "float32")
+    assert probabilities.dtype == np.float32
+    assert np.allclose(probabilities, exact, atol=0.05)
+    assert not np.array_equal(probabilities, exact)
+
+
+def test_answering_builds_no_graph_and_changes_no_weight() -> None:
+    network = tiny_network()
+    answer_all(network, toy_data(13), "float32")
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert all(torch.equal(tensor, tiny_network().state_dict()[name]) for name, tensor in network.state_dict().items())
+    assert network.architecture == TINY

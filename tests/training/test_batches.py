@@ -1,0 +1,92 @@
+"""Batches hold what the files hold, padded no further than needed, in an order that the seed decides."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from toys import CPU, TINY, toy_data, toy_questions
+
+from lxmert_tickets.data.feature_tsv import write_feature_row
+from lxmert_tickets.data.features import convert_features
+from lxmert_tickets.data.questions import save_questions
+from lxmert_tickets.errors import DataError
+from lxmert_tickets.training.batches import open_vqa_data, padded
+
+
+def test_sentences_are_cut_to_the_longest_and_the_rest_is_masked() -> None:
+    ids, attention_mask = padded(np.array([[2, 7, 3, 0], [2, 3, 0, 0]], np.int32), np.array([3, 2], np.int32), CPU)
+    assert ids.dtype == torch.int64
+    assert ids.tolist() == [[2, 7, 3], [2, 3, 0]]
+    assert attention_mask is not None
+    assert attention_mask.tolist() == [[True, True, True], [True, True, False]]
+
+
+def test_sentences_of_one_length_need_no_attention_mask() -> None:
+    ids, attention_mask = padded(np.array([[2, 7, 3, 0], [2, 8, 3, 0]], np.int32), np.array([3, 3], np.int32), CPU)
+    assert ids.tolist() == [[2, 7, 3], [2, 8, 3]]
+    assert attention_mask is None
+
+
+def test_a_batch_holds_the_regions_and_labels_of_its_questions() -> None:
+    data = toy_data()
+    rows = np.array([5, 0, 17])
+    ids, attention_mask, features, boxes = data.batch(rows).inputs()
+    images = data.questions.image_row[rows]
+    there = data.regions._of_images
+    assert attention_mask is not None
+    assert attention_mask.sum(dim=1).tolist() == data.questions.length[rows].tolist()
+    assert np.array_equal(ids.numpy(), data.questions.input_ids[rows][:, : ids.shape[1]])
+    assert features.dtype == boxes.dtype == torch.float32
+    assert np.array_equal(features.numpy(), there.features[images].astype(np.float32))
+    assert np.array_equal(boxes.numpy(), there.boxes[images])
+    assert data.targets(rows).argmax(dim=1).tolist() == data.questions.label_answer[rows].tolist()
+    assert data.targets(rows).sum().item() == 3
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 5), st.integers(0, 3))
+def test_an_epoch_has_whole_batches_and_each_question_at_most_once(
+    n: int, batch_size: int, seed: int, epoch: int
+) -> None:
+    batches = list(toy_data(n).shuffled(batch_size, seed, epoch))
+    rows = np.concatenate([*batches, []]).tolist()
+    assert [len(batch) for batch in batches] == [batch_size] * (n // batch_size)
+    assert len(set(rows)) == len(rows)
+    assert set(rows) <= set(range(n))
+
+
+def test_the_order_follows_seed_and_epoch() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        return np.concatenate(list(toy_data(40).shuffled(10, seed, epoch))).tolist()
+
+    assert order(0, 1) == order(0, 1)
+    assert len({tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (1, 2)}) == 4
+    assert order(0, 1) != sorted(order(0, 1))
+
+
+@given(st.integers(1, 40), st.integers(1, 12))
+def test_in_order_every_question_comes_once(n: int, batch_size: int) -> None:
+    batches = list(toy_data(n).in_order(batch_size))
+    assert np.concatenate(batches).tolist() == list(range(n))
+    assert max(len(batch) for batch in batches) <= batch_size
+
+
+def test_files_become_the_same_batches(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    regions = rng.standard_normal((3, 2, TINY.feature_dim)).astype(np.float32)
+    with open(tmp_path / "a.tsv", "wb") as handle:
+        for name, features in zip("ABC", regions, strict=True):
+            write_feature_row(handle, name, 30, 40, np.array([[0, 0, 10, 15], [20, 0, 40, 30]]), features)
+    convert_features([tmp_path / "a.tsv"], tmp_path / "features.h5", metadata={})
+    save_questions(tmp_path / "questions.h5", toy_questions(8, n_images=3), {})
+    data = open_vqa_data(tmp_path / "questions.h5", tmp_path / "features.h5", CPU)
+    _, _, features, boxes = data.batch(np.array([0, 1, 2])).inputs()
+    assert len(data) == 8
+    assert data.regions.feature_dim == TINY.feature_dim
+    assert np.array_equal(features.numpy(), regions[data.questions.image_row[:3]].astype(np.float16).astype(np.float32))
+    assert boxes[0].tolist() == [[0, 0, 0.25, 0.5], [0.5, 0, 1, 1]]
+    assert data.regions.rows_of(["C", "A", "A"]).tolist() == [2, 0, 0]
+    with pytest.raises(DataError, match=r"features\.h5: no features for 1 of the 2 images.*: D"):
+        data.regions.rows_of(["A", "D"])

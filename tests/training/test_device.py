@@ -1,0 +1,65 @@
+"""Half precision is for forward passes alone."""
+
+import pytest
+import torch
+from toys import CPU, RECIPE, changed, tiny_network, toy_data
+
+from lxmert_tickets.training import loop
+from lxmert_tickets.training.device import autocast, best_device
+from lxmert_tickets.training.loop import Trained, train
+from lxmert_tickets.training.optimizer import BertAdam
+
+
+def run(precision: str) -> Trained:
+    return train(tiny_network(), toy_data(), toy_data(12, seed=1), changed(RECIPE, precision=precision), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "expected"),
+    [
+        ("auto", "cpu", torch.float32),
+        ("float32", "cpu", torch.float32),
+        ("bfloat16", "cpu", torch.bfloat16),
+    ],
+)
+def test_matrices_are_multiplied_in_the_precision_asked_for(
+    precision: str, device: str, expected: torch.dtype
+) -> None:
+    with autocast(torch.device(device), precision):
+        assert torch.nn.functional.linear(torch.ones(2, 2), torch.ones(2, 2)).dtype == expected
+
+
+@pytest.mark.parametrize(("precision", "enabled"), [("auto", True), ("bfloat16", True), ("float32", False)])
+def test_on_cuda_auto_is_bfloat16(monkeypatch: pytest.MonkeyPatch, precision: str, enabled: bool) -> None:
+    asked: list[tuple[str, torch.dtype, bool]] = []
+    monkeypatch.setattr(torch, "autocast", lambda kind, dtype, enabled: asked.append((kind, dtype, enabled)))
+    autocast(torch.device("cuda"), precision)
+    assert asked == [("cuda", torch.bfloat16, enabled)]
+
+
+def test_in_bfloat16_weights_gradients_and_moments_stay_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    optimizers: list[BertAdam] = []
+    monkeypatch.setattr(loop, "BertAdam", lambda *args: optimizers.append(BertAdam(*args)) or optimizers[-1])
+    trained = run("bfloat16")
+    assert {tensor.dtype for tensor in trained.weights.values()} == {torch.float32}
+    for parameter, state in optimizers[0].state.items():
+        assert parameter.grad.dtype == state["exp_avg"].dtype == state["exp_avg_sq"].dtype == torch.float32
+
+
+def test_bfloat16_trains_nearly_as_float32_does() -> None:
+    half, full = run("bfloat16"), run("float32")
+    assert half.history[-1].train_loss == pytest.approx(full.history[-1].train_loss, rel=0.05)
+    assert half.history[-1].train_loss != full.history[-1].train_loss
+
+
+def test_on_the_cpu_auto_is_float32() -> None:
+    auto, full = run("auto"), run("float32")
+    assert auto.history == full.history
+    assert all(torch.equal(auto.weights[name], full.weights[name]) for name in full.weights)
+
+
+@pytest.mark.parametrize(("available", "kind"), [(True, "cuda"), (False, "cpu")])
+def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch, available: bool, kind: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    assert best_device().type == kind
+    assert CPU.type == "cpu"

@@ -1,0 +1,240 @@
+"""Training learns, repeats itself byte for byte, and holds pruned weights at 0 at every step."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from toys import CPU, RECIPE, TINY, changed, random_weights, tiny_network, toy_data, toy_features, toy_questions
+from torch import Tensor
+
+from lxmert_tickets.errors import TrainingError
+from lxmert_tickets.pruning.masks import Mask, keep_all, keep_random
+from lxmert_tickets.pruning.prunable import PAPER, prunable_names
+from lxmert_tickets.training import loop
+from lxmert_tickets.training.batches import Batch, VqaData
+from lxmert_tickets.training.history import write_history
+from lxmert_tickets.training.loop import Trained, soft_accuracy_percent, train
+from lxmert_tickets.training.schedule import warmup_linear
+
+DROPOUTS = {"hidden_dropout": 0.1, "attention_dropout": 0.1}
+
+
+def half_mask(seed: int = 0) -> Mask:
+    weights = random_weights()
+    return keep_random(weights, prunable_names(weights, PAPER), 50, "global", seed)
+
+
+def run(seed: int = 0, mask: Mask | None = None, **fields: object) -> Trained:
+    """Train the tiny network, with dropout, for a few steps."""
+    return train(tiny_network(**DROPOUTS), toy_data(), toy_data(12, seed=1), changed(RECIPE, **fields), seed, mask)
+
+
+def as_bytes(trained: Trained, folder: Path) -> dict[str, bytes]:
+    write_history(folder / "history.csv", trained.history)
+    weights = {name: tensor.numpy().tobytes() for name, tensor in trained.weights.items()}
+    return weights | {"history": (folder / "history.csv").read_bytes()}
+
+
+def test_a_tiny_network_learns_32_questions_by_heart() -> None:
+    data = toy_data(32)
+    trained = train(tiny_network(), data, data, changed(RECIPE, epochs=30, learning_rate=3e-3), seed=0)
+    assert trained.history[-1].train_loss < 0.1 < 3 < trained.history[0].train_loss
+    assert trained.history[-1].val_accuracy_percent == 100
+
+
+def test_a_pruned_network_learns_too() -> None:
+    data = toy_data(32)
+    trained = train(tiny_network(), data, data, changed(RECIPE, epochs=30, learning_rate=3e-3), 0, half_mask())
+    assert trained.history[-1].val_accuracy_percent == 100
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+        ),
+    ],
+)
+def test_the_same_seed_gives_the_same_bytes_and_another_one_others(tmp_path: Path, device: str, masked: bool) -> None:
+    def bytes_of(seed: int) -> dict[str, bytes]:
+        torch.rand(seed + 3)  # what else was drawn in this process does not matter
+        place, mask = torch.device(device), half_mask() if masked else None
+        data, val = toy_data(device=place), toy_data(12, seed=1, device=place)
+        return as_bytes(train(tiny_network(**DROPOUTS).to(place), data, val, RECIPE, seed, mask), tmp_path)
+
+    first, again, other = bytes_of(0), bytes_of(0), bytes_of(1)
+    assert first == again
+    assert first["history"] != other["history"]
+    assert first["lxmert.pooler.dense.weight"] != other["lxmert.pooler.dense.weight"]
+
+
+def test_dropout_is_on_in_every_step_though_validation_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    was_training: list[bool] = []
+    take_step = loop.take_step
+
+    def watched(network: torch.nn.Module, *rest: Any) -> None:
+        was_training.append(network.training)
+        take_step(network, *rest)
+
+    monkeypatch.setattr(loop, "take_step", watched)
+    run(epochs=3)
+    assert was_training == [True] * 12
+
+
+@pytest.fixture
+def weights_after_each_step(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
+    """Fills with copies of the weights while a test trains."""
+    seen: list[dict[str, Tensor]] = []
+    take_step = loop.take_step
+
+    def watched(network: torch.nn.Module, *rest: Any) -> None:
+        take_step(network, *rest)
+        seen.append({name: parameter.detach().clone() for name, parameter in network.named_parameters()})
+
+    monkeypatch.setattr(loop, "take_step", watched)
+    return seen
+
+
+def test_pruned_weights_are_0_after_every_step_though_the_start_was_not_masked(
+    weights_after_each_step: list[dict[str, Tensor]],
+) -> None:
+    mask = half_mask()
+    trained = run(mask=mask, weight_decay=0.1, epochs=3)
+    assert len(weights_after_each_step) == 12
+    for weights in [*weights_after_each_step, trained.weights]:
+        for name, kept in mask.items():
+            assert not weights[name][torch.from_numpy(~kept)].any(), name
+            assert weights[name][torch.from_numpy(kept)].all(), name
+
+
+def test_a_mask_that_prunes_nothing_changes_nothing(tmp_path: Path) -> None:
+    weights = random_weights()
+    mask = keep_all(weights, prunable_names(weights, PAPER))
+    assert as_bytes(run(mask=mask), tmp_path) == as_bytes(run(), tmp_path)
+
+
+def test_the_first_step_has_learning_rate_0_and_the_next_has_not(
+    weights_after_each_step: list[dict[str, Tensor]],
+) -> None:
+    run()
+    first, second = weights_after_each_step[:2]
+    start = random_weights()
+    assert all(np.array_equal(first[name].numpy(), start[name]) for name in start)
+    assert not np.array_equal(second["lxmert.pooler.dense.weight"].numpy(), start["lxmert.pooler.dense.weight"])
+
+
+def test_training_reads_the_data_in_the_order_of_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[list[int]] = []
+    batch = VqaData.batch
+
+    def watched(data: VqaData, rows: np.ndarray) -> Batch:
+        read.append(rows.tolist())
+        return batch(data, rows)
+
+    monkeypatch.setattr(VqaData, "batch", watched)
+    run(seed=5)
+    training = [rows for rows in read if len(rows) == 8]
+    assert training == [rows.tolist() for epoch in (1, 2) for rows in toy_data().shuffled(8, 5, epoch)]
+    assert [rows for rows in read if len(rows) != 8] == [list(range(12))] * 2
+
+
+def test_the_history_tells_steps_rates_and_mean_losses() -> None:
+    trained = run(epochs=3, learning_rate=1e-9)
+    assert [(line.epoch, line.step) for line in trained.history] == [(1, 4), (2, 8), (3, 12)]
+    rates = [1e-9 * warmup_linear(step, 12, 0.1) for step in (3, 7, 11)]
+    assert [line.learning_rate for line in trained.history] == pytest.approx(rates, rel=1e-9)
+    # A network that hardly moves has the same loss in every epoch: all 32 questions are in each, 8 a step.
+    data, network = toy_data(), tiny_network()
+    loss = loop.vqa_loss(network(*data.batch(np.arange(32)).inputs()), data.targets(np.arange(32))).item()
+    still = train(network, data, data, changed(RECIPE, learning_rate=1e-9), seed=0)
+    assert [line.train_loss for line in still.history] == pytest.approx([loss, loss], rel=1e-4)
+
+
+@pytest.fixture
+def snapshots(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
+    """Gives four epochs the accuracies 10, 30, 20, 30 %, and fills with the weights after each."""
+    seen: list[dict[str, Tensor]] = []
+    accuracies = iter([10.0, 30.0, 20.0, 30.0])
+
+    def scored(network: torch.nn.Module, *_: object) -> float:
+        seen.append({name: parameter.detach().clone() for name, parameter in network.named_parameters()})
+        return next(accuracies)
+
+    monkeypatch.setattr(loop, "soft_accuracy_percent", scored)
+    return seen
+
+
+@pytest.mark.parametrize(("keep", "epoch"), [("best", 2), ("last", 4)])
+def test_the_earliest_best_or_the_last_epoch_is_kept(snapshots: list[dict[str, Tensor]], keep: str, epoch: int) -> None:
+    trained = run(epochs=4, keep=keep)
+    assert trained.kept_epoch == epoch
+    assert [line.val_accuracy_percent for line in trained.history] == [10, 30, 20, 30]
+    kept, after_epoch = trained.weights, snapshots[epoch - 1]
+    assert kept.keys() == after_epoch.keys()
+    assert all(torch.equal(kept[name], after_epoch[name]) for name in kept)
+
+
+def test_soft_accuracy_is_the_mean_score_of_the_chosen_answers() -> None:
+    network, data = tiny_network(), toy_data(13)
+    data.questions.label_score[:] = np.linspace(0.1, 1, 13)
+    chosen = network(*data.batch(np.arange(13)).inputs()).argmax(dim=1).numpy()
+    scores = data.questions.label_score[chosen == data.questions.label_answer]
+    assert len(scores)
+    assert soft_accuracy_percent(network, data, RECIPE) == pytest.approx(100 * scores.sum() / 13, rel=1e-5)
+
+
+class BrokenFeatures(VqaData):
+    """Data whose features are no numbers in the batch of one step."""
+
+    broken_step = 6
+    n_read = 0
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        found = super().batch(rows)
+        if self.n_read == self.broken_step:
+            found.features[0, 0, 0] = torch.nan
+        self.n_read += 1
+        return found
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_rate() -> None:
+    data = BrokenFeatures(toy_questions(32, 16), toy_features(16), CPU)
+    rate = RECIPE.learning_rate * warmup_linear(data.broken_step, 16, 0.1)
+    found = rf"retraining, step 6 of 16: the loss is nan at learning rate {rate:.3g}; .*Lower training\.learning_rate"
+    with pytest.raises(TrainingError, match=found):
+        train(tiny_network(), data, toy_data(12, seed=1), changed(RECIPE, epochs=4), seed=0, name="retraining")
+    assert data.n_read <= 4 * 3  # not after the second epoch, in which it happens
+
+
+def test_a_learning_rate_out_of_all_bounds_stops_the_run() -> None:
+    with pytest.raises(TrainingError, match=r"training, step \d+ of 8: the loss is (nan|inf) at learning rate \d"):
+        run(learning_rate=1e30)
+
+
+@pytest.mark.parametrize("check_every", [1, 3, 25])
+def test_a_long_epoch_stops_soon_after_its_loss_is_no_number(monkeypatch: pytest.MonkeyPatch, check_every: int) -> None:
+    monkeypatch.setattr(loop, "CHECK_EVERY_STEPS", check_every)
+    data = BrokenFeatures(toy_questions(30, 16), toy_features(16), CPU)
+    with pytest.raises(TrainingError, match="step 6 of 30"):
+        train(tiny_network(), data, toy_data(12, seed=1), changed(RECIPE, epochs=1, batch_size=1), seed=0)
+    assert data.n_read <= data.broken_step + check_every
+
+
+def test_fewer_questions_than_a_batch_are_refused() -> None:
+    with pytest.raises(TrainingError, match="dense: 7 questions; expected at least one batch of 8"):
+        train(tiny_network(), toy_data(7), toy_data(7), RECIPE, seed=0, name="dense")
+
+
+def test_returned_weights_are_a_copy_on_the_cpu() -> None:
+    network = tiny_network()
+    trained = train(network, toy_data(), toy_data(12, seed=1), RECIPE, seed=0)
+    network.requires_grad_(False)
+    for parameter in network.parameters():
+        parameter.zero_()
+    assert trained.weights.keys() == random_weights(TINY).keys()
+    assert all(tensor.device == CPU and tensor.any() for tensor in trained.weights.values())
