@@ -283,11 +283,11 @@ class LxmertForVqa(nn.Module):
 
 
 def vqa_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return binary cross-entropy summed over answers and averaged over the batch; `targets` (B, A) in 0..1.
+    """Return binary cross-entropy summed over answers and averaged over the batch, 0 for none; `targets` (B, A) in 0..1.
 
     LXMERT's code writes it as the mean over everything times the number of answers.
     """
-    return F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="sum") / len(targets)
+    return F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="sum") / max(len(targets), 1)
 
 
 def initialise(module: nn.Module, generator: torch.Generator, std: float = INITIAL_STD) -> None:

@@ -91,7 +91,7 @@ def rewind(initial: Weights, mask: Mask) -> dict[str, np.ndarray]:
 
 def _share_out(total: int, sizes: Sequence[int]) -> list[int]:
     """Return `total` shared out in proportion to `sizes`, by largest remainder; never off by 1 or more."""
-    whole = sum(sizes)
+    whole = max(sum(sizes), 1)  # nothing may be left at all
     exact = [Fraction(total * size, whole) for size in sizes]
     counts = [int(share) for share in exact]
     by_remainder = sorted(range(len(sizes)), key=lambda k: (counts[k] - exact[k], k))

@@ -127,10 +127,13 @@ def _losses(network: LxmertForPretraining, batch: PretrainingBatch, questions: V
     n_captions = len(batch.matched)
     words = torch.from_numpy(batch.words.astype(np.int64)).to(device)
     of_words = F.cross_entropy(network.word_logits(language[hidden]), words, reduction="sum")
+    matched = torch.from_numpy(batch.matched).to(device)
+    of_captions = F.cross_entropy(matching[:n_captions], matched, reduction="sum")
+    # A small batch may hide no word at all, or have no captions.
     return torch.stack(
         [
-            of_words / max(len(words), 1),  # a small batch may hide no word at all
-            F.cross_entropy(matching[:n_captions], torch.from_numpy(batch.matched).to(device)),
+            of_words / max(len(words), 1),
+            of_captions / max(n_captions, 1),
             vqa_loss(answers[n_captions:], questions.targets(batch.question_rows)),
         ]
     )

@@ -22,9 +22,7 @@ def run(precision: str) -> Trained:
         ("bfloat16", "cpu", torch.bfloat16),
     ],
 )
-def test_matrices_are_multiplied_in_the_precision_asked_for(
-    precision: str, device: str, expected: torch.dtype
-) -> None:
+def test_matrices_are_multiplied_in_the_precision_asked_for(precision: str, device: str, expected: torch.dtype) -> None:
     with autocast(torch.device(device), precision):
         assert torch.nn.functional.linear(torch.ones(2, 2), torch.ones(2, 2)).dtype == expected
 

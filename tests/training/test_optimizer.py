@@ -33,9 +33,7 @@ def test_with_bias_correction_it_is_torchs_adamw() -> None:
     run(BertAdam(ours, ADAM_W), ours)
     recipe = ADAM_W
     run(
-        torch.optim.AdamW(
-            theirs, betas=(recipe.beta1, recipe.beta2), eps=recipe.eps, weight_decay=recipe.weight_decay
-        ),
+        torch.optim.AdamW(theirs, betas=(recipe.beta1, recipe.beta2), eps=recipe.eps, weight_decay=recipe.weight_decay),
         theirs,
     )
     for found, expected in zip(ours, theirs, strict=True):

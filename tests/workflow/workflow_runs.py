@@ -12,12 +12,15 @@ ROOT = Path(__file__).parents[2]
 def snakemake(
     folder: Path, *arguments: str, configs: tuple[Path, ...] = (), project: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
-    """Run the Snakefile of `project` in `folder`, with the smoke configuration and what overlays it."""
+    """Run the Snakefile of `project` in `folder`, with the smoke configuration and what overlays it.
+
+    `arguments` begin with the targets, if any.
+    """
     overlays = [str(project / "configs/smoke.yaml"), *map(str, configs)]
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(project / "Snakefile"), "--directory", str(folder),
-        "--workflow-profile", str(project / "profiles/default"), "--cores", "2",
-        "--configfile", str(project / "config.yaml"), *overlays, *arguments,
+        "--workflow-profile", str(project / "profiles/default"), *arguments, "--cores", "2",
+        "--configfile", str(project / "config.yaml"), *overlays,
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

@@ -1,0 +1,213 @@
+"""Pretraining hides words of captions that belong to their image, learns all three tasks, and repeats itself."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+from toys import CPU, END, START, TINY, changed, toy_data
+
+from lxmert_tickets.errors import TrainingError
+from lxmert_tickets.model.building import build_network
+from lxmert_tickets.model.lxmert import initialise
+from lxmert_tickets.model.pretraining_heads import LxmertForPretraining
+from lxmert_tickets.seeds import derive_seed
+from lxmert_tickets.training.batches import padded
+from lxmert_tickets.training.pretraining import Captions, PretrainingBatch, draw_batch, pretrain
+from lxmert_tickets.training.recipe import PretrainingRecipe
+
+UNKNOWN, MASK, FIRST_WORD = 1, 4, 5
+N_IMAGES = 8
+RECIPE = PretrainingRecipe(
+    seed=0,
+    steps=3,
+    batch_size=16,
+    caption_share=0.5,
+    mask_fraction=0.3,
+    initial_std=0.1,
+    learning_rate=1e-2,
+    bias_correction=True,
+    threads=1,
+)
+
+
+def toy_captions(n: int = 20, longest: int = 10) -> Captions:
+    """Return captions of words that occur in no other, so that each can be told from any of them."""
+    rng = np.random.default_rng(0)
+    length = rng.integers(5, longest + 1, n, dtype=np.int32)
+    ids = (FIRST_WORD + np.arange(n, dtype=np.int32)[:, None]) * (np.arange(longest) < length[:, None])
+    ids[:, 2] = UNKNOWN
+    ids[:, 0] = START
+    ids[np.arange(n), length - 1] = END
+    return Captions(ids.astype(np.int32), length, rng.integers(N_IMAGES, size=n))
+
+
+CAPTIONS, QUESTIONS = toy_captions(), toy_data(24, n_images=N_IMAGES)
+
+
+def batches(n: int = 40, **fields: object) -> list[PretrainingBatch]:
+    rng = np.random.default_rng(0)
+    return [draw_batch(CAPTIONS, QUESTIONS, changed(RECIPE, **fields), rng) for _ in range(n)]
+
+
+def unmasked(batch: PretrainingBatch) -> np.ndarray:
+    ids = batch.input_ids.copy()
+    ids[batch.masked] = batch.words
+    return ids
+
+
+def caption_rows(batch: PretrainingBatch) -> np.ndarray:
+    return unmasked(batch)[: len(batch.matched), 1] - FIRST_WORD
+
+
+def test_a_batch_is_captions_and_then_questions_as_they_are() -> None:
+    for batch in batches(caption_share=0.25):
+        assert batch.input_ids.shape == (16, 10)
+        assert (len(batch.matched), len(batch.question_rows)) == (4, 12)
+        asked, rows = QUESTIONS.questions, batch.question_rows
+        assert np.array_equal(batch.input_ids[4:, :8], asked.input_ids[rows])
+        assert np.array_equal(batch.length[4:], asked.length[rows])
+        assert np.array_equal(batch.image_row[4:], asked.image_row[rows])
+        assert np.array_equal(unmasked(batch)[:4], CAPTIONS.input_ids[caption_rows(batch)])
+        assert np.array_equal(batch.length[:4], CAPTIONS.length[caption_rows(batch)])
+
+
+def test_all_captions_and_questions_are_drawn() -> None:
+    assert set(np.concatenate([caption_rows(batch) for batch in batches()])) == set(range(20))
+    assert set(np.concatenate([batch.question_rows for batch in batches()])) == set(range(24))
+
+
+def test_captions_shorter_than_questions_are_padded() -> None:
+    batch = draw_batch(toy_captions(longest=6), QUESTIONS, RECIPE, np.random.default_rng(0))
+    assert batch.input_ids.shape == (16, 8)
+    assert not batch.input_ids[:8, 6:].any()
+
+
+def test_a_caption_matches_just_when_the_image_is_its_own() -> None:
+    for batch in batches():
+        own = CAPTIONS.image_row[caption_rows(batch)]
+        assert batch.matched.tolist() == (batch.image_row[:8] == own).astype(int).tolist()
+        assert set(batch.image_row[:8].tolist()) <= set(own.tolist())
+
+
+def test_about_half_of_the_captions_have_the_image_of_another() -> None:
+    # Another caption may be about the same image: then it matches after all (1 of 8, of one half).
+    share = np.concatenate([batch.matched for batch in batches(200)]).mean()
+    assert share == pytest.approx(0.5 + 0.5 / 8, abs=0.04)
+
+
+def test_words_are_hidden_only_in_captions_that_belong_to_their_image() -> None:
+    for batch in batches():
+        assert not batch.masked[8:].any()
+        assert not batch.masked[:8][batch.matched == 0].any()
+
+
+def test_hidden_words_stand_behind_mask_and_no_other_token_ever_does() -> None:
+    for batch in batches():
+        assert (unmasked(batch)[batch.masked] >= FIRST_WORD).all()
+        assert np.array_equal(batch.input_ids == MASK, batch.masked)
+        assert np.array_equal(batch.words, unmasked(batch)[batch.masked])
+        assert (batch.input_ids[:, 0] == START).all()
+        assert (batch.input_ids[np.arange(16), batch.length - 1] == END).all()
+
+
+@pytest.mark.parametrize("mask_fraction", [0.0, 0.2, 0.7])
+def test_the_asked_share_of_words_is_hidden(mask_fraction: float) -> None:
+    each_its_image = dataclasses.replace(CAPTIONS, image_row=np.arange(20))
+    rng, recipe = np.random.default_rng(0), changed(RECIPE, mask_fraction=mask_fraction)
+    found = [draw_batch(each_its_image, QUESTIONS, recipe, rng) for _ in range(300)]
+    n_hidden = sum(len(batch.words) for batch in found)
+    n_words = sum(int((unmasked(batch)[:8][batch.matched == 1] >= FIRST_WORD).sum()) for batch in found)
+    assert n_hidden == pytest.approx(mask_fraction * n_words, rel=0.1)
+
+
+def test_drawing_leaves_captions_and_questions_as_they_are() -> None:
+    before = CAPTIONS.input_ids.copy(), QUESTIONS.questions.input_ids.copy()
+    batches()
+    assert np.array_equal(CAPTIONS.input_ids, before[0])
+    assert np.array_equal(QUESTIONS.questions.input_ids, before[1])
+
+
+def first_losses_by_hand() -> tuple[float, float, float]:
+    """The losses of RECIPE's first batch, one prediction at a time."""
+    network = LxmertForPretraining(TINY)
+    generator = torch.Generator().manual_seed(derive_seed(RECIPE.seed, "pretraining_weights"))
+    initialise(network, generator, RECIPE.initial_std)
+    rng = np.random.default_rng(derive_seed(RECIPE.seed, "pretraining_batches"))
+    batch = draw_batch(CAPTIONS, QUESTIONS, RECIPE, rng)
+    ids, attention_mask = padded(batch.input_ids, batch.length, CPU)
+    with torch.no_grad():
+        language, matching, answers = network(ids, attention_mask, *QUESTIONS.regions.gather(batch.image_row))
+        words = [
+            -F.log_softmax(network.word_logits(language[row, position]), dim=0)[int(unmasked(batch)[row, position])]
+            for row, position in np.argwhere(batch.masked).tolist()
+        ]
+    matches = [-F.log_softmax(matching[row], dim=0)[int(is_own)] for row, is_own in enumerate(batch.matched)]
+    targets = QUESTIONS.targets(batch.question_rows)
+    per_answer = F.binary_cross_entropy(answers[8:].sigmoid(), targets, reduction="none")
+    return float(torch.stack(words).mean()), float(torch.stack(matches).mean()), float(per_answer.sum(dim=1).mean())
+
+
+def test_the_history_has_the_mean_losses_of_the_three_tasks() -> None:
+    _, history = pretrain(TINY, CAPTIONS, QUESTIONS, changed(RECIPE, steps=1))
+    assert (history[0].words, history[0].matching, history[0].answers) == pytest.approx(first_losses_by_hand(), 1e-5)
+
+
+def test_a_network_that_knows_nothing_guesses_evenly() -> None:
+    _, history = pretrain(TINY, CAPTIONS, QUESTIONS, changed(RECIPE, steps=1, initial_std=1e-4))
+    assert history[0].words == pytest.approx(math.log(TINY.vocab_size), rel=0.01)
+    assert history[0].matching == pytest.approx(math.log(2), rel=0.01)
+    assert history[0].answers == pytest.approx(TINY.n_answers * math.log(2), rel=0.01)
+
+
+def test_a_line_comes_every_20_steps_and_at_the_end() -> None:
+    _, history = pretrain(TINY, CAPTIONS, QUESTIONS, changed(RECIPE, steps=45, batch_size=4))
+    assert [line.step for line in history] == [20, 40, 45]
+
+
+def test_all_three_tasks_are_learned() -> None:
+    _, history = pretrain(TINY, CAPTIONS, QUESTIONS, changed(RECIPE, steps=240, learning_rate=5e-3, batch_size=32))
+    first, last = history[0], history[-1]
+    assert last.words < 0.5 * first.words
+    assert last.matching < 0.85 * first.matching
+    assert last.answers < 0.5 * first.answers
+
+
+def test_the_first_step_has_learning_rate_0_so_one_step_gives_the_weights_as_drawn() -> None:
+    weights, _ = pretrain(TINY, CAPTIONS, QUESTIONS, changed(RECIPE, steps=1))
+    drawn = LxmertForPretraining(TINY)
+    generator = torch.Generator().manual_seed(derive_seed(RECIPE.seed, "pretraining_weights"))
+    initialise(drawn, generator, RECIPE.initial_std)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in drawn.vqa.state_dict().items())
+    moved, _ = pretrain(TINY, CAPTIONS, QUESTIONS, changed(RECIPE, steps=2))
+    assert not torch.equal(moved["lxmert.pooler.dense.weight"], weights["lxmert.pooler.dense.weight"])
+
+
+def test_pretrained_weights_are_just_those_of_the_vqa_network() -> None:
+    weights, _ = pretrain(TINY, CAPTIONS, QUESTIONS, RECIPE)
+    build_network({name: tensor.numpy() for name, tensor in weights.items()}, TINY)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_others() -> None:
+    runs = [pretrain(TINY, CAPTIONS, QUESTIONS, changed(RECIPE, seed=seed)) for seed in (0, 0, 1)]
+    (first, history), (again, history_again), (other, history_of_other) = runs
+    assert history == history_again != history_of_other
+    assert all(first[name].numpy().tobytes() == again[name].numpy().tobytes() for name in first)
+    assert not torch.equal(first["lxmert.pooler.dense.weight"], other["lxmert.pooler.dense.weight"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "task"),
+    [({"mask_fraction": 0.0}, "words"), ({"caption_share": 0.0}, "matching"), ({"caption_share": 0.99}, "answers")],
+)
+def test_a_task_that_a_batch_has_none_of_has_loss_0(fields: dict[str, float], task: str) -> None:
+    weights, history = pretrain(TINY, CAPTIONS, QUESTIONS, changed(RECIPE, **fields))
+    assert getattr(history[-1], task) == 0
+    assert all(bool(tensor.isfinite().all()) for tensor in weights.values())
+
+
+def test_losses_that_are_no_numbers_stop_the_run_and_name_step_and_rate() -> None:
+    with pytest.raises(TrainingError, match=r"pretraining, up to step 20: losses of words .*nan.* learning rate \d.*e"):
+        pretrain(TINY, CAPTIONS, QUESTIONS, changed(RECIPE, steps=40, learning_rate=1e30))
