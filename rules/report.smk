@@ -39,7 +39,9 @@ rule make_table:
         csv=f"{PATHS.table}.csv",
         md=f"{PATHS.table}.md",
         tex=f"{PATHS.table}.tex",
-        html=report(f"{PATHS.table}.html", caption="../report/table1.rst", category="1 Table 1"),
+        html=report(
+            f"{PATHS.table}.html", caption="../report/table1.rst", category="1 Table 1", labels={"table": "Table 1"}
+        ),
     log:
         log_of("make_table"),
     benchmark:

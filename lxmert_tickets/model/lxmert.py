@@ -283,7 +283,7 @@ class LxmertForVqa(nn.Module):
 
 
 def vqa_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return binary cross-entropy summed over answers and averaged over the batch, 0 for none; `targets` (B, A) in 0..1.
+    """Return binary cross-entropy summed over answers and averaged over the batch, 0 for none; `targets` (B, A): 0..1.
 
     LXMERT's code writes it as the mean over everything times the number of answers.
     """

@@ -1,5 +1,6 @@
 """A changed line reruns what depends on it and nothing else: by dry run over a finished grid."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,14 @@ def test_a_raised_training_version_trains_everything(smoke: Path, copy_of_projec
     jobs = jobs_of(snakemake(smoke, "--dry-run", project=copy_of_project))
     assert {"pretrain", "finetune 0", "finetune 1"} | of_both(after_dense) <= jobs
     assert not any(job.startswith(("make_scenes", "encode_questions", "convert_features")) for job in jobs)
+
+
+def test_labels_of_a_test_split_reach_neither_training_nor_masks(smoke: Path, tmp_path: Path) -> None:
+    grid = tmp_path / "grid"
+    shutil.copytree(smoke, grid)
+    annotations = grid / "results/smoke/data/test-dev/annotations.json"
+    edit(annotations, '"answer_confidence":"yes"', '"answer_confidence":"maybe"')
+    jobs = jobs_of(snakemake(grid, "--dry-run"))
+    assert "encode_questions test-dev" in jobs
+    learning = ("pretrain", "snapshot", "finetune", "prune", "rewind", "retrain", "build_answers", "train_tokenizer")
+    assert not [job for job in jobs if job.startswith(learning)]

@@ -4,8 +4,10 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -136,6 +138,21 @@ def test_provenance_names_rule_seed_and_the_digests_of_the_inputs(results: Path)
     digests = about["provenance"]["parents"]
     assert "results/smoke/seed0/low_magnitude/s50/mask.safetensors" in digests
     assert all(len(digest) == 64 for digest in digests.values())
+
+
+def test_one_shot_pruning_ranks_the_dense_network_within_each_tensor(
+    smoke: Path, results: Path, overlay: Callable[[dict[str, Any]], Path]
+) -> None:
+    spec = {"keep": "largest", "rounds": "one_shot", "ranked": "per_tensor", "sparsities": [30, 60]}
+    target = "results/smoke/seed0/one_shot/s60/mask.safetensors"
+    run = snakemake(smoke, target, configs=(overlay({"subnetworks": {"one_shot": spec}}),))
+    assert run.returncode == 0, run.stdout + run.stderr
+    weights = load_file(results / "seed0/dense/weights.safetensors")
+    for name, kept in load_mask(smoke / target).items():
+        magnitude = np.abs(weights[name])
+        assert abs(int(kept.sum()) - 0.4 * kept.size) <= 1
+        assert magnitude[kept].min() >= magnitude[~kept].max()
+    shutil.rmtree(results / "seed0/one_shot")
 
 
 def test_a_second_run_does_nothing(smoke: Path) -> None:
