@@ -8,6 +8,7 @@ disk and renamed.
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path`, on any failure it is removed."""
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")  # process numbers repeat across machines
     try:
         yield temporary
         with open(temporary, "rb+") as handle:
@@ -93,7 +94,10 @@ def read_metadata(path: str | Path) -> Metadata:
     """
     with _opened(path) as handle:
         text = (handle.metadata() or {}).get(METADATA_KEY, "{}")
-    return dict(json.loads(text))
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise ArtifactError(path, f"damaged metadata ({error})", "a JSON object", REMAKE) from None
 
 
 def load_tensors(path: str | Path, kind: str) -> tuple[Tensors, Metadata]:
@@ -106,7 +110,7 @@ def load_tensors(path: str | Path, kind: str) -> tuple[Tensors, Metadata]:
         raise ArtifactError(path, f"is a {metadata['kind']} file", f"a {kind} file")
     with _opened(path) as handle:
         try:
-            return {name: handle.get_tensor(name) for name in handle.keys()}, metadata  # noqa: SIM118 (it cannot be iterated over)
+            return {name: handle.get_tensor(name) for name in sorted(handle.keys())}, metadata
         except TypeError as error:  # numpy has no bfloat16
             raise ArtifactError(path, f"cannot be read ({error})", f"a {kind} file of this workflow") from None
 

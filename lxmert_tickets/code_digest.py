@@ -1,8 +1,8 @@
 """A digest of the code that decides a job's result, for Snakemake to see when it changes.
 
 Snakemake sees a script's modification time and nothing of what it imports. The digest is over the syntax trees of a
-script and of every module of this package that it imports, directly or not, without comments and docstrings: an edit
-that cannot change a result does not change the digest.
+script and of every module of this package that it imports, directly or not, without comments, docstrings and other
+bare strings: an edit that cannot change a result does not change the digest.
 """
 
 import ast
@@ -12,7 +12,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 # How files are written, errors worded and progress shown decides no result.
-BYSTANDERS = {"artifacts", "errors", "job", "progress", "layout"}
+BYSTANDERS = {"artifacts", "conversion", "errors", "job", "progress", "layout"}
 
 
 def code_digest(script: str | Path) -> str:
@@ -30,17 +30,17 @@ def _behind(source: Path, seen: set[Path]) -> set[Path]:
     return seen
 
 
+class _WithoutWords(ast.NodeTransformer):
+    """Drops docstrings, and the strings that describe constants."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        return None if isinstance(node.value, ast.Constant) else node
+
+
 @cache
 def _tree(source: Path) -> ast.Module:
-    tree = ast.parse(source.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _documented(node):
-            node.body = node.body[1:] or [ast.Pass()]
+    tree: ast.Module = _WithoutWords().visit(ast.parse(source.read_text(encoding="utf-8")))
     return tree
-
-
-def _documented(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    return ast.get_docstring(node, clean=False) is not None
 
 
 @cache

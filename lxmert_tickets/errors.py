@@ -43,4 +43,4 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return "did you mean 'x'?" for the nearest of `known`, else the list of what there is."""
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names) or 'none'}"

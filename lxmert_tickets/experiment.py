@@ -5,15 +5,17 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 
+from lxmert_tickets.conversion import check_finite, convert
 from lxmert_tickets.data.scenes.regions import DESCRIPTIONS
 from lxmert_tickets.data.scenes.world import MAX_OBJECTS
 from lxmert_tickets.errors import ConfigError, did_you_mean
 from lxmert_tickets.pruning.prunable import PAPER
 from lxmert_tickets.training.recipe import Positive, PretrainingRecipe, TrainingRecipe
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-SubnetworkName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]*$")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")]
+SubnetworkName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]*\Z")]
 Percent = Annotated[float, msgspec.Meta(gt=0, lt=100)]
 Sparsities = Annotated[tuple[Percent, ...], msgspec.Meta(min_length=1)]
 Seeds = Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(min_length=1)]
@@ -30,7 +32,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 class Images(Part, frozen=True):
     """One set of rendered images."""
 
-    images: Positive
+    images: Annotated[int, msgspec.Meta(ge=2)]  # a question is asked about two
     questions: Positive
     captions_per_image: Annotated[int, msgspec.Meta(ge=0)] = 0
 
@@ -196,7 +198,7 @@ def one_of(names: Iterable[str]) -> str:
 
 def percent_text(percent: float) -> str:
     """Return a sparsity as it stands in paths: 50 for 50.0, 97.5 for 97.5."""
-    return f"{percent:g}"
+    return np.format_float_positional(percent, trim="-")  # all digits: 86.5782272 must not meet 86.5782
 
 
 def _mirror(percent: float) -> float:
@@ -211,9 +213,10 @@ def read_experiment(config: Mapping[str, Any]) -> Experiment:
     Raises:
         ConfigError: at the first thing wrong, with its place, its value, what is expected and what to do.
     """
+    check_finite(config)
     plain = dict(config)
-    declared = _mapping(plain.pop("subnetworks", {}), "subnetworks")
-    settings: Settings = _convert(plain, Settings, "")
+    declared = _mapping(plain.pop("subnetworks", None), "subnetworks")
+    settings: Settings = convert(plain, Settings)
     subnetworks = {
         name: _read_subnetwork(name, value, declared) for name, value in declared.items() if value is not None
     }
@@ -231,66 +234,19 @@ def _mapping(value: Any, place: str) -> Mapping[str, Any]:
 
 def _read_subnetwork(name: str, value: Any, declared: Mapping[str, Any]) -> Subnetwork:
     place = f"subnetworks.{name}"
-    _convert(name, SubnetworkName, place)
+    convert(name, SubnetworkName, place)
     if name == DENSE:
         raise ConfigError(place, "is the name of the full network", "another name", "Rename the subnetwork.")
     if "complement_of" in _mapping(value, place):
-        complement: ComplementSubnetwork = _convert(value, ComplementSubnetwork, place)
+        complement: ComplementSubnetwork = convert(value, ComplementSubnetwork, place)
         return complement
-    kinds: dict[Any, type[Subnetwork]] = {"largest": MagnitudeSubnetwork, "random": RandomSubnetwork}
-    keep = value.get("keep")
+    kinds: dict[str, type[Subnetwork]] = {"largest": MagnitudeSubnetwork, "random": RandomSubnetwork}
+    keep = str(value.get("keep"))
     if keep not in kinds:
-        remedy = did_you_mean(str(keep), kinds) if keep is not None else "Say what it keeps."
-        raise ConfigError(f"{place}.keep", repr(keep), "largest, random, or complement_of instead of keep", remedy)
-    found: Subnetwork = _convert(value, kinds[keep], place)
+        remedy = did_you_mean(keep, kinds) if "keep" in value else "Say what it keeps."
+        raise ConfigError(f"{place}.keep", repr(value.get("keep")), "largest, random, or complement_of instead", remedy)
+    found: Subnetwork = convert(value, kinds[keep], place)
     return found
-
-
-def _convert(value: Any, kind: Any, place: str) -> Any:
-    """Return `value` as a `kind`; errors of msgspec become ours, with the place in the file and the value there."""
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at ")
-        raise _explained(message, path.strip("`"), value, kind, place) from None
-
-
-def _explained(message: str, path: str, value: Any, kind: Any, place: str) -> ConfigError:
-    where = ".".join(part for part in (place, path.removeprefix("$").removeprefix(".").removeprefix("[...]")) if part)
-    if message.startswith("Object contains unknown field"):
-        key = message.split("`")[1]
-        return ConfigError(
-            f"{where}.{key}".lstrip("."), "is no known key", "a key of this section",
-            did_you_mean(key, _fields_at(kind, path)),
-        )  # fmt: skip
-    if message.startswith("Object missing required field"):
-        key = message.split("`")[1]
-        return ConfigError(f"{where}.{key}".lstrip("."), "is missing", "a value", "Copy it from config.yaml.")
-    found = repr(_value_at(value, path))
-    return ConfigError(where or "config", found, message[0].lower() + message[1:].replace("Expected", "expected"))
-
-
-def _steps(path: str) -> list[str]:
-    return path.replace("[", ".[").removeprefix("$").strip(".").split(".") if path.strip("$") else []
-
-
-def _fields_at(kind: Any, path: str) -> tuple[str, ...]:
-    for step in _steps(path):
-        if step == "[...]":
-            kind = kind.__args__[-1]
-        elif not step.startswith("["):
-            kind = next(field.type for field in msgspec.structs.fields(kind) if field.encode_name == step)
-        if hasattr(kind, "__metadata__"):
-            kind = kind.__origin__
-    return tuple(field.encode_name for field in msgspec.structs.fields(kind))
-
-
-def _value_at(value: Any, path: str) -> Any:
-    for step in _steps(path):
-        if step == "[...]":  # msgspec does not say which key
-            return value
-        value = value[int(step.strip("[]"))] if step.startswith("[") else value[step]
-    return value
 
 
 def _check(experiment: Experiment) -> None:
@@ -311,6 +267,7 @@ def _check(experiment: Experiment) -> None:
         )
     for name in experiment.subnetworks:
         _check_subnetwork(name, experiment.subnetworks)
+    _check_table(experiment)
 
 
 def _check_unique(place: str, values: tuple[Any, ...]) -> None:
@@ -341,8 +298,8 @@ def _check_subnetwork(name: str, subnetworks: Mapping[str, Subnetwork]) -> None:
     for position, (before, after) in enumerate(zip(subnetwork.sparsities, subnetwork.sparsities[1:], strict=False)):
         if after < before:
             raise ConfigError(
-                f"{place}.sparsities[{position + 1}]", f"{after:g} comes after {before:g}", "rising values",
-                "Sort the list: rounds only remove.",
+                f"{place}.sparsities[{position + 1}]", f"{percent_text(after)} comes after {percent_text(before)}",
+                "rising values", "Sort the list: rounds only remove.",
             )  # fmt: skip
     if isinstance(subnetwork, ComplementSubnetwork):
         _check_complement(place, subnetwork, subnetworks)
@@ -360,6 +317,18 @@ def _check_complement(place: str, subnetwork: ComplementSubnetwork, subnetworks:
         mirror = percent_text(_mirror(value))
         if mirror not in available:
             raise ConfigError(
-                f"{place}.sparsities[{position}]", f"{value:g} needs {parent} at {mirror}, which is not declared",
+                f"{place}.sparsities[{position}]",
+                f"{percent_text(value)} needs {parent} at {mirror}, which is not declared",
                 f"100 minus one of {', '.join(available)}", f"Add {mirror} to subnetworks.{parent}.sparsities.",
             )  # fmt: skip
+
+
+def _check_table(experiment: Experiment) -> None:
+    shown = experiment.report.table_sparsity
+    trained = sorted({value for subnetwork in experiment.subnetworks.values() for value in subnetwork.sparsities})
+    if shown not in trained:
+        raise ConfigError(
+            "report.table_sparsity", percent_text(shown),
+            f"a sparsity of some subnetwork ({', '.join(map(percent_text, trained)) or 'there is none'})",
+            "Add it to subnetworks, or show another one.",
+        )  # fmt: skip

@@ -2,19 +2,20 @@
 
 import json
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lxmert_tickets.artifacts import load_tensors, read_metadata
-from lxmert_tickets.data.features import open_features
-from lxmert_tickets.data.questions import load_questions
+from lxmert_tickets.data import features, hdf5, questions
 from lxmert_tickets.errors import ArtifactError
 from lxmert_tickets.evaluation.predictions import load_predictions
+from lxmert_tickets.pruning.mask_files import KIND as MASK
 from lxmert_tickets.pruning.mask_files import load_mask
 from lxmert_tickets.pruning.masks import n_kept, n_prunable
-from lxmert_tickets.pruning.prunable import PAPER, prunable_names
+from lxmert_tickets.pruning.prunable import PAPER
 
 
 def inspect_file(path: str | Path) -> dict[str, Any]:
@@ -27,81 +28,80 @@ def inspect_file(path: str | Path) -> dict[str, Any]:
     """
     suffix = Path(path).suffix
     if suffix not in INSPECTORS:
-        raise ArtifactError(path, f"a {suffix or 'nameless'} file", f"one of {', '.join(INSPECTORS)}")
+        raise ArtifactError(path, f"is a {suffix or 'nameless'} file", f"one of {', '.join(INSPECTORS)}")
     return INSPECTORS[suffix](Path(path))
 
 
 def _safetensors(path: Path) -> dict[str, Any]:
     metadata = read_metadata(path)
-    about = _mask(path) if metadata.get("kind") == "mask" else _weights(path)
+    about = _mask(path) if metadata.get("kind") == MASK else _weights(path)
     return about | {"provenance": metadata.get("provenance")}
 
 
 def _mask(path: Path) -> dict[str, Any]:
     mask = load_mask(path)
     return {
-        "kind": "mask",
-        "n_prunable": n_prunable(mask),
-        "n_kept": n_kept(mask),
-        "sparsity": 1 - n_kept(mask) / n_prunable(mask),
+        "kind": MASK,
+        **_counts(n_prunable(mask), n_kept(mask)),
         "tensors": {
-            name: {
-                "shape": list(kept.shape),
-                "n_prunable": kept.size,
-                "n_kept": int(kept.sum()),
-                "sparsity": 1 - float(kept.mean()),
-            }
+            name: {"shape": list(kept.shape)} | _counts(kept.size, int(np.count_nonzero(kept)))
             for name, kept in mask.items()
         },
     }
 
 
+def _counts(n_weights: int, n_left: int) -> dict[str, Any]:
+    sparsity = (n_weights - n_left) / n_weights if n_weights else 0.0
+    return {"n_prunable": n_weights, "n_kept": n_left, "sparsity": sparsity}
+
+
 def _weights(path: Path) -> dict[str, Any]:
     weights, metadata = load_tensors(path, "weights")
-    names = prunable_names(weights, [pattern for pattern in PAPER if _matches_any(pattern, weights)])
-    n_weights = sum(weights[name].size for name in names)
-    zeros = {name: int(weights[name].size - np.count_nonzero(weights[name])) for name in names}
+    prunable = [tensor for name, tensor in weights.items() if _is_prunable(name, tensor)]
+    n_weights = sum(tensor.size for tensor in prunable)
+    n_zeros = n_weights - sum(int(np.count_nonzero(tensor)) for tensor in prunable)
     return {
         "kind": "weights",
         "architecture": metadata.get("architecture"),
         "n_parameters": sum(tensor.size for tensor in weights.values()),
         "n_prunable": n_weights,
-        "n_zeros_among_prunable": sum(zeros.values()),
-        "sparsity": sum(zeros.values()) / n_weights if n_weights else 0.0,
-        "tensors": {
-            name: {"shape": list(tensor.shape), "dtype": str(tensor.dtype)}
-            | ({"n_zeros": zeros[name]} if name in zeros else {})
-            for name, tensor in weights.items()
-        },
+        "n_zeros_among_prunable": n_zeros,
+        "sparsity": n_zeros / n_weights if n_weights else 0.0,
+        "tensors": {name: _tensor(name, tensor) for name, tensor in weights.items()},
     }
 
 
-def _matches_any(pattern: str, weights: dict[str, np.ndarray]) -> bool:
-    stem = pattern.split("*", maxsplit=1)[0]
-    return any(name.startswith(stem) for name in weights)
+def _tensor(name: str, tensor: np.ndarray) -> dict[str, Any]:
+    about = {"shape": list(tensor.shape), "dtype": str(tensor.dtype)}
+    n_zeros = int(tensor.size - np.count_nonzero(tensor))
+    return about | {"n_zeros": n_zeros} if _is_prunable(name, tensor) else about
+
+
+def _is_prunable(name: str, tensor: np.ndarray) -> bool:
+    return tensor.ndim == 2 and any(fnmatchcase(name, pattern) for pattern in PAPER)
 
 
 def _hdf5(path: Path) -> dict[str, Any]:
-    try:
-        features = open_features(path)
-    except ArtifactError:
-        questions = load_questions(path)
-        return {
-            "kind": "questions",
-            "n_questions": len(questions),
-            "n_answers": questions.n_answers,
-            "longest": int(questions.length.max()),
-            "labelled": questions.labelled,
-            "provenance": questions.metadata.get("provenance"),
-        }
-    n_images, regions, dim = features.features.shape
+    metadata = hdf5.read_metadata(path)
+    kind = metadata["kind"]
+    if kind not in HDF5_KINDS:
+        raise ArtifactError(path, f"is a {kind} file", f"one of {', '.join(HDF5_KINDS)}")
+    return {"kind": kind} | HDF5_KINDS[kind](path) | {"provenance": metadata.get("provenance")}
+
+
+def _features(path: Path) -> dict[str, Any]:
+    stored = features.open_features(path).features
+    n_images, n_regions, feature_dim = stored.shape
+    return {"n_images": n_images, "n_regions": n_regions, "feature_dim": feature_dim, "dtype": str(stored.dtype)}
+
+
+def _questions(path: Path) -> dict[str, Any]:
+    encoded = questions.load_questions(path)
     return {
-        "kind": "features",
-        "n_images": n_images,
-        "regions": regions,
-        "feature_dim": dim,
-        "dtype": str(features.features.dtype),
-        "provenance": features.metadata.get("provenance"),
+        "n_questions": len(encoded),
+        "n_answers": encoded.n_answers,
+        "longest": int(encoded.length.max(initial=0)),  # tokens
+        "labelled": encoded.labelled,
     }
 
 
@@ -115,19 +115,25 @@ def _json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ArtifactError(path, f"cannot be read ({error})", "JSON") from None
-    if isinstance(content, list):
+    if isinstance(content, list) and all(isinstance(entry, dict) and "question_id" in entry for entry in content):
         return {"kind": "submission", "n_questions": len(content), "provenance": None}
+    if not isinstance(content, dict):
+        raise ArtifactError(path, f"is a JSON {type(content).__name__}", "a submission or an object")
     kind = next((kind for key, kind in JSON_KINDS.items() if key in content), "json")
-    shown = {key: value for key, value in content.items() if not isinstance(value, dict | list)}
-    return {"kind": kind, **shown, "provenance": content.get("provenance")}
+    about = {key: value for key, value in content.items() if not isinstance(value, dict | list)}
+    sizes = {f"n_{key}": len(value) for key, value in content.items() if isinstance(value, list)}
+    return {"kind": kind, **about, **(sizes if kind != "json" else {}), "provenance": content.get("provenance")}
 
 
-# The key that tells what a JSON file is.
+HDF5_KINDS: dict[str, Callable[[Path], dict[str, Any]]] = {features.KIND: _features, questions.KIND: _questions}
+# The key that tells what a JSON file is; the first that is there.
 JSON_KINDS = {
     "per_question_type": "score",
     "answers": "answers",
     "questions": "vqa questions",
-    "annotations": "vqa annotations",
+    "task_type": "vqa annotations",
+    "annotations": "captions",
+    "added_tokens": "tokenizer",
 }
 INSPECTORS: dict[str, Callable[[Path], dict[str, Any]]] = {
     ".safetensors": _safetensors,

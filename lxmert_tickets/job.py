@@ -19,11 +19,19 @@ def job(log_path: str | Path) -> Iterator[logging.Logger]:
     """
     log = logging.getLogger("lxmert_tickets")
     log.setLevel(logging.INFO)
-    log.handlers = [logging.FileHandler(log_path), logging.StreamHandler(sys.stderr)]
-    for handler in log.handlers:
+    handlers: list[logging.Handler] = [
+        logging.FileHandler(log_path, encoding="utf-8"),
+        logging.StreamHandler(sys.stderr),
+    ]
+    for handler in handlers:
         handler.setFormatter(logging.Formatter(LINE, datefmt="%Y-%m-%d %H:%M:%S"))
+        log.addHandler(handler)
     try:
         yield log
     except TicketsError as error:
         log.error("%s", error)  # noqa: TRY400 (the message says all; a traceback would bury it)
         sys.exit(1)
+    finally:
+        for handler in handlers:
+            log.removeHandler(handler)
+            handler.close()

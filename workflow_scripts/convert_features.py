@@ -12,5 +12,6 @@ if TYPE_CHECKING:
 
 with job(snakemake.log[0]) as log:
     origin = provenance(snakemake.rule, "", None, snakemake.input)
-    report = convert_features([Path(snakemake.input.table)], Path(snakemake.output.features), metadata=origin)
+    about = {"provenance": origin}
+    report = convert_features([Path(snakemake.input.table)], Path(snakemake.output.features), metadata=about)
     log.info("%s", report)

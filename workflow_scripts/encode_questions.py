@@ -25,5 +25,6 @@ with job(snakemake.log[0]) as log:
         read_answers(paths.answers),
         max_length,
     )
-    save_questions(snakemake.output.questions, encoded, provenance(snakemake.rule, str(max_length), None, paths))
+    origin = provenance(snakemake.rule, str(max_length), None, paths)
+    save_questions(snakemake.output.questions, encoded, {"provenance": origin})
     log.info("%d questions, at most %d tokens", len(encoded.question_id), encoded.length.max())

@@ -48,13 +48,28 @@ def reading(path: str | Path, kind: str) -> Iterator[h5py.File]:
     what h5py finds damaged within the block.
     """
     expected = f"a complete {kind} file (HDF5)"
+    with _opened(path, expected) as file:
+        if (found := metadata(file)["kind"]) != kind:
+            raise ArtifactError(path, f"is a {found} file", expected)
+        yield file
+
+
+def read_metadata(path: str | Path) -> Metadata:
+    """Return the metadata of the HDF5 file at `path`; "kind" in it tells what the file is.
+
+    Raises ArtifactError when it is missing, truncated, damaged, no HDF5 file, or from elsewhere.
+    """
+    with _opened(path, "a complete HDF5 file of this workflow") as file:
+        return metadata(file)
+
+
+@contextmanager
+def _opened(path: str | Path, expected: str) -> Iterator[h5py.File]:
+    """Yield a file of ours of any kind; what h5py finds damaged becomes an ArtifactError."""
     try:
         with h5py.File(path, "r", locking=False) as file:  # it never changes, and some cluster disks have no locks
-            found = metadata(file).get("kind")
-            if found is None:
+            if "kind" not in metadata(file):
                 raise ArtifactError(path, "was not written by this workflow", expected)
-            if found != kind:
-                raise ArtifactError(path, f"is a {found} file", expected)
             yield file
     except FileNotFoundError:
         raise ArtifactError(path, "no such file", expected) from None

@@ -1,7 +1,10 @@
 """Example questions in their balanced pairs: two images, one question, two answers."""
 
+import math
+import textwrap
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -9,9 +12,15 @@ from matplotlib.figure import Figure
 
 from lxmert_tickets.data.vqa_json import Annotation, Question
 from lxmert_tickets.experiment import Report
-from lxmert_tickets.report.style import SETTINGS
+from lxmert_tickets.report.style import settings
 
-N_COLUMNS, N_ROWS = 3, 4  # pairs
+N_PAIRS = 12
+CELL_INCHES = 2  # a pair, about
+CHARACTERS = 36  # a line of a question, so that neighbours do not touch
+FONT_SIZE = 6.5  # in a cell of 2 inches
+# Of the width of a pair: the space between two pairs, between two images, and for the words above and below them.
+PAIR_GAP, IMAGE_GAP, ABOVE, BELOW = 0.08, 0.03, 0.14, 0.09
+WORD_GAP = 0.015  # between an image and its words
 
 Pair = tuple[str, tuple[int, str], tuple[int, str]]  # question, (image id, answer) twice
 
@@ -30,14 +39,26 @@ def example_pairs(questions: Sequence[Question], annotations: Sequence[Annotatio
 
 def contact_sheet(pairs: Sequence[Pair], images: Mapping[int, np.ndarray], look: Report) -> Figure:
     """Return a sheet of pairs; `images` are uint8 pixels (H, W, 3) by image id."""
-    with mpl.rc_context(SETTINGS):
-        width = look.figure_width_inches
-        figure = Figure(figsize=(width, width * 0.25 * N_ROWS), layout="constrained")
+    width = look.figure_width_inches
+    n_columns = max(1, round(width / CELL_INCHES))
+    n_rows = math.ceil(len(pairs) / n_columns)
+    cell = width / n_columns
+    side = cell * (1 - PAIR_GAP - IMAGE_GAP) / 2  # of an image, in inches
+    row_height = side + cell * (ABOVE + BELOW)
+    height = n_rows * row_height
+    words: dict[str, Any] = {"fontsize": FONT_SIZE * cell / CELL_INCHES, "ha": "center"}
+    with mpl.rc_context(settings(width)):
+        figure = Figure(figsize=(width, height))
         for position, (question, *seen) in enumerate(pairs):
-            cell = figure.add_subfigure(figure.add_gridspec(N_ROWS, N_COLUMNS)[divmod(position, N_COLUMNS)])
-            cell.suptitle(question, fontsize=6.5)
-            for axes, (image_id, answer) in zip(cell.subplots(1, 2), seen, strict=True):
+            row, column = divmod(position, n_columns)
+            left, bottom = (column + PAIR_GAP / 2) * cell, (n_rows - 1 - row) * row_height + cell * BELOW
+            middle, top = left + side + cell * IMAGE_GAP / 2, bottom + side + cell * WORD_GAP
+            figure.text(middle / width, top / height, textwrap.fill(question, CHARACTERS), va="bottom", **words)
+            for place, (image_id, answer) in enumerate(seen):
+                x = left + place * (side + cell * IMAGE_GAP)
+                axes = figure.add_axes((x / width, bottom / height, side / width, side / height))
                 axes.imshow(images[image_id], interpolation="nearest")
                 axes.set_axis_off()
-                axes.set_title(answer, fontsize=7, fontweight="bold", y=-0.22)
+                x, y = x + side / 2, bottom - cell * WORD_GAP
+                figure.text(x / width, y / height, answer, va="top", fontweight="bold", **words)
     return figure

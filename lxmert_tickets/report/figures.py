@@ -1,14 +1,19 @@
 """Figure 1 of the paper, and figures that explain it."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lxmert_tickets.experiment import DENSE, Report
+from lxmert_tickets.experiment import DENSE, Report, percent_text
 from lxmert_tickets.report.results import METRICS, over_seeds
-from lxmert_tickets.report.style import DENSE_COLOR, SETTINGS, color, dashes, marker, new_figure
+from lxmert_tickets.report.style import DENSE_STYLE, legend_below, line_style, new_figure, settings
+
+UNREAD = "*"  # marks layers that the answer does not depend on
 
 
 def label_of(name: str) -> str:
@@ -18,131 +23,148 @@ def label_of(name: str) -> str:
 
 def accuracy_figure(results: pd.DataFrame, split: str, look: Report) -> Figure:
     """Return Figure 1: overall accuracy against sparsity on `split`, over seeds, with the dense network as a line."""
-    with mpl.rc_context(SETTINGS):
-        figure = new_figure(look)
+    with mpl.rc_context(settings(look.figure_width_inches)):
+        figure = new_figure(look, panel_inches=0.58 * look.figure_width_inches)
         axes = figure.axes[0]
         _draw_accuracy(axes, results[results["split"] == split], "overall", look)
-        axes.set(xlabel="pruned weights (% of prunable)", ylabel=f"{split} accuracy (%)")
-        axes.legend(loc="lower left")
+        axes.set(xlabel="pruned weights (% of prunable)", ylabel=f"{split} accuracy (%)", xticks=range(0, 101, 20))
+        legend_below(figure, axes.get_legend_handles_labels())
     return figure
 
 
 def answer_type_figure(results: pd.DataFrame, split: str, look: Report) -> Figure:
     """Return accuracy against sparsity on `split` for each answer type, side by side."""
     kinds = [metric for metric in METRICS if metric != "overall"]
-    with mpl.rc_context(SETTINGS):
-        figure = new_figure(look, height_share=0.45, n_columns=len(kinds))
+    with mpl.rc_context(settings(look.figure_width_inches)):
+        figure = new_figure(look, panel_inches=2.3, n_panels=len(kinds), share_y=True)
         for axes, kind in zip(figure.axes, kinds, strict=True):
             _draw_accuracy(axes, results[results["split"] == split], kind, look)
-            axes.set(title=METRICS[kind], xlabel="pruned (%)")
+            axes.set(title=METRICS[kind], xlabel="pruned (%)", xticks=range(20, 100, 20))
         figure.axes[0].set_ylabel(f"{split} accuracy (%)")
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        legend_below(figure, figure.axes[0].get_legend_handles_labels())
     return figure
 
 
 def _draw_accuracy(axes: Axes, results: pd.DataFrame, metric: str, look: Report) -> None:
-    names = [name for name in dict.fromkeys(results["subnetwork"]) if name != DENSE]
-    for position, name in enumerate(names):
-        part = over_seeds(results[results["subnetwork"] == name], ["sparsity"], [metric])[metric]
+    styles = _styles(results["subnetwork"])
+    dense = over_seeds(results[results["subnetwork"] == DENSE], ["subnetwork"], [metric])
+    mean, (below, above) = float(dense[metric, "mean"].iloc[0]), _spread(dense, metric, look)[:, 0]
+    axes.axhspan(mean - below, mean + above, color="#000000", alpha=0.1, linewidth=0)
+    axes.axhline(mean, label=label_of(DENSE), **styles.pop(DENSE) | {"marker": ""})
+    for name, style in styles.items():
+        part = over_seeds(results[results["subnetwork"] == name], ["sparsity"], [metric])
+        if len(part) == 1:
+            style |= {"linestyle": "none"}
         axes.errorbar(
-            part.index, part["mean"], yerr=_spread(part, look), color=color(position), marker=marker(position),
-            linestyle=dashes(position) if len(part) > 1 else "none", label=label_of(name),
+            part.index, part[metric, "mean"], yerr=_bars(part, metric, look), label=label_of(name), **style
         )  # fmt: skip
-    dense = over_seeds(results[results["subnetwork"] == DENSE], ["subnetwork"], [metric])[metric]
-    mean, (below, above) = float(dense["mean"].iloc[0]), _spread(dense, look)[:, 0]
-    axes.axhline(mean, color=DENSE_COLOR, linestyle=(0, (4, 3)), linewidth=1, label=label_of(DENSE))
-    axes.axhspan(mean - below, mean + above, color=DENSE_COLOR, alpha=0.1, linewidth=0)
     axes.set_xlim(0, 100)
-    axes.set_xticks(range(0, 101, 20))
 
 
-def _spread(part: pd.DataFrame, look: Report) -> np.ndarray:
-    """Return how far the error bars reach below and above the mean, (2, n); 0 for one seed."""
+def _styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return how to draw the dense network and each subnetwork; by position, so that all figures agree."""
+    subnetworks = [name for name in dict.fromkeys(names) if name != DENSE]
+    return {DENSE: dict(DENSE_STYLE)} | {name: line_style(position) for position, name in enumerate(subnetworks)}
+
+
+def _spread(part: pd.DataFrame, column: str, look: Report) -> np.ndarray:
+    """Return how far error bars reach below and above the mean, (2, n); 0 for one seed."""
     if look.spread == "range":
-        reach = [part["mean"] - part["min"], part["max"] - part["mean"]]
+        reach = [part[column, "mean"] - part[column, "min"], part[column, "max"] - part[column, "mean"]]
     else:
-        reach = [part["std"].fillna(0)] * 2
+        reach = [part[column, "std"].fillna(0)] * 2
     return np.asarray(reach, dtype=float)
+
+
+def _bars(part: pd.DataFrame, column: str, look: Report) -> np.ndarray | None:
+    """Return the reach of error bars; None for one seed, whose spread is not known."""
+    return _spread(part, column, look) if (part[column, "count"] > 1).any() else None
 
 
 def question_type_figure(question_types: pd.DataFrame, split: str, look: Report) -> Figure:
     """Return accuracy by question type on `split`: the dense network and every subnetwork at Table 1's sparsity."""
-    sparsity = look.table_sparsity
-    part = question_types[
-        (question_types["split"] == split)
-        & (question_types["subnetwork"].eq(DENSE) | question_types["sparsity"].eq(sparsity))
-    ]
-    names = list(dict.fromkeys(part["subnetwork"]))
-    summary = over_seeds(part, ["question_type", "subnetwork"], ["accuracy"])["accuracy"]
-    order = summary.xs(DENSE, level="subnetwork")["mean"].sort_values().index
+    part, styles = _at_table_sparsity(question_types[question_types["split"] == split], look)
+    summary = over_seeds(part, ["question_type", "subnetwork"], ["accuracy"])
+    order = summary["accuracy", "mean"].xs(DENSE, level="subnetwork").sort_values().index
     rows = np.arange(len(order))
-    with mpl.rc_context(SETTINGS):
-        figure = new_figure(look, height_share=0.3 + 0.05 * len(order))
+    step = 0.72 / len(styles)
+    with mpl.rc_context(settings(look.figure_width_inches)):
+        figure = new_figure(look, panel_inches=0.6 + 0.1 * len(order) * (1 + len(styles)))
         axes = figure.axes[0]
-        for position, name in enumerate(names):
-            values = summary.xs(name, level="subnetwork").loc[order]
-            offset = 0.12 * (position - (len(names) - 1) / 2)
-            look_of = (DENSE_COLOR, "|") if name == DENSE else (color(position - 1), marker(position - 1))
+        for position, (name, style) in enumerate(styles.items()):
+            values = summary.loc[[(kind, name) for kind in order]]
+            height = rows + step * ((len(styles) - 1) / 2 - position)
             axes.errorbar(
-                values["mean"], rows - offset, xerr=_spread(values, look), linestyle="none",
-                color=look_of[0], marker=look_of[1], markersize=10 if name == DENSE else 5, label=label_of(name),
+                values["accuracy", "mean"], height, xerr=_bars(values, "accuracy", look), label=label_of(name),
+                **style | {"linestyle": "none", "elinewidth": 1.2},
             )  # fmt: skip
         axes.set_yticks(rows, [f"{kind} …" for kind in order])
-        axes.set(xlabel=f"{split} accuracy at {sparsity:g} % sparsity (%)", xlim=(0, 100))
-        figure.legend(loc="outside lower center", ncols=2)
+        axes.set_yticks(rows[1:] - 0.5, minor=True)
+        axes.tick_params(axis="y", which="both", length=0)
+        axes.grid(visible=False, which="major", axis="y")
+        axes.grid(visible=True, which="minor", axis="y")
+        axes.set(
+            xlabel=f"{split} accuracy at {percent_text(look.table_sparsity)} % sparsity (%)",
+            xlim=(0, 102), ylim=(-0.5, len(order) - 0.5),
+        )  # fmt: skip
+        legend_below(figure, axes.get_legend_handles_labels())
     return figure
+
+
+def _at_table_sparsity(table: pd.DataFrame, look: Report) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
+    """Return the rows of the dense network and of subnetworks at Table 1's sparsity, and how to draw each."""
+    part = table[table["subnetwork"].eq(DENSE) | table["sparsity"].eq(look.table_sparsity)]
+    present = set(part["subnetwork"])
+    return part, {name: style for name, style in _styles(table["subnetwork"]).items() if name in present}
 
 
 def sparsity_figure(sparsities: pd.DataFrame, subnetwork: str, look: Report) -> Figure:
     """Return where magnitude pruned: the sparsity of each layer at each sparsity of the whole, mean over seeds.
 
-    Lines of one stream share a color; the branch that never reaches the answer is dashed.
+    A row is a layer, in the order of the network; the color tells more from less than an even share.
     """
     part = sparsities[(sparsities["subnetwork"] == subnetwork) & (sparsities["part"] == "layer")]
-    summary = over_seeds(part, ["stream", "name", "reaches_answer", "sparsity"], ["sparsity_percent"])
-    means = summary["sparsity_percent", "mean"]
-    streams = list(dict.fromkeys(means.index.get_level_values("stream")))
-    with mpl.rc_context(SETTINGS):
-        figure = new_figure(look, height_share=0.75, n_rows=2, n_columns=2)
-        for axes, (position, stream) in zip(figure.axes, enumerate(streams), strict=False):
-            of_stream = means.xs(stream, level="stream")
-            names = list(dict.fromkeys(of_stream.index.get_level_values("name")))
-            for row, name in enumerate(names):
-                line = of_stream.xs(name, level="name")
-                dead = not bool(line.index.get_level_values("reaches_answer")[0])
-                axes.plot(
-                    line.index.get_level_values("sparsity"), line.to_numpy(), marker=marker(row), markersize=4,
-                    color=color(position), alpha=1 - 0.6 * row / max(len(names), 1),
-                    linestyle=(0, (2, 2)) if dead else "-", label=name + (" (never reaches the answer)" if dead else ""),
-                )  # fmt: skip
-            axes.plot([0, 100], [0, 100], color="#888888", linewidth=0.7, zorder=0)
-            axes.set(title=stream, xlim=(0, 100), ylim=(0, 102))
-            axes.legend(fontsize=6, loc="upper left")
-        for axes in figure.axes[len(streams) :]:
-            axes.set_axis_off()
-        figure.supxlabel("pruned in the whole network (%)", fontsize=9)
-        figure.supylabel("pruned in the layer (%)", fontsize=9)
+    names = list(dict.fromkeys(part["name"]))
+    unread = set(part.loc[~part["reaches_answer"].astype(bool), "name"])
+    means = part.pivot_table(index="name", columns="sparsity", values="sparsity_percent", aggfunc="mean").loc[names]
+    values, wholes = means.to_numpy(), means.columns.to_numpy()
+    excess = values - wholes
+    limit = max(1.0, float(np.abs(excess).max()))
+    with mpl.rc_context(settings(look.figure_width_inches)):
+        figure = new_figure(look, panel_inches=max(2.7, 0.9 + 0.2 * len(names)))
+        axes = figure.axes[0]
+        mesh = axes.pcolormesh(excess, cmap="PuOr_r", vmin=-limit, vmax=limit, edgecolors="white", linewidth=0.8)
+        for row, column in np.ndindex(*values.shape):
+            ink = "white" if abs(excess[row, column]) > 0.5 * limit else "black"
+            axes.text(
+                column + 0.5, row + 0.5, f"{values[row, column]:.0f}",
+                color=ink, fontsize="x-small", ha="center", va="center",
+            )  # fmt: skip
+        axes.set_xticks(np.arange(len(wholes)) + 0.5, [percent_text(whole) for whole in wholes])
+        axes.set_yticks(np.arange(len(names)) + 0.5, [name + UNREAD * (name in unread) for name in names])
+        axes.invert_yaxis()
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        note = f"\n{UNREAD} never reaches the answer" if unread else ""
+        axes.set(xlabel=f"pruned in the whole network (%){note}", ylabel="pruned in the layer (%)")
+        figure.colorbar(mesh, ax=axes, label="points above an even share", aspect=30, pad=0.02)
     return figure
 
 
 def learning_curve_figure(histories: pd.DataFrame, look: Report) -> Figure:
-    """Return training loss and validation accuracy by epoch: the dense network and each subnetwork at Table 1's sparsity."""
-    sparsity = look.table_sparsity
-    part = histories[histories["subnetwork"].eq(DENSE) | histories["sparsity"].eq(sparsity)]
-    names = [DENSE, *(name for name in dict.fromkeys(part["subnetwork"]) if name != DENSE)]
+    """Return loss and validation accuracy by epoch: the dense network and each subnetwork at Table 1's sparsity."""
+    part, styles = _at_table_sparsity(histories, look)
     shown = {"train_loss": "training loss", "val_accuracy_percent": "validation accuracy (%)"}
-    with mpl.rc_context(SETTINGS):
-        figure = new_figure(look, height_share=0.5, n_columns=2)
+    with mpl.rc_context(settings(look.figure_width_inches)):
+        figure = new_figure(look, panel_inches=2.4, n_panels=2)
         for axes, (column, label) in zip(figure.axes, shown.items(), strict=True):
-            for position, name in enumerate(names):
-                line = over_seeds(part[part["subnetwork"] == name], ["epoch"], [column])[column]
+            for name, style in styles.items():
+                line = over_seeds(part[part["subnetwork"] == name], ["epoch"], [column])
                 axes.errorbar(
-                    line.index, line["mean"], yerr=_spread(line, look), label=label_of(name), marker=marker(position),
-                    color=DENSE_COLOR if name == DENSE else color(position - 1), linestyle=dashes(position),
+                    line.index, line[column, "mean"], yerr=_bars(line, column, look), label=label_of(name), **style
                 )  # fmt: skip
             axes.set(xlabel="epoch", ylabel=label)
             axes.set_xticks(sorted(set(part["epoch"])))
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        legend_below(figure, figure.axes[0].get_legend_handles_labels())
     return figure

@@ -13,7 +13,7 @@ ANSWER_TYPES = {"yes_no": "yes/no", "number": "number", "other": "other"}
 
 
 def subnetwork_of(model: str) -> tuple[str, float]:
-    """Return the subnetwork and the sparsity in percent of a model's folder, such as ("low_magnitude", 50.0)."""
+    """Return subnetwork and sparsity in percent of a model's folder: ("low_magnitude", 50.0), ("dense", 0.0)."""
     if model == DENSE:
         return DENSE, 0.0
     name, sparsity = model.split("/s")

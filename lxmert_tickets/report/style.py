@@ -1,9 +1,12 @@
 """How figures look: readable in print, in grey, and by the colour-blind."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from lxmert_tickets.artifacts import replacing
@@ -13,10 +16,11 @@ from lxmert_tickets.experiment import Report
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[tuple[int, tuple[float, ...]], ...] = ((0, ()), (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
-DENSE_COLOR = "#000000"
+DENSE_STYLE: dict[str, Any] = {"color": "#000000", "marker": "x", "linestyle": (0, (4, 3)), "linewidth": 1}
+NARROW_INCHES = 4.5  # a figure below this stands in one column of a paper: smaller letters, panels under each other
+ENTRY_EMS = 14.4  # a legend's entry, such as "high-magnitude pruned", in font sizes
 
-SETTINGS = {
-    "font.size": 9,
+SETTINGS: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -33,32 +37,45 @@ SETTINGS = {
 }
 
 
-def color(position: int) -> str:
-    return COLORS[position % len(COLORS)]
+def settings(width_inches: float) -> dict[Any, Any]:
+    """Return matplotlib's settings for a figure of this width."""
+    size = 7 if width_inches < NARROW_INCHES else 9
+    return SETTINGS | {"font.size": size, "axes.titlesize": size}
 
 
-def marker(position: int) -> str:
-    return MARKERS[position % len(MARKERS)]
+def line_style(position: int) -> dict[str, Any]:
+    """Return color, marker and dashes of the subnetwork at `position` of the configuration."""
+    return {
+        "color": COLORS[position % len(COLORS)],
+        "marker": MARKERS[position % len(MARKERS)],
+        "linestyle": DASHES[position % len(DASHES)],
+    }
 
 
-def dashes(position: int) -> tuple[int, tuple[float, ...]]:
-    return DASHES[position % len(DASHES)]
-
-
-def new_figure(look: Report, height_share: float = 0.62, n_rows: int = 1, n_columns: int = 1) -> Figure:
-    """Return an empty figure, `height_share` as high as wide, with `figure.axes` in reading order."""
-    with mpl.rc_context(SETTINGS):
-        figure = Figure(
-            figsize=(look.figure_width_inches, look.figure_width_inches * height_share), layout="constrained"
-        )
-        figure.subplots(n_rows, n_columns, squeeze=False)
+def new_figure(look: Report, panel_inches: float, n_panels: int = 1, *, share_y: bool = False) -> Figure:
+    """Return a figure of empty panels, `panel_inches` high with their labels: side by side, or below each other."""
+    width = look.figure_width_inches
+    n_rows = n_panels if width < NARROW_INCHES else 1
+    with mpl.rc_context(settings(width)):
+        figure = Figure(figsize=(width, panel_inches * n_rows), layout="constrained")
+        figure.subplots(n_rows, n_panels // n_rows, sharey=share_y)
         return figure
+
+
+def legend_below(figure: Figure, entries: tuple[Sequence[Artist], Sequence[str]]) -> None:
+    """Add one legend for all panels under them, in rows of equal length, as many entries a row as fit."""
+    handles, labels = entries
+    width, height = figure.get_size_inches()
+    letter_inches = mpl.rcParams["font.size"] / 72
+    n_rows = math.ceil(len(labels) / max(1, int(width / (ENTRY_EMS * letter_inches))))
+    figure.set_figheight(height + (1.5 * n_rows + 0.5) * letter_inches)
+    figure.legend(handles, labels, loc="outside lower center", ncols=math.ceil(len(labels) / n_rows))
 
 
 def save_figure(figure: Figure, paths: Sequence[str | Path], dpi: int) -> None:
     """Write `figure` to each of `paths`, by suffix (.png, .pdf, .svg); no dates inside."""
     undated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-    with mpl.rc_context(SETTINGS):
+    with mpl.rc_context(settings(figure.get_figwidth())):
         for path in map(Path, paths):
             with replacing(path) as temporary:
                 kind = path.suffix

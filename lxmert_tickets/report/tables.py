@@ -1,5 +1,6 @@
 """Table 1 of the paper: the full model and each subnetwork at one sparsity, on the test splits."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from lxmert_tickets.report.results import METRICS, over_seeds
 
 @dataclass(frozen=True)
 class Cell:
-    """Accuracy over seeds, in percent; `std` is None for a single seed."""
+    """Accuracy over seeds, in percent; `std` is None for a single seed, `mean` NaN where there are no questions."""
 
     mean: float
     std: float | None
@@ -90,7 +91,8 @@ def as_markdown(table: Table) -> str:
 def as_latex(table: Table) -> str:
     """Return the table for a paper; needs the package booktabs."""
     columns = [(split, metric) for split in table.splits for metric in METRICS]
-    groups = " & ".join(rf"\multicolumn{{{len(METRICS)}}}{{c}}{{{split}}}" for split in table.splits)
+    splits = [split.replace("_", r"\_") for split in table.splits]
+    groups = " & ".join(rf"\multicolumn{{{len(METRICS)}}}{{c}}{{{split}}}" for split in splits)
     rules = "".join(
         rf"\cmidrule(lr){{{2 + k * len(METRICS)}-{1 + (k + 1) * len(METRICS)}}}" for k in range(len(table.splits))
     )
@@ -137,11 +139,11 @@ def caption(table: Table) -> str:
 
 def text_of(cell: Cell) -> str:
     """Return a cell as "72.45 ± 0.52", or the mean alone for one seed."""
-    return _number(cell.mean) if cell.std is None else f"{_number(cell.mean)} ± {_number(cell.std)}"
+    return " ± ".join(filter(None, [_number(cell.mean), _number(cell.std)]))
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+    return "" if value is None or math.isnan(value) else f"{value:.2f}"  # NaN: a type that nobody asked about
 
 
 def _piped(cells: Sequence[str]) -> str:

@@ -30,15 +30,14 @@ def show_experiment(folder: Path, console: Console) -> None:
     ):
         for file in files:
             if file.is_file():
-                console.print(f"{what:8s} {file}", highlight=False, soft_wrap=True)
+                console.print(f"{what:8s} {file}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(table: pd.DataFrame) -> RichTable:
     columns = [column.removesuffix(" mean") for column in table.columns if column.endswith(" mean")]
     n_seeds = int(table["n_seeds"].max())
-    shown = RichTable(
-        title="Table 1", caption=f"official VQA accuracy in percent, mean ± standard deviation over {n_seeds} seeds"
-    )
+    spread = f"mean ± standard deviation over {n_seeds} seeds" if n_seeds > 1 else "one seed"
+    shown = RichTable(title="Table 1", caption=f"official VQA accuracy in percent, {spread}")
     shown.add_column("")
     for column in columns:
         split, metric = column.rsplit(" ", 1)
@@ -50,4 +49,4 @@ def _table(table: pd.DataFrame) -> RichTable:
 
 
 def _cell(mean: float, std: float) -> str:
-    return f"{mean:.2f}" if pd.isna(std) else f"{mean:.2f} ±{std:.2f}"
+    return " ±".join(f"{value:.2f}" for value in (mean, std) if not pd.isna(value))

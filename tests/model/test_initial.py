@@ -23,6 +23,12 @@ def test_initial_weights_are_just_those_of_the_network() -> None:
     build_network(with_random_classifier(random_weights(), TINY, seed=0), TINY)
 
 
+def test_every_run_has_the_classifier_of_its_seed() -> None:
+    for seed in (0, 1):
+        initial = with_random_classifier(random_weights(), TINY, seed)
+        assert all(np.array_equal(initial[name], tensor) for name, tensor in random_classifier(TINY, seed).items())
+
+
 def test_a_pretrained_head_of_other_answers_is_left_out() -> None:
     pretrained = random_weights(changed(TINY, n_answers=99)) | {"answer_head.other.weight": np.ones(1)}
     build_network(with_random_classifier(pretrained, TINY, seed=0), TINY)

@@ -31,4 +31,5 @@ def _answer(truth: str, kind: tuple[str, ...], rng: np.random.Generator) -> str:
     if kind is COUNTS:  # miscounted by one
         near = [n for n in COUNTS if abs(int(n) - int(truth)) == 1]
         return near[rng.integers(len(near))]
-    return kind[rng.integers(len(kind))]
+    others = [answer for answer in kind if answer != truth]
+    return others[rng.integers(len(others))]

@@ -18,7 +18,7 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
 
 def _relation(a: Object, b: Object, rng: np.random.Generator) -> str:
     holding = [name for name, distance in RELATIONS.items() if distance(a, b) > CLEARLY]
-    relation = holding[rng.integers(len(holding))] if holding else "near"
+    relation = holding[rng.integers(len(holding))]  # there is one: objects do not overlap
     return f"{_named(a)} {relation} {_named(b)}"
 
 

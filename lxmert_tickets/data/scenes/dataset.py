@@ -19,9 +19,11 @@ from lxmert_tickets.data.scenes.regions import propose_boxes
 from lxmert_tickets.data.scenes.render import render
 from lxmert_tickets.data.scenes.world import Scene, draw_scene
 from lxmert_tickets.data.vqa_json import Annotation, Question, image_name
+from lxmert_tickets.errors import DataError
 from lxmert_tickets.seeds import derive_seed
 
 DATA_TYPE = "scenes"
+IDS_AN_IMAGE = 1000
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # a fixed date: equal images give equal bytes
 
 
@@ -41,12 +43,14 @@ class ImageSet:
 
 
 def draw_image_set(
-    name: str, n_images: int, n_questions: int, captions_per_image: int, n_regions: int, seed: int
+    name: str, *, n_images: int, n_questions: int, captions_per_image: int, n_regions: int, seed: int
 ) -> ImageSet:
     """Return image set `name`, a pure function of its arguments.
 
     Image ids are the same small numbers in every set; names, such as SCENES_val_000000000007, tell sets apart, as in
     COCO. Each part draws from a stream of its own: more questions do not change the images.
+
+    Raises DataError when more questions fall to one image than VQA's ids have room for.
     """
     images = _stream(seed, name, "images")
     scenes = tuple(draw_scene(image_id, images) for image_id in range(1, n_images + 1))
@@ -70,8 +74,14 @@ def _ask(
     n_asked: dict[int, int] = defaultdict(int)  # about each image
     questions, annotations = [], []
     for item in asked:
-        question_id = item.image_id * 1000 + n_asked[item.image_id]  # VQA's rule: the image's id, then a running number
+        # VQA's rule: the image's id, then a running number of three digits.
+        question_id = item.image_id * IDS_AN_IMAGE + n_asked[item.image_id]
         n_asked[item.image_id] += 1
+        if n_asked[item.image_id] > IDS_AN_IMAGE:
+            raise DataError(
+                f"image set '{name}'", f"more than {IDS_AN_IMAGE} questions about image {item.image_id}",
+                f"at most {IDS_AN_IMAGE}, as question ids have room for", "Draw more images, or ask fewer questions.",
+            )  # fmt: skip
         common, answers = answer_in_tens(item.answer, people)
         questions.append(Question(question_id, item.image_id, item.question))
         annotations.append(
@@ -99,7 +109,8 @@ def read_images(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:
 def write_boxes(path: str | Path, image_set: ImageSet) -> None:
     """Write the proposed boxes by image name: all that region features know besides the pixels."""
     boxes = zip(image_set.scenes, image_set.boxes, strict=True)
-    write_json(path, {image_set.image_name(scene): np.round(array, 3).tolist() for scene, array in boxes})
+    # Rounded as float64: 12.345 in float32 is written as 12.345000267028809.
+    write_json(path, {image_set.image_name(scene): array.astype(float).round(3).tolist() for scene, array in boxes})
 
 
 def read_boxes(path: str | Path) -> Mapping[str, np.ndarray]:

@@ -35,18 +35,27 @@ def ask_in_pairs(scenes: Sequence[Scene], n_questions: int, rng: np.random.Gener
     """Return `n_questions` (rounded up to whole pairs) questions; neighbours 2k and 2k+1 share the wording.
 
     The two images of a pair have different answers, drawn evenly from those that the wording has, so that language
-    alone cannot tell.
+    alone cannot tell. `scenes` are two or more, not all alike.
     """
     weights = np.asarray([template.weight for template in TEMPLATES])
     asked: list[Asked] = []
     while len(asked) < n_questions:
         template = TEMPLATES[rng.choice(len(TEMPLATES), p=weights / weights.sum())]
-        question, answer_of = template.draw(rng)
-        asked += _pair(template, question, answer_of, _some(scenes, rng), rng)
+        asked += _ask(template, scenes, rng)
     return asked
 
 
 N_CANDIDATES = 32  # images looked at for a pair
+N_WORDINGS = 50  # tried before another template has its turn; with few, templates that often fail would be rare
+
+
+def _ask(template: Template, scenes: Sequence[Scene], rng: np.random.Generator) -> list[Asked]:
+    """Return a pair of questions by `template`; [] when no wording tells two of `scenes` apart."""
+    for _ in range(N_WORDINGS):
+        question, answer_of = template.draw(rng)
+        if pair := _pair(template, question, answer_of, _some(scenes, rng), rng):
+            return pair
+    return []
 
 
 def _some(scenes: Sequence[Scene], rng: np.random.Generator) -> list[Scene]:

@@ -57,7 +57,7 @@ def _star() -> list[tuple[float, float]]:
 def _heart() -> list[tuple[float, float]]:
     turns = np.linspace(0, 2 * math.pi, 40, endpoint=False)
     x = np.sin(turns) ** 3
-    y = -(13 * np.cos(turns) - 5 * np.cos(2 * turns) - 2 * np.cos(3 * turns) - np.cos(4 * turns)) / 16
+    y = -(13 * np.cos(turns) - 5 * np.cos(2 * turns) - 2 * np.cos(3 * turns) - np.cos(4 * turns)) / 17
     return list(zip(x.tolist(), y.tolist(), strict=True))
 
 

@@ -1,0 +1,93 @@
+"""Values as YAML gives them to typed ones; what does not fit becomes a ConfigError that names its place."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import msgspec
+
+from lxmert_tickets.errors import ConfigError, did_you_mean
+
+STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")  # of a path as msgspec writes it: $.splits.test[0], $.data.sets[...]
+WORDS = {
+    "`object`": "a mapping",
+    "`array`": "a list",
+    "`str`": "text",
+    "`int`": "a whole number",
+    "`float`": "a number",
+    "`bool`": "true or false",
+}
+
+
+def convert(value: Any, kind: Any, place: str = "") -> Any:
+    """Return `value` as a `kind`, any type that msgspec knows; `place` is where it stands in the configuration.
+
+    Raises ConfigError at the first thing wrong, with its place, its value and what is expected.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at ")
+    raise _located(problem, path, value, kind, place)
+
+
+def check_finite(value: Any, place: str = "") -> None:
+    """Raise ConfigError for an infinity or NaN anywhere in `value`: JSON, and so a rule's parameters, has neither."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(place, repr(value), "a finite number", "Where there is to be no limit, write 1.0e+9.")
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            check_finite(entry, _within(place, key))
+    elif isinstance(value, list | tuple):
+        for position, entry in enumerate(value):
+            check_finite(entry, f"{place}[{position}]")
+
+
+def _located(problem: str, path: str, value: Any, kind: Any, place: str) -> ConfigError:
+    """Return the error for what `path` leads to, from `value`, `kind` and `place` on."""
+    for field, position in STEP.findall(path):
+        arguments = get_args(_bare(kind))
+        if field:
+            kind, value, place = _field_types(kind)[field], value[field], _within(place, field)
+        elif position == "...":  # msgspec does not say in which entry of a mapping
+            for key, entry in value.items():
+                convert(entry, arguments[1], _within(place, key))
+        else:
+            kind, value, place = arguments[0], value[int(position)], f"{place}[{position}]"
+    if path.startswith("`key`"):
+        for key in value:
+            convert(key, (*get_args(kind), str)[0], _within(place, key))
+    return _explained(problem, value, _bare(kind), place)
+
+
+def _explained(problem: str, value: Any, kind: Any, place: str) -> ConfigError:
+    if problem.startswith("Object contains unknown field"):
+        key = problem.split("`")[1]
+        return ConfigError(
+            _within(place, key), "is no known key", "a key of this section", did_you_mean(key, _field_types(kind))
+        )
+    if problem.startswith("Object missing required field"):
+        return ConfigError(_within(place, problem.split("`")[1]), "is missing", "a value", "Copy it from config.yaml.")
+    if problem.startswith("Invalid enum value"):
+        choices = get_args(kind)
+        return ConfigError(place, repr(value), f"one of {', '.join(choices)}", did_you_mean(value, choices))
+    expected = problem.removeprefix("Expected ").partition(", got ")[0]
+    for word, meaning in WORDS.items():
+        expected = expected.replace(word, meaning)
+    is_meant_as_number = expected.startswith("a number") and isinstance(value, str) and "e" in value.lower()
+    remedy = "YAML wants a point and a signed exponent, as in 5.0e-5 and 1.0e+9." if is_meant_as_number else ""
+    return ConfigError(place or "config", repr(value), expected, remedy)
+
+
+def _within(place: str, key: Any) -> str:
+    return f"{place}.{key}" if place else str(key)
+
+
+def _bare(kind: Any) -> Any:
+    """Return `kind` without its constraints."""
+    return getattr(kind, "__origin__", kind) if hasattr(kind, "__metadata__") else kind
+
+
+def _field_types(kind: Any) -> dict[str, Any]:
+    return {field.encode_name: field.type for field in msgspec.structs.fields(_bare(kind))}

@@ -1,0 +1,87 @@
+"""Example questions stand above their two images, the answers below."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from made_up import LOOK
+from matplotlib.figure import Figure
+
+from lxmert_tickets.data.scenes.dataset import draw_image_set
+from lxmert_tickets.data.scenes.render import render
+from lxmert_tickets.data.vqa_json import Annotation, HumanAnswer, Question
+from lxmert_tickets.report.contact_sheet import N_PAIRS, contact_sheet, example_pairs
+from lxmert_tickets.report.style import save_figure
+
+SET = draw_image_set("val", n_images=40, n_questions=120, captions_per_image=0, n_regions=6, seed=1)
+IMAGES = {scene.image_id: render(scene) for scene in SET.scenes}
+PAIRS = example_pairs(SET.questions, SET.annotations, N_PAIRS)
+
+
+def sheet(n_pairs: int = N_PAIRS, width: float = 6.0) -> Figure:
+    return contact_sheet(PAIRS[:n_pairs], IMAGES, msgspec.structs.replace(LOOK, figure_width_inches=width))
+
+
+def asked(*texts: tuple[str, str]) -> tuple[list[Question], list[Annotation]]:
+    """Return questions (text, type) with their running number as image and as answer."""
+    questions = [Question(k, k, text) for k, (text, _) in enumerate(texts)]
+    replies = [(HumanAnswer(str(k), 1),) for k in range(len(texts))]
+    annotations = [Annotation(k, k, kind, "other", str(k), replies[k]) for k, (_, kind) in enumerate(texts)]
+    return questions, annotations
+
+
+def test_examples_take_turns_between_question_types() -> None:
+    texts = [("a1", "a"), ("a1", "a"), ("a2", "a"), ("a2", "a"), ("b1", "b"), ("b1", "b")]
+    assert example_pairs(*asked(*texts), n_pairs=5) == [
+        ("a1", (0, "0"), (1, "1")), ("b1", (4, "4"), (5, "5")), ("a2", (2, "2"), (3, "3")),
+    ]  # fmt: skip
+
+
+def test_no_more_examples_than_asked_for() -> None:
+    assert len(example_pairs(SET.questions, SET.annotations, 5)) == 5
+
+
+def test_neighbours_that_differ_in_wording_are_no_pair() -> None:
+    assert example_pairs(*asked(("a1", "a"), ("a2", "a"), ("b", "b")), n_pairs=5) == []
+
+
+def test_a_pair_shows_its_question_both_images_and_both_answers() -> None:
+    figure = sheet(1)
+    ((question, (first, one), (second, other)),) = PAIRS[:1]
+    assert [text.get_text().replace("\n", " ") for text in figure.texts] == [question, one, other]
+    shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
+    assert np.array_equal(shown, [IMAGES[first], IMAGES[second]])
+
+
+@pytest.mark.parametrize("width", [3.3, 6.0, 8.0])
+@pytest.mark.parametrize("n_pairs", [1, 4, N_PAIRS])
+def test_words_stand_close_to_their_images_and_touch_nothing_else(n_pairs: int, width: float) -> None:
+    figure = sheet(n_pairs, width)
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.texts]
+    images = [axes.get_window_extent() for axes in figure.axes]
+    assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
+    assert not any(box.overlaps(image) for box in boxes for image in images)
+    gap = 0.05 * figure.dpi  # inches
+    for k in range(n_pairs):
+        (question, *answers), pair = boxes[3 * k : 3 * k + 3], images[2 * k : 2 * k + 2]
+        assert 0 <= question.y0 - pair[0].y1 <= gap
+        assert all(0 <= image.y0 - answer.y1 <= gap for answer, image in zip(answers, pair, strict=True))
+    for box in boxes:
+        assert figure.bbox.padded(1).containsx(box.x0) and figure.bbox.padded(1).containsx(box.x1)  # noqa: PT018
+        assert figure.bbox.padded(1).containsy(box.y0) and figure.bbox.padded(1).containsy(box.y1)  # noqa: PT018
+
+
+def test_a_pair_stands_side_by_side_and_images_are_square() -> None:
+    for axes in sheet().axes:
+        extent = axes.get_window_extent()
+        assert extent.width == pytest.approx(extent.height)
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_equal_sheets_give_equal_bytes(tmp_path: Path, suffix: str) -> None:
+    paths = [tmp_path / f"{name}.{suffix}" for name in "ab"]
+    for path in paths:
+        save_figure(sheet(3), [path], dpi=40)
+    assert paths[0].read_bytes() == paths[1].read_bytes()

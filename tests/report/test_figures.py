@@ -1,0 +1,298 @@
+"""Every figure draws what the tables say, for one seed and many, one sparsity and many, wide and narrow."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from made_up import KINDS, LAYERS, LOOK, MODELS, SPLITS, Models, histories, question_types, results, sparsities
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lxmert_tickets.report.figures import (
+    accuracy_figure,
+    answer_type_figure,
+    label_of,
+    learning_curve_figure,
+    question_type_figure,
+    sparsity_figure,
+)
+from lxmert_tickets.report.style import COLORS, line_style, new_figure, save_figure
+
+ONE_SPARSITY = tuple(model for model in MODELS if model[1] in {0.0, 50.0})
+LABELS = ["full model", "low-magnitude pruned", "high-magnitude pruned", "random pruned"]
+SMALL, NARROW = (msgspec.structs.replace(LOOK, figure_width_inches=width) for width in (6.0, 3.3))
+
+Draw = Callable[..., Figure]
+
+
+def figure1(n_seeds: int = 3, models: Models = MODELS, look: object = SMALL) -> Figure:
+    return accuracy_figure(results(n_seeds, models), "test-dev", look)  # type: ignore[arg-type]
+
+
+def answer_types(n_seeds: int = 3, models: Models = MODELS, look: object = SMALL) -> Figure:
+    return answer_type_figure(results(n_seeds, models), "test-dev", look)  # type: ignore[arg-type]
+
+
+def types(n_seeds: int = 3, models: Models = MODELS, look: object = SMALL) -> Figure:
+    return question_type_figure(question_types(n_seeds, models), "test-dev", look)  # type: ignore[arg-type]
+
+
+def layers(n_seeds: int = 3, models: Models = MODELS, look: object = SMALL) -> Figure:
+    return sparsity_figure(sparsities(n_seeds, models), "low_magnitude", look)  # type: ignore[arg-type]
+
+
+def curves(n_seeds: int = 3, models: Models = MODELS, look: object = SMALL) -> Figure:
+    return learning_curve_figure(histories(n_seeds, models), look)  # type: ignore[arg-type]
+
+
+DRAWN = [figure1, answer_types, types, layers, curves]
+WITH_LEGEND = [figure1, answer_types, types, curves]
+
+
+def bars_of(axes: Axes) -> dict[str, ErrorbarContainer]:
+    """Return the drawn networks of a panel by their labels."""
+    return {str(bar.get_label()): bar for bar in axes.containers if isinstance(bar, ErrorbarContainer)}
+
+
+def points_of(bar: ErrorbarContainer) -> np.ndarray:
+    return np.asarray(bar.lines[0].get_xydata())
+
+
+def reach_of(bar: ErrorbarContainer) -> np.ndarray:
+    """Return from where to where each vertical error bar goes, (n, 2)."""
+    return np.array([segment[:, 1] for segment in bar.lines[2][0].get_segments()])
+
+
+@pytest.mark.parametrize("draw", DRAWN)
+@pytest.mark.parametrize("look", [SMALL, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("models", [MODELS, ONE_SPARSITY], ids=["many", "one"])
+@pytest.mark.parametrize("n_seeds", [1, 3])
+def test_a_figure_is_drawn_as_wide_as_asked_for(
+    tmp_path: Path, draw: Draw, look: object, models: Models, n_seeds: int
+) -> None:
+    save_figure(draw(n_seeds, models, look), [tmp_path / "a.png"], dpi=40)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.width == pytest.approx(40 * look.figure_width_inches, abs=1)  # type: ignore[attr-defined]
+        assert len(image.convert("L").getcolors() or []) > 1
+
+
+@pytest.mark.parametrize("draw", WITH_LEGEND)
+def test_a_legend_names_every_network_once(draw: Draw) -> None:
+    assert [text.get_text() for text in draw().legends[0].get_texts()] == LABELS
+
+
+@pytest.mark.parametrize("draw", DRAWN)
+@pytest.mark.parametrize("look", [SMALL, NARROW], ids=["wide", "narrow"])
+def test_nothing_is_cut_off(draw: Draw, look: object) -> None:
+    figure = draw(look=look)
+    figure.draw_without_rendering()
+    tight = figure.get_tightbbox()
+    assert tight.x0 >= -0.02
+    assert tight.y0 >= -0.02
+    assert tight.x1 <= figure.get_figwidth() + 0.02
+    assert tight.y1 <= figure.get_figheight() + 0.02
+
+
+@pytest.mark.parametrize("draw", WITH_LEGEND)
+@pytest.mark.parametrize("look", [SMALL, NARROW], ids=["wide", "narrow"])
+def test_the_legend_covers_no_panel(draw: Draw, look: object) -> None:
+    figure = draw(look=look)
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert not any(legend.overlaps(axes.get_tightbbox()) for axes in figure.axes)
+
+
+@pytest.mark.parametrize(
+    ("draw", "labels"),
+    [
+        (figure1, [("pruned weights (% of prunable)", "test-dev accuracy (%)")]),
+        (answer_types, [("pruned (%)", "test-dev accuracy (%)"), ("pruned (%)", ""), ("pruned (%)", "")]),
+        (types, [("test-dev accuracy at 50 % sparsity (%)", "")]),
+        (curves, [("epoch", "training loss"), ("epoch", "validation accuracy (%)")]),
+        (
+            layers,
+            [("pruned in the whole network (%)\n* never reaches the answer", "pruned in the layer (%)"),
+             ("", "points above an even share")],
+        ),
+    ],
+)  # fmt: skip
+def test_axes_say_what_they_show_and_in_which_unit(draw: Draw, labels: list[tuple[str, str]]) -> None:
+    assert [(axes.get_xlabel(), axes.get_ylabel()) for axes in draw().axes] == labels
+
+
+@pytest.mark.parametrize("draw", WITH_LEGEND)
+def test_a_network_looks_the_same_in_every_figure(draw: Draw) -> None:
+    for axes in draw().axes:
+        for label, bar in bars_of(axes).items():
+            color = "#000000" if label == "full model" else COLORS[LABELS.index(label) - 1].lower()
+            assert to_hex(bar.lines[0].get_color()) == color
+
+
+def test_a_subnetwork_that_lacks_the_sparsity_takes_no_color_from_the_others() -> None:
+    fewer = tuple(model for model in MODELS if model != ("low_magnitude", 50.0))
+    (bars,) = (bars_of(axes) for axes in types(models=fewer).axes)
+    assert to_hex(bars["high-magnitude pruned"].lines[0].get_color()) == COLORS[1].lower()
+
+
+def test_figure_1_shows_means_over_seeds_at_their_sparsity() -> None:
+    data = results()
+    bars = bars_of(figure1().axes[0])
+    for (name, sparsity), split in ((model, "test-dev") for model in MODELS[1:]):
+        of_model = data[(data["subnetwork"] == name) & (data["sparsity"] == sparsity) & (data["split"] == split)]
+        points = dict(points_of(bars[label_of(name)]).tolist())
+        assert points[sparsity] == pytest.approx(of_model["overall"].mean())
+
+
+def test_the_dense_line_stands_at_the_dense_mean_with_its_spread_around_it() -> None:
+    data = results()
+    dense = data[(data["subnetwork"] == "dense") & (data["split"] == "test-dev")]["overall"]
+    axes = figure1().axes[0]
+    (line,) = (line for line in axes.lines if line.get_label() == "full model")
+    assert np.asarray(line.get_ydata()) == pytest.approx(dense.mean())
+    edges = axes.patches[0].get_extents().transformed(axes.transData.inverted()).get_points()[:, 1]
+    assert edges == pytest.approx([dense.mean() - dense.std(), dense.mean() + dense.std()])
+
+
+def test_error_bars_are_one_sample_deviation() -> None:
+    data = results()
+    random = data[(data["subnetwork"] == "random") & (data["split"] == "test-dev")]["overall"]
+    (reach,) = reach_of(bars_of(figure1().axes[0])["random pruned"])
+    assert reach == pytest.approx([random.mean() - np.std(random, ddof=1), random.mean() + np.std(random, ddof=1)])
+
+
+def test_error_bars_can_reach_from_the_least_to_the_largest() -> None:
+    data = results()
+    random = data[(data["subnetwork"] == "random") & (data["split"] == "test-dev")]["overall"]
+    ranged = msgspec.structs.replace(SMALL, spread="range")
+    (reach,) = reach_of(bars_of(figure1(look=ranged).axes[0])["random pruned"])
+    assert reach == pytest.approx([random.min(), random.max()])
+
+
+@pytest.mark.parametrize("draw", WITH_LEGEND)
+def test_one_seed_has_no_error_bars(draw: Draw) -> None:
+    assert not any(bar.has_yerr or bar.has_xerr for axes in draw(1).axes for bar in bars_of(axes).values())
+    assert any(bar.has_yerr or bar.has_xerr for axes in draw(3).axes for bar in bars_of(axes).values())
+
+
+def test_several_sparsities_are_joined_and_a_single_one_stands_alone() -> None:
+    bars = bars_of(figure1().axes[0])
+    assert bars["low-magnitude pruned"].lines[0].get_linestyle() != "None"
+    assert bars["random pruned"].lines[0].get_linestyle() == "None"
+
+
+def test_only_the_split_that_is_asked_for_is_drawn() -> None:
+    data = results()
+    for split in SPLITS:
+        mean = data[(data["subnetwork"] == "random") & (data["split"] == split)]["overall"].mean()
+        bars = bars_of(accuracy_figure(data, split, SMALL).axes[0])
+        assert points_of(bars["random pruned"])[0, 1] == pytest.approx(mean)
+
+
+def test_answer_types_stand_side_by_side_on_one_scale() -> None:
+    figure = answer_types()
+    assert [axes.get_title() for axes in figure.axes] == ["Yes/No", "Number", "Other"]
+    assert len({axes.get_ylim() for axes in figure.axes}) == 1
+    data = results()
+    for axes, column in zip(figure.axes, ("yes_no", "number", "other"), strict=True):
+        mean = data[(data["subnetwork"] == "random") & (data["split"] == "test-dev")][column].mean()
+        assert points_of(bars_of(axes)["random pruned"])[0, 1] == pytest.approx(mean)
+
+
+def test_a_kind_of_question_that_a_split_lacks_leaves_its_panel_empty() -> None:
+    answer_type_figure(results().assign(number=float("nan")), "test-dev", SMALL).draw_without_rendering()
+
+
+def test_question_types_are_in_the_order_of_the_full_models_accuracy() -> None:
+    axes = types().axes[0]
+    data = question_types()
+    assert [label.get_text() for label in axes.get_yticklabels()] == [f"{kind} …" for kind in reversed(KINDS)]
+    of_low = data[(data["subnetwork"] == "low_magnitude") & (data["sparsity"] == 50) & (data["split"] == "test-dev")]
+    means = of_low.groupby("question_type")["accuracy"].mean()
+    drawn = points_of(bars_of(axes)["low-magnitude pruned"])
+    assert drawn[:, 0] == pytest.approx([means[kind] for kind in reversed(KINDS)])
+
+
+def test_networks_of_one_question_type_do_not_cover_each_other() -> None:
+    heights = [points_of(bar)[:, 1] for bar in bars_of(types().axes[0]).values()]
+    rows = np.sort(np.concatenate(heights))
+    assert np.diff(rows).min() > 0.15
+    assert all(np.abs(height - np.arange(len(KINDS))).max() < 0.5 for height in heights)
+
+
+def test_learning_curves_show_every_epoch_at_the_sparsity_of_table_1() -> None:
+    data = histories()
+    of_low = data[(data["subnetwork"] == "low_magnitude") & (data["sparsity"] == 50)]
+    for axes, column in zip(curves().axes, ("train_loss", "val_accuracy_percent"), strict=True):
+        drawn = points_of(bars_of(axes)["low-magnitude pruned"])
+        assert drawn[:, 0].tolist() == [1, 2, 3] == axes.get_xticks().tolist()
+        assert drawn[:, 1] == pytest.approx(of_low.groupby("epoch")[column].mean().to_numpy())
+
+
+def test_the_sparsity_of_every_layer_is_written_in_its_cell() -> None:
+    axes = layers().axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        name + ("" if reaches else "*") for name, reaches in LAYERS.items()
+    ]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["25", "50"]
+    cells = {(text.get_position()[1] - 0.5, text.get_position()[0] - 0.5): text.get_text() for text in axes.texts}
+    means = {(row, column): whole + 3 * row - 4.5 for row in range(4) for column, whole in enumerate((25.0, 50.0))}
+    assert cells == {where: f"{mean:.0f}" for where, mean in means.items()}
+
+
+def test_the_color_of_a_layer_is_its_distance_from_an_even_share() -> None:
+    (mesh,) = layers().axes[0].collections
+    assert np.asarray(mesh.get_array()).ravel() == pytest.approx(np.repeat([-4.5, -1.5, 1.5, 4.5], 2))
+    assert mesh.get_clim() == (-4.5, 4.5)
+
+
+def test_a_network_whose_layers_all_reach_the_answer_needs_no_note() -> None:
+    figure = sparsity_figure(sparsities().assign(reaches_answer=True), "low_magnitude", SMALL)
+    assert "*" not in figure.axes[0].get_xlabel()
+
+
+def test_an_even_share_everywhere_has_one_color_and_no_warning() -> None:
+    data = sparsities()
+    (mesh,) = (
+        sparsity_figure(data.assign(sparsity_percent=data["sparsity"]), "low_magnitude", SMALL).axes[0].collections
+    )
+    assert mesh.get_clim() == (-1, 1)
+
+
+@pytest.mark.parametrize("draw", DRAWN)
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_equal_figures_give_equal_bytes(tmp_path: Path, draw: Draw, suffix: str) -> None:
+    paths = [tmp_path / f"{name}.{suffix}" for name in "ab"]
+    for path in paths:
+        save_figure(draw(), [path], dpi=40)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_a_vector_figure_holds_text_as_text_and_no_date(tmp_path: Path) -> None:
+    save_figure(figure1(), [tmp_path / "a.svg", tmp_path / "a.pdf"], dpi=40)
+    svg = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert all(f">{label}</text>" in svg for label in LABELS)
+    assert not re.search(r"<dc:date>", svg)
+    assert b"CreationDate" not in (tmp_path / "a.pdf").read_bytes()
+
+
+def test_the_dots_an_inch_are_those_asked_for(tmp_path: Path) -> None:
+    save_figure(figure1(), [tmp_path / "a.png"], dpi=60)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.width == 360
+
+
+def test_panels_stand_below_each_other_in_a_narrow_figure() -> None:
+    for look, n_rows in ((SMALL, 1), (NARROW, 3)):
+        tops = {round(axes.get_position().y0, 3) for axes in new_figure(look, panel_inches=2, n_panels=3).axes}
+        assert len(tops) == n_rows
+
+
+def test_there_is_a_style_for_any_number_of_subnetworks_and_the_first_ones_differ() -> None:
+    styles = [line_style(position) for position in range(30)]
+    assert len({(style["color"], style["marker"]) for style in styles[:7]}) == 7

@@ -1,0 +1,185 @@
+"""Table 1: the right numbers, the same in every format, in the order of the configuration."""
+
+import csv
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from made_up import MODELS, results
+
+from lxmert_tickets.errors import ConfigError
+from lxmert_tickets.report.results import METRICS
+from lxmert_tickets.report.tables import (
+    Cell,
+    Table,
+    as_csv,
+    as_html,
+    as_latex,
+    as_markdown,
+    row_label,
+    table_1,
+    text_of,
+)
+
+TESTED = ("test-dev", "test-std")
+COLUMNS = [(split, metric) for split in TESTED for metric in METRICS]
+ROWS = ["Full", "Low-magnitude pruned", "High-magnitude pruned", "Random pruned"]
+
+
+def table(n_seeds: int = 3) -> Table:
+    return table_1(results(n_seeds), 50.0, TESTED)
+
+
+def expected_cells(n_seeds: int = 3) -> list[list[str]]:
+    """Return the cells as they should read, computed by numpy."""
+    data = results(n_seeds)
+    rows = []
+    for name, sparsity in MODELS:
+        if (name, sparsity) != ("low_magnitude", 25.0):
+            of_model = data[(data["subnetwork"] == name) & (data["sparsity"] == sparsity)]
+            values = [of_model[of_model["split"] == split][metric].to_numpy() for split, metric in COLUMNS]
+            spread = [f" ± {np.std(value, ddof=1):.2f}" if n_seeds > 1 else "" for value in values]
+            rows.append([f"{np.mean(value):.2f}{after}" for value, after in zip(values, spread, strict=True)])
+    return rows
+
+
+class Cells(HTMLParser):
+    """Collects the cells of a table's body, row by row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in {"td", "th"}:
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.open.pop() != tag:  # as <meta> has no end
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in {"td", "th"}:
+            self.rows[-1][-1] += data
+
+
+def from_csv(text: str) -> list[list[str]]:
+    rows = []
+    for row in csv.DictReader(io.StringIO(text)):
+        pairs = [(row[f"{split} {metric} mean"], row[f"{split} {metric} std"]) for split, metric in COLUMNS]
+        rows.append([row_label(row["row"]), *(" ± ".join(filter(None, pair)) for pair in pairs)])
+    return rows
+
+
+def from_markdown(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def from_latex(text: str) -> list[list[str]]:
+    body = text.partition(r"\midrule")[2].partition(r"\bottomrule")[0].strip().replace(r"$\pm$", "±")
+    return [[cell.strip() for cell in line.removesuffix(r"\\").split("&")] for line in body.splitlines()]
+
+
+def from_html(text: str) -> list[list[str]]:
+    parser = Cells()
+    parser.feed(text)
+    return parser.rows[2:]
+
+
+FORMATS = [(as_csv, from_csv), (as_markdown, from_markdown), (as_latex, from_latex), (as_html, from_html)]
+
+
+@pytest.mark.parametrize("n_seeds", [1, 2, 3])
+@pytest.mark.parametrize(("write", "read"), FORMATS)
+def test_every_format_carries_mean_and_sample_deviation_of_every_cell(
+    write: object, read: object, n_seeds: int
+) -> None:
+    assert callable(write)
+    assert callable(read)
+    cells = [[label, *row] for label, row in zip(ROWS, expected_cells(n_seeds), strict=True)]
+    assert read(write(table(n_seeds))) == cells
+
+
+def test_rows_are_the_full_model_and_the_subnetworks_in_the_order_of_the_configuration() -> None:
+    assert list(table().rows) == ["dense", "low_magnitude", "high_magnitude", "random"]
+    turned = results(models=tuple(reversed(MODELS)))
+    assert list(table_1(turned, 50.0, TESTED).rows) == ["random", "high_magnitude", "low_magnitude", "dense"]
+
+
+def test_a_subnetwork_that_lacks_the_sparsity_has_no_row() -> None:
+    assert list(table_1(results(), 25.0, TESTED).rows) == ["dense", "low_magnitude"]
+
+
+def test_a_sparsity_that_nothing_was_trained_at_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"report\.table_sparsity: no subnetwork is trained at 60 %"):
+        table_1(results(), 60.0, TESTED)
+
+
+def test_one_seed_gives_no_deviation_in_any_format() -> None:
+    written = "".join(write(table(1)) for write in (as_csv, as_markdown, as_latex, as_html))
+    assert not re.search(r"±|\\pm|nan", written)
+    assert "one seed" in written
+
+
+def test_several_seeds_are_told_in_the_caption() -> None:
+    for write in (as_markdown, as_html):
+        assert "at 50 % sparsity, mean ± sample standard deviation over 3 seeds" in write(table())
+
+
+def test_latex_is_well_formed() -> None:
+    written = as_latex(table())
+    code = "\n".join(line for line in written.splitlines() if not line.startswith("%"))
+    assert code.count("{") == code.count("}")
+    assert re.findall(r"\\(begin|end)\{tabular\}", code) == ["begin", "end"]
+    assert r"\begin{tabular}{l" + "r" * len(COLUMNS) + "}" in code
+    rows = [line for line in code.splitlines() if line.endswith(r"\\")]
+    spans = [sum(map(int, re.findall(r"\\multicolumn\{(\d+)\}", row))) for row in rows]
+    n_columns = [row.count("&") + 1 + span - row.count(r"\multicolumn") for row, span in zip(rows, spans, strict=True)]
+    assert n_columns == [1 + len(COLUMNS)] * (2 + len(ROWS))
+    assert re.findall(r"\\cmidrule\(lr\)\{(\d+)-(\d+)\}", code) == [("2", "5"), ("6", "9")]
+    assert written.isascii()
+
+
+def test_latex_escapes_what_it_would_take_for_mathematics() -> None:
+    data = results().replace({"split": {"test-dev": "test_dev"}})
+    assert r"{test\_dev}" in as_latex(table_1(data, 50.0, ["test_dev"]))
+
+
+def test_markdown_has_one_width() -> None:
+    lines = [line for line in as_markdown(table()).splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in lines} == {len(COLUMNS) + 2}
+
+
+def test_html_stands_alone_and_closes_what_it_opens() -> None:
+    written = as_html(table())
+    assert written.startswith("<!doctype html>")
+    for tag in ("html", "table", "thead", "tbody", "tr", "th", "td"):
+        assert len(re.findall(rf"<{tag}[ >]", written)) == written.count(f"</{tag}>")
+    assert "http" not in written
+
+
+def test_a_kind_of_question_that_a_split_lacks_leaves_its_cells_empty() -> None:
+    data = results()
+    data.loc[data["split"] == "test-std", "number"] = float("nan")
+    found = table_1(data, 50.0, TESTED)
+    for write, read in FORMATS:
+        assert [row[1 + COLUMNS.index(("test-std", "number"))] for row in read(write(found))] == [""] * len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [(Cell(72.454, 0.5, 3), "72.45 ± 0.50"), (Cell(100.0, None, 1), "100.00"), (Cell(1, 0, 2), "1.00 ± 0.00")],
+)
+def test_a_cell_reads_as_in_the_paper(cell: Cell, text: str) -> None:
+    assert text_of(cell) == text
+
+
+def test_rows_are_named_as_in_the_paper() -> None:
+    assert [row_label(name) for name in table().rows] == ROWS

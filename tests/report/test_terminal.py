@@ -1,0 +1,65 @@
+"""The terminal shows Table 1 and where everything lies."""
+
+import io
+from pathlib import Path
+
+import pytest
+from made_up import results
+from rich.console import Console
+
+from lxmert_tickets.errors import ArtifactError
+from lxmert_tickets.report.tables import as_csv, table_1
+from lxmert_tickets.report.terminal import show_experiment
+
+
+def shown(folder: Path, width: int = 200) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    show_experiment(folder, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def with_table(folder: Path, n_seeds: int) -> Path:
+    (folder / "tables").mkdir(parents=True)
+    table = table_1(results(n_seeds), 50.0, ["test-dev", "test-std"])
+    (folder / "tables" / "table1.csv").write_text(as_csv(table), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("n_seeds", [1, 3])
+def test_the_table_has_the_numbers_of_its_file(tmp_path: Path, n_seeds: int) -> None:
+    table = table_1(results(n_seeds), 50.0, ["test-dev", "test-std"])
+    text = shown(with_table(tmp_path, n_seeds))
+    for cell in (cell for row in table.rows.values() for cell in row.values()):
+        assert (f"{cell.mean:.2f}" if cell.std is None else f"{cell.mean:.2f} ±{cell.std:.2f}") in text
+    assert "Low-magnitude pruned" in text
+    assert "nan" not in text
+
+
+def test_one_seed_is_not_called_a_mean(tmp_path: Path) -> None:
+    assert "±" not in (text := shown(with_table(tmp_path, 1)))
+    assert "one seed" in text
+
+
+def test_several_seeds_are_counted(tmp_path: Path) -> None:
+    assert "mean ± standard deviation over 3 seeds" in shown(with_table(tmp_path, 3))
+
+
+def test_only_files_that_exist_are_listed_whatever_their_folder_is_called(tmp_path: Path) -> None:
+    folder = with_table(tmp_path / "[bold]scenes", 1)
+    (folder / "figures").mkdir()
+    for name in ("figures/figure1.png", "figures/figure1.svg", "results.csv"):
+        (folder / name).touch()
+    listed = [line.split() for line in shown(folder, width=20).splitlines() if str(folder) in line]
+    assert listed == [
+        ["tables", f"{folder}/tables/table1.csv"],
+        ["figures", f"{folder}/figures/figure1.png"],
+        ["results", f"{folder}/results.csv"],
+    ]
+
+
+def test_an_unfinished_experiment_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(
+        ArtifactError, match=r"table1\.csv: no such file; expected a finished experiment\. Run snakemake"
+    ):
+        shown(tmp_path)

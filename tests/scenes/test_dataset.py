@@ -1,0 +1,173 @@
+"""Image sets are drawn from a seed, disjoint, and written in the official formats."""
+
+import dataclasses
+import io
+import json
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lxmert_tickets.data.scenes import dataset as subject
+from lxmert_tickets.data.scenes.dataset import (
+    DATA_TYPE,
+    ImageSet,
+    draw_image_set,
+    read_boxes,
+    read_captions,
+    read_images,
+    write_boxes,
+    write_captions,
+    write_images,
+    write_scenes,
+)
+from lxmert_tickets.data.scenes.render import render
+from lxmert_tickets.data.vqa_json import (
+    check_belong_together,
+    read_annotations,
+    read_questions,
+    write_annotations,
+    write_questions,
+)
+from lxmert_tickets.errors import DataError
+
+NAMES = ("pretrain", "train", "val", "test-dev", "test-std")
+SIZE = {"n_images": 30, "n_questions": 120, "captions_per_image": 2, "n_regions": 8, "seed": 2026}
+
+
+def drawn(name: str = "val", **changed: int) -> ImageSet:
+    return draw_image_set(name, **SIZE | changed)
+
+
+def parts(image_set: ImageSet) -> dict[str, Any]:
+    """Return the parts of an image set; arrays as lists, which can be compared."""
+    found = {field.name: getattr(image_set, field.name) for field in dataclasses.fields(image_set)}
+    return found | {"boxes": [boxes.tolist() for boxes in image_set.boxes]}
+
+
+VAL = drawn()
+
+
+def test_name_and_numbers_decide_an_image_set() -> None:
+    assert parts(drawn()) == parts(VAL)
+
+
+def test_an_image_set_is_as_large_as_asked_for() -> None:
+    assert len(VAL.scenes) == len(VAL.boxes) == 30
+    assert len(VAL.questions) == len(VAL.annotations) == 120
+    assert Counter(image_id for image_id, _ in VAL.captions) == dict.fromkeys(range(1, 31), 2)
+    assert all(boxes.shape == (8, 4) for boxes in VAL.boxes)
+    assert drawn(captions_per_image=0).captions == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "parts_that_change"),
+    [
+        ({"n_questions": 60}, {"questions", "annotations"}),
+        ({"captions_per_image": 1}, {"captions"}),
+        ({"n_regions": 9}, {"boxes"}),
+        ({"seed": 1}, {"scenes", "boxes", "questions", "annotations", "captions"}),
+    ],
+)
+def test_a_number_changes_just_its_part(changed: dict[str, int], parts_that_change: set[str]) -> None:
+    before, after = parts(VAL), parts(drawn(**changed))
+    assert {name for name in before if before[name] != after[name]} == parts_that_change
+
+
+def test_more_images_leave_the_first_ones_as_they_are() -> None:
+    assert drawn(n_images=40).scenes[:30] == VAL.scenes
+
+
+def test_the_five_sets_share_no_image() -> None:
+    sets = [drawn(name) for name in NAMES]
+    assert len({scene.objects for image_set in sets for scene in image_set.scenes}) == 5 * 30
+    assert len({image_set.image_name(scene) for image_set in sets for scene in image_set.scenes}) == 5 * 30
+
+
+def test_images_are_named_as_in_coco() -> None:
+    assert VAL.image_name(VAL.scenes[6]) == "SCENES_val_000000000007"
+
+
+def test_question_ids_follow_the_rule_of_vqa_and_are_unique() -> None:
+    for image_id in range(1, 31):
+        ids = [asked.question_id for asked in VAL.questions if asked.image_id == image_id]
+        assert ids == [image_id * 1000 + k for k in range(len(ids))]
+    assert len({asked.question_id for asked in VAL.questions}) == 120
+
+
+def test_more_questions_than_ids_have_room_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "IDS_AN_IMAGE", 3)
+    with pytest.raises(DataError, match=r"image set 'val': more than 3 questions about image \d+.*Draw more images"):
+        drawn()
+
+
+def test_all_the_room_for_ids_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = max(Counter(asked.image_id for asked in VAL.questions).values())
+    monkeypatch.setattr(subject, "IDS_AN_IMAGE", most)
+    assert len({asked.question_id for asked in drawn().questions}) == 120
+
+
+def test_neighbours_in_the_file_share_their_wording() -> None:
+    assert all(a.question == b.question for a, b in zip(VAL.questions[::2], VAL.questions[1::2], strict=True))
+
+
+def test_official_files_come_back_and_belong_together(tmp_path: Path) -> None:
+    write_questions(tmp_path / "q.json", DATA_TYPE, VAL.name, VAL.questions)
+    write_annotations(tmp_path / "a.json", DATA_TYPE, VAL.name, VAL.annotations)
+    questions, annotations = read_questions(tmp_path / "q.json"), read_annotations(tmp_path / "a.json")
+    assert (questions.questions, annotations) == (VAL.questions, VAL.annotations)
+    assert (questions.data_type, questions.data_subtype) == ("scenes", "val")
+    check_belong_together(questions, annotations, "q", "a")
+    assert all(len(annotation.answers) == 10 for annotation in annotations)
+
+
+def test_images_come_back_pixel_for_pixel_in_order(tmp_path: Path) -> None:
+    write_images(tmp_path / "images.zip", VAL)
+    found = list(read_images(tmp_path / "images.zip"))
+    assert [name for name, _ in found] == [VAL.image_name(scene) for scene in VAL.scenes]
+    assert all(np.array_equal(pixels, render(scene)) for (_, pixels), scene in zip(found, VAL.scenes, strict=True))
+
+
+def test_any_viewer_opens_the_images(tmp_path: Path) -> None:
+    write_images(tmp_path / "images.zip", VAL)
+    with zipfile.ZipFile(tmp_path / "images.zip") as archive:
+        assert archive.testzip() is None
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        image = Image.open(io.BytesIO(archive.read("SCENES_val_000000000001.png")))
+        assert (image.format, image.mode, image.size) == ("PNG", "RGB", (80, 80))
+
+
+def test_equal_image_sets_give_equal_bytes(tmp_path: Path) -> None:
+    for write in (write_images, write_boxes, write_captions, write_scenes):
+        for name in ("a", "b"):
+            write(tmp_path / name, drawn())
+        assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_boxes_come_back_to_a_thousandth_of_a_pixel(tmp_path: Path) -> None:
+    write_boxes(tmp_path / "boxes.json", VAL)
+    found = read_boxes(tmp_path / "boxes.json")
+    for scene, boxes in zip(VAL.scenes, VAL.boxes, strict=True):
+        read = found[VAL.image_name(scene)]
+        assert read.dtype == np.float32
+        assert np.abs(read - boxes).max() <= 0.0006
+    assert not any(
+        len(word) > 7 for word in (tmp_path / "boxes.json").read_text().replace(",", "").split() if "." in word
+    )
+
+
+def test_captions_come_back(tmp_path: Path) -> None:
+    write_captions(tmp_path / "captions.json", VAL)
+    assert read_captions(tmp_path / "captions.json") == list(VAL.captions)
+    entries = json.loads((tmp_path / "captions.json").read_text())["annotations"]
+    assert [entry["id"] for entry in entries] == list(range(60))
+
+
+def test_the_truth_behind_an_image_can_be_looked_up(tmp_path: Path) -> None:
+    write_scenes(tmp_path / "scenes.json", VAL)
+    scene = json.loads((tmp_path / "scenes.json").read_text())["SCENES_val_000000000001"]
+    assert scene["objects"] == [dataclasses.asdict(item) for item in VAL.scenes[0].objects]

@@ -1,0 +1,173 @@
+"""Files are complete or absent, equal content gives equal bytes, and what is damaged or foreign is refused by name."""
+
+import hashlib
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from safetensors.numpy import save_file
+
+from lxmert_tickets import artifacts as subject
+from lxmert_tickets.artifacts import (
+    METADATA_KEY,
+    canonical_json,
+    file_digest,
+    load_tensors,
+    provenance,
+    read_metadata,
+    replacing,
+    save_tensors,
+    write_json,
+    write_text,
+)
+from lxmert_tickets.errors import ArtifactError
+
+TENSORS = {"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.array([1, 0, 255], dtype=np.uint8)}
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save_tensors(tmp_path / "a.safetensors", "mask", TENSORS, {"seed": 3})
+    return tmp_path / "a.safetensors"
+
+
+def test_a_file_appears_whole_and_alone_in_a_folder_that_is_made_for_it(tmp_path: Path) -> None:
+    with replacing(tmp_path / "new" / "a.txt") as temporary:
+        temporary.write_text("whole")
+        assert not (tmp_path / "new" / "a.txt").exists()
+        assert temporary.parent == tmp_path / "new"
+    assert {path.name: path.read_text() for path in (tmp_path / "new").iterdir()} == {"a.txt": "whole"}
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, failure: type[BaseException]) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(failure), replacing(tmp_path / "a.txt") as temporary:
+        raise temporary.write_text("half") and failure
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.txt": "old"}
+
+
+def test_a_failure_before_anything_is_written_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="early"), replacing(tmp_path / "a.txt"):
+        raise ValueError("early")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writers_of_one_file_do_not_share_a_temporary_name(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a.txt") as first, replacing(tmp_path / "a.txt") as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.txt": "first"}
+
+
+def test_many_writers_at_once_leave_one_whole_file(tmp_path: Path) -> None:
+    texts = [str(k) * 10_000 for k in range(8)]
+    threads = [threading.Thread(target=write_text, args=(tmp_path / "a.txt", text)) for text in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() in texts
+
+
+def test_a_file_is_on_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bool] = []
+    monkeypatch.setattr(subject.os, "fsync", lambda handle: synced.append((tmp_path / "a.txt").exists()))
+    write_text(tmp_path / "a.txt", "text")
+    assert synced == [False, True]  # the file, then the folder
+
+
+def test_json_is_sorted_and_refuses_what_json_has_not(tmp_path: Path) -> None:
+    assert canonical_json({"b": 1, "a": "ü"}) == '{"a": "ü", "b": 1}'
+    write_json(tmp_path / "a.json", {"b": [1], "a": None})
+    assert list(json.loads((tmp_path / "a.json").read_text())) == ["a", "b"]
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "b.json", {"accuracy": float("nan")})
+    assert not (tmp_path / "b.json").exists()
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    tensors=st.dictionaries(
+        st.text("abc.", min_size=1), arrays(st.sampled_from([np.float32, np.uint8]), array_shapes())
+    )
+)
+def test_tensors_come_back_bit_for_bit(tmp_path: Path, tensors: dict[str, np.ndarray]) -> None:
+    save_tensors(tmp_path / "a.safetensors", "weights", tensors, {})
+    found, _ = load_tensors(tmp_path / "a.safetensors", "weights")
+    assert found.keys() == tensors.keys()
+    assert all(found[name].dtype == tensors[name].dtype for name in tensors)
+    assert all(found[name].tobytes() == tensors[name].tobytes() for name in tensors)
+
+
+def test_tensors_that_are_not_contiguous_come_back_as_they_look(tmp_path: Path) -> None:
+    save_tensors(tmp_path / "a.safetensors", "weights", {"turned": TENSORS["b"].T}, {})
+    assert np.array_equal(load_tensors(tmp_path / "a.safetensors", "weights")[0]["turned"], TENSORS["b"].T)
+
+
+def test_metadata_comes_back_with_the_kind(saved: Path) -> None:
+    assert read_metadata(saved) == load_tensors(saved, "mask")[1] == {"kind": "mask", "seed": 3}
+
+
+def test_equal_content_gives_equal_bytes_in_whatever_order_it_is_given(tmp_path: Path) -> None:
+    about = {"seed": 1, "parents": {"a": "0", "b": "1"}}
+    turned = {"parents": dict(reversed(about["parents"].items())), "seed": 1}
+    save_tensors(tmp_path / "a", "weights", TENSORS, about)
+    save_tensors(tmp_path / "b", "weights", dict(reversed(TENSORS.items())), turned)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_file_cut_short_anywhere_is_refused_by_name(saved: Path) -> None:
+    whole = saved.read_bytes()
+    for length in range(len(whole)):
+        saved.write_bytes(whole[:length])
+        with pytest.raises(ArtifactError, match=r"a\.safetensors: damaged or truncated") as caught:
+            load_tensors(saved, "mask")
+        assert "run snakemake again" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "3"])
+def test_damaged_metadata_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    save_file(TENSORS, tmp_path / "a.safetensors", metadata={METADATA_KEY: text})
+    with pytest.raises(ArtifactError, match=r"a\.safetensors: damaged metadata"):
+        read_metadata(tmp_path / "a.safetensors")
+
+
+def test_another_kind_is_refused_by_name(saved: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"a\.safetensors: is a mask file; expected a weights file"):
+        load_tensors(saved, "weights")
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"none\.safetensors: no such file"):
+        load_tensors(tmp_path / "none.safetensors", "weights")
+
+
+def test_a_file_from_elsewhere_has_no_metadata_and_any_kind(tmp_path: Path) -> None:
+    save_file(TENSORS, tmp_path / "hub.safetensors")
+    tensors, metadata = load_tensors(tmp_path / "hub.safetensors", "weights")
+    assert metadata == {}
+    assert tensors.keys() == TENSORS.keys()
+
+
+def test_provenance_names_the_rule_the_seed_and_digests_of_settings_and_parents(saved: Path) -> None:
+    found = provenance("rewind", "{}", 3, [saved])
+    assert found == {
+        "rule": "rewind",
+        "spec": hashlib.sha256(b"{}").hexdigest(),
+        "seed": 3,
+        "parents": {str(saved): hashlib.sha256(saved.read_bytes()).hexdigest()},
+    }
+
+
+def test_provenance_changes_with_a_parent(saved: Path) -> None:
+    before = provenance("rewind", "{}", 3, [saved])
+    saved.write_bytes(saved.read_bytes() + b"\0")
+    assert provenance("rewind", "{}", 3, [saved]) != before
+    assert file_digest(saved) == hashlib.sha256(saved.read_bytes()).hexdigest()

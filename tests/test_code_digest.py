@@ -1,0 +1,115 @@
+"""The digest of a script changes with the logic that decides its result, and with nothing else."""
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lxmert_tickets import code_digest as subject
+from lxmert_tickets.code_digest import BYSTANDERS, PACKAGE, code_digest
+
+PROJECT = Path(__file__).resolve().parents[1]
+FILES = {
+    "script.py": '''"""A job."""
+from typing import TYPE_CHECKING
+
+from package.job import job
+from package.near import double
+
+with job():
+    print(double(2))
+''',
+    "package/__init__.py": "",
+    "package/near.py": '''"""Near."""
+import package.middle
+
+LIMIT = 3
+"""What a constant means."""
+
+
+def double(x):
+    """Return twice x."""
+    return package.middle.add(x, x)  # twice
+''',
+    "package/middle.py": "from package import deep\n\n\ndef add(a, b):\n    return deep.SIGN * (a + b)\n",
+    "package/deep.py": "from package import near\n\nSIGN = 1\n",  # imports may go in circles
+    "package/job.py": "from package import unseen\n\nLINE = 1\n",
+    "package/unseen.py": "X = 1\n",
+}
+
+
+@pytest.fixture
+def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Return a function that gives the digest of the script, with a text in one of FILES replaced by another."""
+    monkeypatch.setattr(subject, "PACKAGE", tmp_path / "package")
+
+    def digest_with(file: str = "script.py", old: str = "", new: str = "") -> str:
+        assert old in FILES[file]
+        for name, text in FILES.items():
+            path = tmp_path / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text.replace(old, new) if name == file and old else text, encoding="utf-8")
+        for cached in (subject._tree, subject._digest, subject._imported):
+            cached.cache_clear()
+        return code_digest(tmp_path / "script.py")
+
+    return digest_with
+
+
+IDLE = {
+    "a comment": ("package/near.py", "  # twice", "  # two times"),
+    "a docstring of a function": ("package/near.py", "Return twice x.", "Return x + x."),
+    "a docstring of a module": ("script.py", "A job.", "One job."),
+    "a docstring taken away": ("package/near.py", '    """Return twice x."""\n', ""),
+    "the meaning of a constant": ("package/near.py", "What a constant means.", "Its meaning."),
+    "white space": ("package/middle.py", "\n\n\ndef", "\n\ndef"),
+    "a bystander": ("package/job.py", "LINE = 1", "LINE = 2"),
+    "a module behind a bystander alone": ("package/unseen.py", "X = 1", "X = 2"),
+}
+LOGIC = {
+    "the script": ("script.py", "double(2)", "double(3)"),
+    "a constant": ("package/near.py", "LIMIT = 3", "LIMIT = 4"),
+    "an imported module": ("package/near.py", "add(x, x)", "add(x, 0)"),
+    "a module behind it": ("package/middle.py", "a + b", "a - b"),
+    "a module behind that": ("package/deep.py", "SIGN = 1", "SIGN = -1"),
+    "a string that is used": ("script.py", "print(double(2))", "print('2')"),
+}
+
+
+@pytest.mark.parametrize(("file", "old", "new"), IDLE.values(), ids=IDLE)
+def test_an_edit_that_cannot_change_a_result_keeps_the_digest(
+    digest: Callable[..., str], file: str, old: str, new: str
+) -> None:
+    assert digest(file, old, new) == digest()
+
+
+@pytest.mark.parametrize(("file", "old", "new"), LOGIC.values(), ids=LOGIC)
+def test_an_edit_of_the_logic_changes_the_digest(digest: Callable[..., str], file: str, old: str, new: str) -> None:
+    assert digest(file, old, new) != digest()
+
+
+def test_what_a_function_says_in_use_is_no_docstring(digest: Callable[..., str]) -> None:
+    one, two = (digest("script.py", "print(double(2))", f"x = '{word}'") for word in ("one", "two"))
+    assert one != two
+
+
+def test_a_digest_is_sixteen_hex_digits(digest: Callable[..., str]) -> None:
+    assert len(digest()) == 16
+    assert int(digest(), 16) >= 0
+
+
+@pytest.mark.parametrize("script", sorted((PROJECT / "workflow_scripts").glob("*.py")), ids=lambda path: path.stem)
+def test_every_script_has_a_digest_of_its_own(script: Path) -> None:
+    others = set(script.parent.glob("*.py")) - {script}
+    assert code_digest(script) not in {code_digest(other) for other in others}
+
+
+def test_bystanders_are_modules_that_exist() -> None:
+    assert all((PACKAGE / f"{name}.py").is_file() for name in BYSTANDERS)
+
+
+def test_no_module_hides_an_import_from_the_digest() -> None:
+    for file in [*PACKAGE.rglob("*.py"), *(PROJECT / "workflow_scripts").glob("*.py")]:
+        imports = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+        assert not [node for node in imports if node.level], f"{file} has a relative import, which is not followed"

@@ -1,0 +1,297 @@
+"""config.yaml becomes one typed, frozen experiment; a mistake is told with its place, its value and what to do."""
+
+import contextlib
+import copy
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lxmert_tickets.errors import ConfigError
+from lxmert_tickets.experiment import (
+    ComplementSubnetwork,
+    Experiment,
+    MagnitudeSubnetwork,
+    RandomSubnetwork,
+    one_of,
+    percent_text,
+    read_experiment,
+)
+
+PROJECT = Path(__file__).resolve().parents[1]
+SHIPPED: dict[str, Any] = yaml.safe_load((PROJECT / "config.yaml").read_text(encoding="utf-8"))
+SMOKE: dict[str, Any] = yaml.safe_load((PROJECT / "configs" / "smoke.yaml").read_text(encoding="utf-8"))
+SECTIONS = [name for name, value in SHIPPED.items() if isinstance(value, dict)]
+REMOVED = object()
+
+
+def overlaid(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `overlay` laid over it, section by section, as Snakemake does."""
+    merged = dict(copy.deepcopy(base))
+    for key, value in overlay.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = overlaid(merged[key], value)
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+def with_value(place: str, value: Any) -> dict[str, Any]:
+    """Return the shipped configuration with another value at `place`, such as "data.sets.val.images"."""
+    config = copy.deepcopy(SHIPPED)
+    *sections, key = place.split(".")
+    part = config
+    for section in sections:
+        part = part.setdefault(section, {})
+    if value is REMOVED:
+        del part[key]
+    else:
+        part[key] = value
+    return config
+
+
+def experiment(**changed: Any) -> Experiment:
+    return read_experiment(overlaid(SHIPPED, changed))
+
+
+def test_the_shipped_configuration_is_valid() -> None:
+    assert read_experiment(SHIPPED).experiment == "scenes"
+
+
+def test_the_smoke_configuration_is_valid_over_the_shipped_one() -> None:
+    smoke = read_experiment(overlaid(SHIPPED, SMOKE))
+    assert (smoke.experiment, smoke.seeds, smoke.training.epochs) == ("smoke", (0, 1), 2)
+    assert smoke.training.batch_size == SHIPPED["training"]["batch_size"]
+    assert smoke.models() == (
+        "dense", "low_magnitude/s25", "low_magnitude/s50", "low_magnitude/s75", "high_magnitude/s50", "random/s50",
+    )  # fmt: skip
+
+
+MISTAKES = [
+    # what is set, to what; then words of the message
+    ("seed", [0], "seed: is no known key", "did you mean 'seeds'?"),
+    (3, 4, "3: 3", "expected text"),
+    ("training.epoch", 3, "training.epoch: is no known key", "did you mean 'epochs'?"),
+    ("training.gpus", 3, "training.gpus: is no known key", "known: attention_dropout, batch_size,"),
+    ("pretraining.step", 9, "pretraining.step: is no known key", "did you mean 'steps'?"),
+    ("data.sets.val.image", 9, "data.sets.val.image: is no known key", "did you mean 'images'?"),
+    ("subnetworks.random.round", 1, "subnetworks.random.round: is no known key", "known: keep, ranked, sparsities"),
+    ("subnetworks.low_magnitude.rank", 1, "subnetworks.low_magnitude.rank: is no", "did you mean 'ranked'?"),
+    ("subnetworks.high_magnitude.keep", "random", "subnetworks.high_magnitude.keep: is no known key", "complement_of"),
+    ("seeds", REMOVED, "seeds: is missing", "Copy it from config.yaml."),
+    ("model", REMOVED, "model: is missing"),
+    ("training.epochs", REMOVED, "training.epochs: is missing"),
+    ("data.sets.val.images", REMOVED, "data.sets.val.images: is missing"),
+    ("subnetworks", REMOVED, "subnetworks: None", "expected a mapping"),
+    ("subnetworks.random.sparsities", REMOVED, "subnetworks.random.sparsities: is missing"),
+    ("subnetworks.random.keep", REMOVED, "subnetworks.random.keep: None", "largest, random, or complement_of"),
+    ("training.epochs", "3", "training.epochs: '3'", "expected a whole number"),
+    ("training.epochs", True, "training.epochs: True", "expected a whole number"),
+    ("training.epochs", None, "training.epochs: None", "expected a whole number"),
+    ("training.epochs", 2.5, "training.epochs: 2.5", "expected a whole number"),
+    ("training.epochs", 0, "training.epochs: 0", "expected a whole number >= 1"),
+    ("training.learning_rate", "5e-5", "training.learning_rate: '5e-5'", "expected a number", "as in 5.0e-5"),
+    ("training.learning_rate", "fast", "training.learning_rate: 'fast'", "expected a number"),
+    ("training.learning_rate", 0, "training.learning_rate: 0", "expected a number > 0"),
+    ("training.clip_norm", float("inf"), "training.clip_norm: inf", "expected a finite number", "1.0e+9"),
+    ("training.eps", float("nan"), "training.eps: nan", "expected a finite number"),
+    ("training.hidden_dropout", 1.0, "training.hidden_dropout: 1.0", "expected a number < 1"),
+    ("training.bias_correction", "no", "training.bias_correction: 'no'", "expected true or false"),
+    ("training.keep", "bests", "training.keep: 'bests'", "expected one of best, last", "did you mean 'best'?"),
+    ("report.spread", "sd", "report.spread: 'sd'", "expected one of std, range", "did you mean 'std'?"),
+    ("data.source", "coco", "data.source: 'coco'", "expected one of scenes"),
+    ("training", [1], "training: [1]", "expected a mapping"),
+    ("training", None, "training: None", "expected a mapping"),
+    ("subnetworks", [], "subnetworks: []", "expected a mapping"),
+    ("subnetworks.random", "half", "subnetworks.random: 'half'", "expected a mapping"),
+    ("seeds", 3, "seeds: 3", "expected a list"),
+    ("splits.test", "test-dev", "splits.test: 'test-dev'", "expected a list"),
+    ("pruning.prunable", "*.weight", "pruning.prunable: '*.weight'", "expected a list"),
+    ("seeds", [], "seeds: []", "expected a list of length >= 1"),
+    ("seeds", [0, -1], "seeds[1]: -1", "expected a whole number >= 0"),
+    ("seeds", [*range(11), -1], "seeds[11]: -1", "expected a whole number >= 0"),
+    ("seeds", [0, 1, 0], "seeds[2]: 0 stands there twice", "expected different values"),
+    ("data.sets.val.images", "many", "data.sets.val.images: 'many'", "expected a whole number"),
+    ("data.sets.val.images", 1, "data.sets.val.images: 1", "expected a whole number >= 2"),
+    ("data.sets.val", None, "data.sets.val: None", "expected a mapping"),
+    ("data.sets.a/b", {"images": 2, "questions": 2}, "data.sets.a/b: 'a/b'", "expected text matching"),
+    ("data.regions_per_image", 5, "data.regions_per_image: 5", "expected a whole number >= 6"),
+    ("data.region_features", "pixel", "data.region_features: 'pixel'", "did you mean 'pixels'?"),
+    ("experiment", "a/b", "experiment: 'a/b'", "expected text matching"),
+    ("experiment", "..", "experiment: '..'", "expected text matching"),
+    ("experiment", "a\n", "experiment: 'a\\n'", "expected text matching"),
+    ("experiment", "", "experiment: ''", "expected text matching"),
+    ("subnetworks.random.sparsities", [], "subnetworks.random.sparsities: []", "expected a list of length >= 1"),
+    ("subnetworks.random.sparsities", [0], "subnetworks.random.sparsities[0]: 0", "expected a number > 0"),
+    ("subnetworks.random.sparsities", [50, 100], "subnetworks.random.sparsities[1]: 100", "expected a number < 100"),
+    ("subnetworks.random.sparsities", [-5], "subnetworks.random.sparsities[0]: -5", "expected a number > 0"),
+    ("subnetworks.random.sparsities", ["50"], "subnetworks.random.sparsities[0]: '50'", "expected a number"),
+    ("subnetworks.random.sparsities", [50, 40], "sparsities[1]: 40 comes after 50", "expected rising values"),
+    ("subnetworks.random.sparsities", [50, 50.0], "sparsities[1]: 50.0 stands there twice", "different values"),
+    ("subnetworks.low_magnitude.keep", "larges", "low_magnitude.keep: 'larges'", "did you mean 'largest'?"),
+    ("subnetworks.low_magnitude.keep", ["largest"], "low_magnitude.keep: ['largest']", "did you mean 'largest'?"),
+    ("subnetworks.low_magnitude.ranked", "globl", "low_magnitude.ranked: 'globl'", "did you mean 'global'?"),
+    ("subnetworks.low_magnitude.rounds", "oneshot", "low_magnitude.rounds: 'oneshot'", "did you mean 'one_shot'?"),
+    ("subnetworks.dense", {"keep": "random", "sparsities": [50]}, "subnetworks.dense: is the name of the full"),
+    ("subnetworks.Low", {"keep": "random", "sparsities": [50]}, "subnetworks.Low: 'Low'", "expected text matching"),
+    ("subnetworks.a/b", {"keep": "random", "sparsities": [50]}, "subnetworks.a/b: 'a/b'", "expected text matching"),
+    ("subnetworks.high_magnitude.complement_of", "none", "complement_of: 'none'", "with masks of its own"),
+    ("subnetworks.high_magnitude.complement_of", "low", "complement_of: 'low'", "known: low_magnitude, random"),
+    ("subnetworks.high_magnitude.complement_of", "high_magnitude", "complement_of: 'high_magnitude'"),
+    ("subnetworks.rest", {"complement_of": "high_magnitude", "sparsities": [50]}, "subnetworks.rest.complement_of"),
+    ("subnetworks.low_magnitude", None, "high_magnitude.complement_of: 'low_magnitude'", "known: random"),
+    ("subnetworks.high_magnitude.sparsities", [5], "sparsities[0]: 5 needs low_magnitude at 95", "Add 95"),
+    ("splits.train", "trian", "splits.train: 'trian'", "expected a set of data.sets", "did you mean 'train'?"),
+    ("splits.test", ["test-dev", "val"], "splits.test[1]: 'val' has another role already"),
+    ("splits.test", ["test-dev", "test-dev"], "splits.test[1]: 'test-dev' has another role already"),
+    ("splits.validate", "train", "splits.validate: 'train' has another role already", "Labels must not leak"),
+    ("splits.test", ["pretrain"], "splits.test[0]: 'pretrain' has another role already"),
+    ("splits.train", "pretrain", "splits.train: 'pretrain' has another role already"),
+    ("data.sets.pretrain.captions_per_image", 0, "data.sets.pretrain: has no captions"),
+    ("data.sets.pretrain", REMOVED, "data.sets.pretrain: has no captions"),
+    ("model.hidden_size", 66, "model.hidden_size: 66", "expected a multiple of n_heads=4"),
+    ("model.max_positions", 19, "model.max_positions: 19", "expected at least text.max_length=20"),
+    ("report.table_sparsity", 55, "report.table_sparsity: 55", "a sparsity of some subnetwork (10, 20, 30,"),
+    ("subnetworks", {}, "report.table_sparsity: 50", "(there is none)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("place", "value", "words"), [(place, value, words) for place, value, *words in MISTAKES])
+def test_a_mistake_is_told_with_its_place_its_value_and_what_is_expected(
+    place: Any, value: object, words: list[str]
+) -> None:
+    config = with_value(place, value) if isinstance(place, str) else SHIPPED | {place: value}
+    with pytest.raises(ConfigError) as caught:
+        read_experiment(config)
+    message = str(caught.value)
+    assert message.startswith(words[0]) or f".{words[0]}" in message
+    assert all(word in message for word in words)
+    assert "expected expected" not in message
+    assert "`" not in message
+    assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+JSON_LIKE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = [(section, key) for section in SECTIONS for key in SHIPPED[section]]
+
+
+@given(st.sampled_from(KEYS), JSON_LIKE)
+def test_whatever_stands_at_a_key_is_accepted_or_refused_as_a_mistake(key: tuple[str, str], value: object) -> None:
+    config = overlaid(SHIPPED, {})
+    config[key[0]][key[1]] = value
+    with contextlib.suppress(ConfigError):
+        read_experiment(config)
+
+
+def test_no_part_of_an_experiment_can_be_assigned_to() -> None:
+    found = experiment()
+    for part in (found, found.training, found.data.sets["val"], found.subnetworks["random"]):
+        with pytest.raises(AttributeError):
+            setattr(part, msgspec.structs.fields(part)[0].name, 1)
+
+
+CHANGES = [
+    ("data.seed", 1), ("data.sets.val.images", 7), ("text.max_length", 19), ("model.n_heads", 2),
+    ("pretraining.steps", 9), ("training.eps", 1e-8), ("pruning.prunable", ["*"]), ("report.figure_dpi", 50),
+    ("splits.test", ["test-std"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("place", "value"), CHANGES)
+def test_a_change_in_one_section_changes_the_text_of_that_stage_alone(place: str, value: object) -> None:
+    before, after = experiment(), read_experiment(with_value(place, value))
+    sections = [name for name in SECTIONS if name != "subnetworks"]
+    assert [name for name in sections if before.stage(name) != after.stage(name)] == [place.partition(".")[0]]
+
+
+def test_the_text_of_a_stage_does_not_depend_on_how_the_file_is_written() -> None:
+    turned = {key: dict(reversed(value.items())) if key in SECTIONS else value for key, value in SHIPPED.items()}
+    turned["data"]["sets"] = dict(reversed(turned["data"]["sets"].items()))
+    turned["training"] |= {"clip_norm": 5, "weight_decay": 1.0e-2}
+    for names in ([name] for name in SECTIONS if name != "subnetworks"):
+        assert read_experiment(turned).stage(*names) == experiment().stage(*names)
+
+
+def test_a_stage_comes_back_from_its_text() -> None:
+    found = experiment()
+    assert msgspec.json.decode(found.stage("training"), type=type(found.training)) == found.training
+    two = msgspec.json.decode(found.stage("model", "text"))
+    assert two == {"model": msgspec.to_builtins(found.model), "text": msgspec.to_builtins(found.text)}
+
+
+def test_an_image_set_depends_on_its_own_size_and_on_what_all_sets_share() -> None:
+    before = experiment()
+    other = read_experiment(with_value("data.sets.val.images", 7))
+    assert {name for name in before.data.sets if before.image_set(name) != other.image_set(name)} == {"val"}
+    reseeded = read_experiment(with_value("data.seed", 7))
+    assert all(before.image_set(name) != reseeded.image_set(name) for name in before.data.sets)
+
+
+def test_an_overlay_takes_a_subnetwork_away_with_null() -> None:
+    assert list(experiment(subnetworks={"random": None}).subnetworks) == ["low_magnitude", "high_magnitude"]
+
+
+def test_subnetworks_are_found_by_their_kind() -> None:
+    kinds = (MagnitudeSubnetwork, RandomSubnetwork, ComplementSubnetwork)
+    assert [experiment().names_of(kind) for kind in kinds] == [("low_magnitude",), ("random",), ("high_magnitude",)]
+
+
+def test_the_models_are_the_dense_network_and_every_subnetwork_at_every_sparsity() -> None:
+    found = experiment(subnetworks={"random": {"sparsities": [50, 97.5]}, "low_magnitude": {"sparsities": [50]}})
+    assert found.models() == ("dense", "low_magnitude/s50", "high_magnitude/s50", "random/s50", "random/s97.5")
+
+
+def test_the_splits_evaluated_are_the_one_for_choosing_epochs_and_the_tests() -> None:
+    assert experiment().evaluated_splits == ("val", "test-dev", "test-std")
+
+
+def test_an_iterative_round_prunes_the_network_of_the_round_before() -> None:
+    found = experiment(subnetworks={"low_magnitude": {"sparsities": [12.5, 50, 75]}})
+    assert [found.previous_sparsity("low_magnitude", text) for text in ("12.5", "50", "75")] == [None, "12.5", "50"]
+
+
+def test_one_shot_always_prunes_the_dense_network() -> None:
+    found = experiment(subnetworks={"low_magnitude": {"rounds": "one_shot"}})
+    assert {found.previous_sparsity("low_magnitude", text) for text in ("10", "50", "90")} == {None}
+
+
+def test_a_complement_mirrors_its_parent() -> None:
+    found = experiment(subnetworks={"high_magnitude": {"sparsities": [30, 50]}})
+    assert found.mirrored("high_magnitude", "30") == ("low_magnitude", "70")
+    assert found.mirrored("high_magnitude", "50") == ("low_magnitude", "50")
+
+
+def test_a_complement_mirrors_its_parent_to_the_last_digit() -> None:
+    for mirror, percent in ((0.1, 99.9), (50, 50), (86.5782272, 13.4217728)):
+        fine = {"low_magnitude": {"sparsities": [mirror]}, "high_magnitude": {"sparsities": [percent]}}
+        found = experiment(subnetworks=fine, report={"table_sparsity": percent})
+        assert found.mirrored("high_magnitude", f"{percent}") == ("low_magnitude", f"{mirror}")
+
+
+@pytest.mark.parametrize(
+    ("percent", "text"), [(50.0, "50"), (97.5, "97.5"), (86.5782272, "86.5782272"), (0.00001, "0.00001"), (10.0, "10")]
+)
+def test_a_percentage_stands_in_paths_without_needless_digits(percent: float, text: str) -> None:
+    assert percent_text(percent) == text
+
+
+@given(st.floats(0, 100, exclude_min=True, exclude_max=True))
+def test_a_percentage_in_a_path_reads_back_as_the_same_number(percent: float) -> None:
+    assert float(percent_text(percent)) == percent
+    assert set(percent_text(percent)) <= set("0123456789.")
+
+
+def test_a_wildcard_matches_just_the_names_it_is_given() -> None:
+    found = [name for name in ("test-dev", "a.b", "axb", "test") if re.fullmatch(one_of(["test-dev", "a.b"]), name)]
+    assert found == ["test-dev", "a.b"]
+    assert not re.search(one_of([]), "")

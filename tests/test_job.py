@@ -1,0 +1,60 @@
+"""A job logs to its file; a mistake that the user can mend ends it with one line and status 1."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from lxmert_tickets.errors import DataError
+from lxmert_tickets.job import job
+
+
+@pytest.fixture
+def log_path(tmp_path: Path) -> Path:
+    return tmp_path / "job.log"
+
+
+def lines(log_path: Path) -> list[str]:
+    return log_path.read_text(encoding="utf-8").splitlines()
+
+
+def test_what_a_job_says_stands_in_its_log_and_on_the_terminal(
+    log_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with job(log_path) as log:
+        log.info("%d regions ± none", 12)
+    assert len(lines(log_path)) == 1
+    assert lines(log_path)[0].endswith(" INFO 12 regions ± none")
+    assert capsys.readouterr().err == log_path.read_text(encoding="utf-8")
+
+
+def test_a_mistake_of_the_user_ends_the_job_with_one_line_and_status_1(
+    log_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended, job(log_path):
+        raise DataError("val.json", "no questions", "some", "Ask.")
+    assert ended.value.code == 1
+    assert len(lines(log_path)) == 1
+    assert lines(log_path)[0].endswith(" ERROR val.json: no questions; expected some. Ask.")
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_any_other_failure_propagates(log_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), job(log_path):
+        raise ZeroDivisionError
+    assert lines(log_path) == []
+
+
+def test_a_job_leaves_no_open_log_behind(log_path: Path) -> None:
+    before = list(logging.getLogger("lxmert_tickets").handlers)
+    for failure in (ValueError, DataError):
+        with pytest.raises((ValueError, SystemExit)), job(log_path):
+            raise failure("a", "b", "c")
+    assert logging.getLogger("lxmert_tickets").handlers == before
+
+
+def test_one_job_does_not_write_into_the_log_of_another(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        with job(tmp_path / name) as log:
+            log.info("in %s", name)
+    assert [len(lines(tmp_path / name)) for name in ("a", "b")] == [1, 1]

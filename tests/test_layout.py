@@ -1,0 +1,51 @@
+"""Every file has a place of its own under the experiment's folder, and one place however it is asked for."""
+
+import string
+
+from lxmert_tickets.layout import Layout, of_model
+
+PATHS = vars(Layout("results/scenes"))
+WILDCARDS = {"split", "seed", "model", "subnetwork", "sparsity", "figure", "format"}
+
+
+def wildcards(path: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(path) if name}
+
+
+def filled(path: str, model: str) -> str:
+    """Return `path` of seed 0 and split val, with its model, or subnetwork and sparsity, filled in."""
+    subnetwork, _, sparsity = model.partition("/s")
+    return path.format(split="val", seed=0, model=model, subnetwork=subnetwork, sparsity=sparsity)
+
+
+def test_every_file_lies_under_the_folder_of_its_experiment() -> None:
+    assert all(path.startswith("results/scenes/") for name, path in PATHS.items() if name != "root")
+
+
+def test_paths_have_no_other_wildcards_than_the_workflow_knows() -> None:
+    assert set().union(*map(wildcards, PATHS.values())) == WILDCARDS
+
+
+def test_no_two_files_share_a_place() -> None:
+    for model in ("dense", "random/s50"):
+        of_any_model = {name: path for name, path in PATHS.items() if not wildcards(path) & {"figure", "format"}}
+        names = {name for name in of_any_model if not name.startswith(("dense_", "subnetwork_", "model_"))}
+        assert len({filled(of_any_model[name], model) for name in names}) == len(names)
+
+
+def test_a_subnetwork_is_found_as_a_model_and_by_its_parts() -> None:
+    paths = Layout("r")
+    assert filled(paths.weights, "random/s97.5") == filled(paths.subnetwork_weights, "random/s97.5")
+    assert filled(paths.history, "random/s50") == filled(paths.subnetwork_history, "random/s50")
+    assert filled(paths.model_sparsity, "random/s50") == filled(paths.sparsity, "random/s50")
+
+
+def test_the_dense_network_is_a_model_like_any_other() -> None:
+    paths = Layout("r")
+    assert paths.dense_weights == "r/seed{seed}/dense/weights.safetensors" == of_model(paths.weights, "dense")
+    assert paths.dense_history == of_model(paths.history, "dense")
+
+
+def test_files_of_different_seeds_splits_and_models_lie_apart() -> None:
+    path = Layout("r").predictions
+    assert path.format(seed=1, model="random/s50", split="val") == "r/seed1/random/s50/predictions.val.parquet"
