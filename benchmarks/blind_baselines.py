@@ -32,6 +32,8 @@ from lxmert_tickets.training.batches import VqaData
 from lxmert_tickets.training.device import best_device
 from lxmert_tickets.training.loop import train
 
+KINDS = ("yes/no", "number", "other")
+
 
 def prior(known: Sequence[Annotation], asked: Sequence[Annotation]) -> list[tuple[int, str]]:
     """Return the most common answer of each question's type, by question id."""
@@ -72,11 +74,11 @@ def main(config: str) -> None:
         for name, runs in rows.items():
             scores = [score_predictions(asked, answers) for answers in runs]
             overall = [score.overall for score in scores]
-            kinds = [np.mean([score.per_answer_type[kind] for score in scores]) for kind in ("yes/no", "number", "other")]
+            kinds = [np.mean([score.per_answer_type[kind] for score in scores]) for kind in KINDS]
             spread = f" ± {np.std(overall, ddof=1):.2f}" if len(overall) > 1 else ""
             print(f"| {split} | {name} | {np.mean(overall):.2f}{spread} |", " | ".join(f"{k:.2f}" for k in kinds), "|")
     print("\n| answer type | share | answers |\n|---|---:|---|")
-    for kind in ("yes/no", "number", "other"):
+    for kind in KINDS:
         counts = Counter(item.multiple_choice_answer for item in known if item.answer_type == kind)
         listed = ", ".join(f"{answer} {100 * n / len(known):.1f}" for answer, n in counts.most_common())
         print(f"| {kind} | {100 * counts.total() / len(known):.1f} % | {listed} |")
