@@ -21,7 +21,13 @@ def show_experiment(folder: Path, console: Console) -> None:
     table_file = Path(f"{paths.table}.csv")
     if not table_file.is_file():
         raise ArtifactError(table_file, "no such file", "a finished experiment", "Run snakemake first.")
-    console.print(_table(pd.read_csv(table_file)))
+    table = pd.read_csv(table_file)
+    means = [column.removesuffix(" mean").rsplit(" ", 1) for column in table.columns if column.endswith(" mean")]
+    for split in dict.fromkeys(split for split, _ in means):
+        console.print(_table(table, split))
+    n_seeds = int(table["n_seeds"].max())
+    spread = f"mean ± standard deviation over {n_seeds} seeds" if n_seeds > 1 else "one seed"
+    console.print(f"Official VQA accuracy in percent, {spread}.\n", highlight=False)
     for what, files in (
         ("tables", sorted(folder.glob("tables/*"))),
         ("figures", sorted(folder.glob("figures/*.png"))),
@@ -33,17 +39,14 @@ def show_experiment(folder: Path, console: Console) -> None:
                 console.print(f"{what:8s} {file}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _table(table: pd.DataFrame) -> RichTable:
-    columns = [column.removesuffix(" mean") for column in table.columns if column.endswith(" mean")]
-    n_seeds = int(table["n_seeds"].max())
-    spread = f"mean ± standard deviation over {n_seeds} seeds" if n_seeds > 1 else "one seed"
-    shown = RichTable(title="Table 1", caption=f"official VQA accuracy in percent, {spread}")
+def _table(table: pd.DataFrame, split: str) -> RichTable:
+    """Return the columns of one split: with all of them side by side, a terminal of 80 columns would cut numbers off."""
+    shown = RichTable(title=f"Table 1, {split}")
     shown.add_column("")
-    for column in columns:
-        split, metric = column.rsplit(" ", 1)
-        shown.add_column(f"{split}\n{METRICS[metric]}", justify="right")
+    for metric in METRICS.values():
+        shown.add_column(metric, justify="right", no_wrap=True)
     for _, row in table.iterrows():
-        cells = [_cell(row[f"{column} mean"], row[f"{column} std"]) for column in columns]
+        cells = [_cell(row[f"{split} {metric} mean"], row[f"{split} {metric} std"]) for metric in METRICS]
         shown.add_row(row_label(row["row"]), *cells)
     return shown
 

@@ -29,7 +29,7 @@ def with_table(folder: Path, n_seeds: int) -> Path:
 @pytest.mark.parametrize("n_seeds", [1, 3])
 def test_the_table_has_the_numbers_of_its_file(tmp_path: Path, n_seeds: int) -> None:
     table = table_1(results(n_seeds), 50.0, ["test-dev", "test-std"])
-    text = shown(with_table(tmp_path, n_seeds))
+    text = shown(with_table(tmp_path, n_seeds), width=80)
     for cell in (cell for row in table.rows.values() for cell in row.values()):
         assert (f"{cell.mean:.2f}" if cell.std is None else f"{cell.mean:.2f} ±{cell.std:.2f}") in text
     assert "Low-magnitude pruned" in text
