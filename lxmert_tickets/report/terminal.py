@@ -40,7 +40,7 @@ def show_experiment(folder: Path, console: Console) -> None:
 
 
 def _table(table: pd.DataFrame, split: str) -> RichTable:
-    """Return the columns of one split: with all of them side by side, a terminal of 80 columns would cut numbers off."""
+    """Return the columns of one split: a terminal of 80 columns would cut them off, all side by side."""
     shown = RichTable(title=f"Table 1, {split}")
     shown.add_column("")
     for metric in METRICS.values():
