@@ -1,5 +1,6 @@
 """What `make demo` ends with: Table 1, and where everything lies."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -22,9 +23,9 @@ def show_experiment(folder: Path, console: Console) -> None:
     if not table_file.is_file():
         raise ArtifactError(table_file, "no such file", "a finished experiment", "Run snakemake first.")
     table = pd.read_csv(table_file)
-    means = [column.removesuffix(" mean").rsplit(" ", 1) for column in table.columns if column.endswith(" mean")]
-    for split in dict.fromkeys(split for split, _ in means):
-        console.print(_table(table, split))
+    shown = [column.removesuffix(" mean").rsplit(" ", 1) for column in table.columns if column.endswith(" mean")]
+    for split in dict.fromkeys(split for split, _ in shown):
+        console.print(_table(table, split, [metric for of_split, metric in shown if of_split == split]))
     n_seeds = int(table["n_seeds"].max())
     spread = f"mean ± standard deviation over {n_seeds} seeds" if n_seeds > 1 else "one seed"
     console.print(f"Official VQA accuracy in percent, {spread}.\n", highlight=False)
@@ -39,14 +40,14 @@ def show_experiment(folder: Path, console: Console) -> None:
                 console.print(f"{what:8s} {file}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _table(table: pd.DataFrame, split: str) -> RichTable:
+def _table(table: pd.DataFrame, split: str, metrics: Sequence[str]) -> RichTable:
     """Return the columns of one split: a terminal of 80 columns would cut them off, all side by side."""
     shown = RichTable(title=f"Table 1, {split}")
     shown.add_column("")
-    for metric in METRICS.values():
-        shown.add_column(metric, justify="right", no_wrap=True)
+    for metric in metrics:
+        shown.add_column(METRICS[metric], justify="right", no_wrap=True)
     for _, row in table.iterrows():
-        cells = [_cell(row[f"{split} {metric} mean"], row[f"{split} {metric} std"]) for metric in METRICS]
+        cells = [_cell(row[f"{split} {metric} mean"], row[f"{split} {metric} std"]) for metric in metrics]
         shown.add_row(row_label(row["row"]), *cells)
     return shown
 
