@@ -20,7 +20,7 @@ def test_the_encoder_is_the_pretrained_one_and_the_head_is_new() -> None:
 
 
 def test_initial_weights_are_just_those_of_the_network() -> None:
-    build_network(with_random_classifier(random_weights(), TINY, seed=0), TINY)
+    assert build_network(with_random_classifier(random_weights(), TINY, seed=0), TINY).architecture == TINY
 
 
 def test_every_run_has_the_classifier_of_its_seed() -> None:
@@ -31,7 +31,7 @@ def test_every_run_has_the_classifier_of_its_seed() -> None:
 
 def test_a_pretrained_head_of_other_answers_is_left_out() -> None:
     pretrained = random_weights(changed(TINY, n_answers=99)) | {"answer_head.other.weight": np.ones(1)}
-    build_network(with_random_classifier(pretrained, TINY, seed=0), TINY)
+    assert build_network(with_random_classifier(pretrained, TINY, seed=0), TINY).architecture == TINY
 
 
 def test_the_classifier_follows_its_seed_alone() -> None:

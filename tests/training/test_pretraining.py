@@ -187,7 +187,8 @@ def test_the_first_step_has_learning_rate_0_so_one_step_gives_the_weights_as_dra
 
 def test_pretrained_weights_are_just_those_of_the_vqa_network() -> None:
     weights, _ = pretrain(TINY, CAPTIONS, QUESTIONS, RECIPE)
-    build_network({name: tensor.numpy() for name, tensor in weights.items()}, TINY)
+    network = build_network({name: tensor.numpy() for name, tensor in weights.items()}, TINY)
+    assert network.state_dict().keys() == weights.keys()
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_one_others() -> None:
