@@ -52,9 +52,9 @@ def sparsities(n_seeds: int = 3, models: Models = MODELS) -> pd.DataFrame:
     """Return reports as the workflow gathers them; the layers lie 3 points apart around the whole's sparsity."""
     columns = ["seed", "subnetwork", "sparsity", "part", "name", "stream", "sparsity_percent", "reaches_answer"]
     rows = [
-        (seed, name, sparsity, part, layer, layer.split()[0], sparsity + 3 * position - 4.5, reaches)
-        for seed, (name, sparsity), part, (position, (layer, reaches)) in product(
-            range(n_seeds), models[1:], ("layer", "tensor"), enumerate(LAYERS.items())
+        (seed, name, sparsity, part, layer + suffix, layer.split()[0], sparsity + 3 * position - 4.5, reaches)
+        for seed, (name, sparsity), (part, suffix), (position, (layer, reaches)) in product(
+            range(n_seeds), models[1:], (("tensor", " weight"), ("layer", "")), enumerate(LAYERS.items())
         )
     ]
     return pd.DataFrame(rows, columns=columns)

@@ -73,6 +73,20 @@ def test_words_stand_close_to_their_images_and_touch_nothing_else(n_pairs: int, 
         assert figure.bbox.padded(1).containsy(box.y0) and figure.bbox.padded(1).containsy(box.y1)  # noqa: PT018
 
 
+@pytest.mark.parametrize("width", [3.3, 6.0])
+def test_the_longest_question_fits_above_its_pair(width: float) -> None:
+    longest = "Is the yellow object right of the orange object?"
+    pairs = [(longest, *seen) for _, *seen in PAIRS]
+    figure = contact_sheet(pairs, IMAGES, msgspec.structs.replace(LOOK, figure_width_inches=width))
+    figure.draw_without_rendering()
+    asked_in = [text.get_window_extent() for text in figure.texts[::3]]
+    answered_in = [text.get_window_extent() for k, text in enumerate(figure.texts) if k % 3]
+    between = 0.05 * figure.dpi  # inches, so that two questions do not read as one
+    assert not any(a.padded(between, 0).overlaps(b) for k, a in enumerate(asked_in) for b in asked_in[:k])
+    assert not any(a.overlaps(b) for a in asked_in for b in answered_in)
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in asked_in)
+
+
 def test_a_pair_stands_side_by_side_and_images_are_square() -> None:
     for axes in sheet().axes:
         extent = axes.get_window_extent()

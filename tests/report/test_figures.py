@@ -287,6 +287,15 @@ def test_the_dots_an_inch_are_those_asked_for(tmp_path: Path) -> None:
         assert image.width == 360
 
 
+@pytest.mark.parametrize(("look", "size"), [(SMALL, 9), (NARROW, 7)])
+def test_letters_are_smaller_in_a_narrow_figure(tmp_path: Path, look: object, size: int) -> None:
+    figure = curves(look=look)
+    save_figure(figure, [tmp_path / "a.png"], dpi=40)
+    axes = figure.axes[0]
+    words = [axes.xaxis.label, *axes.get_yticklabels(), *figure.legends[0].get_texts()]
+    assert {text.get_fontsize() for text in words} == {size}
+
+
 def test_panels_stand_below_each_other_in_a_narrow_figure() -> None:
     for look, n_rows in ((SMALL, 1), (NARROW, 3)):
         tops = {round(axes.get_position().y0, 3) for axes in new_figure(look, panel_inches=2, n_panels=3).axes}
