@@ -2,5 +2,5 @@
 
 Imports go one way:
 
-    errors, seeds <- artifacts <- data <- model <- pruning <- training <- evaluation <- report <- experiment <- cli
+    errors, seeds <- artifacts <- data <- model <- pruning <- training <- evaluation <- experiment <- report <- cli
 """
