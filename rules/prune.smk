@@ -19,6 +19,7 @@ rule prune_round:
     params:
         prunable=stage("pruning"),
         ranked=lambda wildcards: EXPERIMENT.subnetworks[wildcards.subnetwork].ranked,
+        n_cross_layers=EXPERIMENT.model.n_cross_layers,
         code=code_of("prune_round"),
     script:
         "../workflow_scripts/prune_round.py"
@@ -41,6 +42,7 @@ rule prune_random:
     params:
         prunable=stage("pruning"),
         ranked=lambda wildcards: EXPERIMENT.subnetworks[wildcards.subnetwork].ranked,
+        n_cross_layers=EXPERIMENT.model.n_cross_layers,
         code=code_of("prune_random"),
     script:
         "../workflow_scripts/prune_random.py"
@@ -61,6 +63,7 @@ rule prune_complement:
     conda:
         ENVIRONMENT
     params:
+        n_cross_layers=EXPERIMENT.model.n_cross_layers,
         code=code_of("prune_complement"),
     script:
         "../workflow_scripts/prune_complement.py"

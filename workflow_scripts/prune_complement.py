@@ -15,4 +15,4 @@ with job(snakemake.log[0]):
     mask = complement(load_mask(snakemake.input.mask))
     origin = provenance(snakemake.rule, "", int(snakemake.wildcards.seed), snakemake.input)
     save_mask(snakemake.output.mask, mask, origin)
-    write_sparsity_report(snakemake.output.report, mask)
+    write_sparsity_report(snakemake.output.report, mask, snakemake.params.n_cross_layers)

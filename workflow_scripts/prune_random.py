@@ -23,4 +23,4 @@ with job(snakemake.log[0]):
     mask = keep_random(weights, names, float(wildcards.sparsity), params.ranked, mask_seed)
     origin = provenance(snakemake.rule, params.prunable + params.ranked, int(wildcards.seed), snakemake.input)
     save_mask(snakemake.output.mask, mask, origin)
-    write_sparsity_report(snakemake.output.report, mask)
+    write_sparsity_report(snakemake.output.report, mask, snakemake.params.n_cross_layers)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from lxmert_tickets.artifacts import provenance
 from lxmert_tickets.job import job
 from lxmert_tickets.model.checkpoints import load_weights
-from lxmert_tickets.pruning.mask_files import check_fits, load_mask, save_mask
+from lxmert_tickets.pruning.mask_files import check_fits, check_only_removes, load_mask, save_mask
 from lxmert_tickets.pruning.masks import keep_all, keep_largest
 from lxmert_tickets.pruning.prunable import prunable_names
 from lxmert_tickets.pruning.sparsity import write_sparsity_report
@@ -22,6 +22,7 @@ with job(snakemake.log[0]) as log:
         previous = load_mask(paths.mask)
         check_fits(previous, weights, paths.mask, paths.weights)
     mask = keep_largest(weights, previous, float(snakemake.wildcards.sparsity), params.ranked)
+    check_only_removes(mask, previous, snakemake.output.mask, paths.mask or paths.weights)
     origin = provenance(snakemake.rule, params.prunable + params.ranked, int(snakemake.wildcards.seed), paths)
     save_mask(snakemake.output.mask, mask, origin)
-    write_sparsity_report(snakemake.output.report, mask)
+    write_sparsity_report(snakemake.output.report, mask, snakemake.params.n_cross_layers)

@@ -28,14 +28,14 @@ class SparsityLine:
         return 100 * self.n_pruned / self.n_prunable
 
 
-def sparsity_report(mask: Mask) -> list[SparsityLine]:
+def sparsity_report(mask: Mask, n_cross_layers: int) -> list[SparsityLine]:
     """Return a line for every tensor, layer and stream, and one in all; parts with the same name are added up.
 
     `reaches_answer` is False for the vision branch of the last cross layer: the answer head reads the language [CLS],
     so these weights never get a gradient, and pruning them costs nothing. Magnitude pruning does not know that.
     """
-    last = max((int(m[1]) for name in mask if (m := re.search(r"\.x_layers\.(\d+)\.", name))), default=-1)
-    dead = f".x_layers.{last}.visn_"
+    # The network's last layer, not the mask's: patterns may leave layers out.
+    dead = f".x_layers.{n_cross_layers - 1}.visn_"
     tensors = [
         SparsityLine("tensor", name, stream_of(name), kept.size, int(kept.size - kept.sum()), dead not in name)
         for name, kept in sorted(mask.items())
@@ -48,14 +48,14 @@ def sparsity_report(mask: Mask) -> list[SparsityLine]:
     ]
 
 
-def write_sparsity_report(path: str | Path, mask: Mask) -> None:
-    """Write `sparsity_report(mask)` as CSV."""
+def write_sparsity_report(path: str | Path, mask: Mask, n_cross_layers: int) -> None:
+    """Write `sparsity_report(mask, n_cross_layers)` as CSV."""
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(
             ["part", "name", "stream", "n_prunable", "n_pruned", "n_kept", "sparsity_percent", "reaches_answer"]
         )
-        for line in sparsity_report(mask):
+        for line in sparsity_report(mask, n_cross_layers):
             n_kept = line.n_prunable - line.n_pruned
             sparsity = f"{line.sparsity_percent:.4f}"
             writer.writerow(

@@ -65,7 +65,7 @@ def train(
         name: what the progress bar and the log call this run.
 
     Raises:
-        TrainingError: the loss is not finite, or there are fewer questions than one batch.
+        TrainingError: the loss or a weight is not finite, or there are fewer questions than one batch.
     """
     torch.manual_seed(derive_seed(seed, "dropout"))
     device = next(network.parameters()).device
@@ -97,6 +97,7 @@ def train(
             log.info("%s: epoch %d, loss %.4f, val %.2f %%", name, epoch, history[-1].train_loss, accuracy)
             if recipe.keep == "last" or not best or accuracy > history[best_epoch - 1].val_accuracy_percent:
                 best, best_epoch = copy_weights(network), epoch
+    _check_finite(best, f"{name}, step {history[best_epoch - 1].step} of {n_steps}", recipe)
     return Trained(best, history, best_epoch)
 
 
@@ -158,6 +159,18 @@ class LossWatch:
             f"{self._name}, step {self._n_read} of {self._n_steps}",
             f"the loss is {value} at learning rate {self._recipe.learning_rate * factor:.3g}",
             "a finite loss",
+            "Lower training.learning_rate or training.clip_norm, or set training.precision: float32.",
+        )
+
+
+def _check_finite(weights: Mapping[str, Tensor], place: str, recipe: TrainingRecipe) -> None:
+    """Raise TrainingError when a weight is not finite: the last step is followed by no loss that would tell."""
+    broken = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
+    if broken:
+        raise TrainingError(
+            place,
+            f"{len(broken)} tensors are not finite, such as {broken[0]}, at rates up to {recipe.learning_rate:.3g}",
+            "finite weights",
             "Lower training.learning_rate or training.clip_norm, or set training.precision: float32.",
         )
 

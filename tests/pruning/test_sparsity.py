@@ -23,7 +23,7 @@ def tiny_mask(sparsity_percent: float = 30) -> Mask:
 @pytest.mark.parametrize("part", ["tensor", "layer", "stream", "total"])
 def test_the_lines_of_every_part_add_up_to_the_mask(part: str) -> None:
     mask = tiny_mask()
-    lines = [line for line in sparsity_report(mask) if line.part == part]
+    lines = [line for line in sparsity_report(mask, TINY.n_cross_layers) if line.part == part]
     assert sum(line.n_prunable for line in lines) == n_prunable(mask)
     assert sum(line.n_pruned for line in lines) == n_prunable(mask) - n_kept(mask)
     assert len({line.name for line in lines}) == len(lines)
@@ -31,14 +31,14 @@ def test_the_lines_of_every_part_add_up_to_the_mask(part: str) -> None:
 
 def test_a_tensors_line_counts_its_own_weights() -> None:
     mask = tiny_mask()
-    for line in sparsity_report(mask):
+    for line in sparsity_report(mask, TINY.n_cross_layers):
         if line.part == "tensor":
             assert (line.n_prunable, line.n_pruned) == (mask[line.name].size, int((~mask[line.name]).sum()))
             assert line.sparsity_percent == pytest.approx(100 * (1 - mask[line.name].mean()))
 
 
 def test_layers_and_streams_are_the_networks() -> None:
-    lines = sparsity_report(tiny_mask())
+    lines = sparsity_report(tiny_mask(), TINY.n_cross_layers)
     assert {line.name for line in lines if line.part == "stream"} == {"language", "vision", "cross", "pooler"}
     assert {line.name: line.stream for line in lines if line.part == "layer"} == {
         "language 0": "language",
@@ -53,7 +53,7 @@ def test_layers_and_streams_are_the_networks() -> None:
 def test_just_the_weights_that_get_no_gradient_are_flagged_as_reaching_no_answer() -> None:
     network = tiny_network().double()
     vqa_loss(network(*random_inputs(TINY, (5, 3))), torch.full((2, TINY.n_answers), 0.5)).backward()
-    lines = [line for line in sparsity_report(tiny_mask()) if line.part == "tensor"]
+    lines = [line for line in sparsity_report(tiny_mask(), TINY.n_cross_layers) if line.part == "tensor"]
     gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
     assert {line.name: line.reaches_answer for line in lines} == {
         line.name: gradients[line.name] is not None for line in lines
@@ -62,14 +62,20 @@ def test_just_the_weights_that_get_no_gradient_are_flagged_as_reaching_no_answer
 
 
 def test_of_layers_and_streams_only_the_dead_branch_is_flagged() -> None:
-    dead = [line.name for line in sparsity_report(tiny_mask()) if line.part != "tensor" and not line.reaches_answer]
+    lines = sparsity_report(tiny_mask(), TINY.n_cross_layers)
+    dead = [line.name for line in lines if line.part != "tensor" and not line.reaches_answer]
     assert dead == ["cross 1 vision"]
 
 
 def test_the_dead_branch_of_ten_and_more_cross_layers_is_in_the_last() -> None:
     names = [f"lxmert.encoder.x_layers.{k}.visn_inter.dense.weight" for k in range(11)]
-    lines = sparsity_report({name: np.ones((2, 2), dtype=bool) for name in names})
+    lines = sparsity_report({name: np.ones((2, 2), dtype=bool) for name in names}, 11)
     assert [line.name for line in lines if line.part == "tensor" and not line.reaches_answer] == [names[-1]]
+
+
+def test_a_mask_without_the_last_cross_layer_has_no_dead_branch() -> None:
+    mask = {"lxmert.encoder.x_layers.0.visn_inter.dense.weight": np.ones((2, 2), dtype=bool)}
+    assert all(line.reaches_answer for line in sparsity_report(mask, n_cross_layers=2))
 
 
 @pytest.mark.parametrize(
@@ -90,10 +96,10 @@ def test_every_tensor_has_a_stream_and_a_layer(name: str, stream: str, layer: st
 
 
 def test_the_csv_says_what_the_report_says(tmp_path: Path) -> None:
-    write_sparsity_report(tmp_path / "sparsity.csv", tiny_mask())
+    write_sparsity_report(tmp_path / "sparsity.csv", tiny_mask(), TINY.n_cross_layers)
     with open(tmp_path / "sparsity.csv", newline="", encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))
-    lines = sparsity_report(tiny_mask())
+    lines = sparsity_report(tiny_mask(), TINY.n_cross_layers)
     assert [(row["part"], row["name"], int(row["n_pruned"])) for row in rows] == [
         (line.part, line.name, line.n_pruned) for line in lines
     ]
@@ -105,5 +111,5 @@ def test_the_csv_says_what_the_report_says(tmp_path: Path) -> None:
 
 def test_a_network_of_one_cross_layer_has_a_dead_branch_too() -> None:
     weights = random_weights(changed(TINY, n_cross_layers=1))
-    lines = sparsity_report(keep(weights, prunable_names(weights, PAPER)))
+    lines = sparsity_report(keep(weights, prunable_names(weights, PAPER)), 1)
     assert {line.name for line in lines if not line.reaches_answer and line.part == "layer"} == {"cross 0 vision"}

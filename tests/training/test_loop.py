@@ -212,6 +212,12 @@ def test_a_learning_rate_out_of_all_bounds_stops_the_run() -> None:
         run(learning_rate=1e30)
 
 
+def test_weights_that_the_last_step_breaks_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "warmup_linear", lambda step, n_steps, _: 1.0 if step == n_steps - 1 else 0.0)
+    with pytest.raises(TrainingError, match=r"training, step 4 of 4: \d+ tensors are not finite, such as "):
+        run(epochs=1, learning_rate=3e37, weight_decay=11.0)  # LayerNorms of 1 overflow
+
+
 @pytest.mark.parametrize("check_every", [1, 3, loop.CHECK_EVERY_STEPS])
 def test_a_long_epoch_stops_soon_after_its_loss_is_no_number(monkeypatch: pytest.MonkeyPatch, check_every: int) -> None:
     monkeypatch.setattr(loop, "CHECK_EVERY_STEPS", check_every)
