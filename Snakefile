@@ -12,6 +12,7 @@ report: "report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: f"rules/{EXPERIMENT.data}.smk"
 include: "rules/data.smk"
 include: "rules/model.smk"
 include: "rules/train.smk"

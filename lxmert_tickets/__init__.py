@@ -2,5 +2,6 @@
 
 Imports go one way:
 
-    errors, seeds <- artifacts <- data <- model <- pruning <- training <- evaluation <- experiment <- report <- cli
+    errors, seeds <- artifacts <- downloads <- data <- model <- pruning <- training <- evaluation
+        <- experiment <- sources <- report <- cli
 """

@@ -1,7 +1,8 @@
 """`python -m lxmert_tickets`: what can be done with single files, without the workflow.
 
 score              official VQA accuracy of predictions
-convert-features   region features from TSV to HDF5
+check-submission   whether EvalAI can take a file of answers
+convert-features   region features from TSV or zipped TSV to HDF5
 inspect            what a file of an experiment is
 show               Table 1 and the files of an experiment
 """
@@ -14,8 +15,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lxmert_tickets.data.convert_command import add_convert_command
 from lxmert_tickets.errors import TicketsError
 from lxmert_tickets.evaluation.score_command import add_score_command
+from lxmert_tickets.evaluation.submission_command import add_check_submission_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lxmert_tickets", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_score_command(commands)
-    _add_convert(commands)
+    add_check_submission_command(commands)
+    add_convert_command(commands)
     _add_inspect(commands)
     _add_show(commands)
     args = parser.parse_args(arguments)
@@ -32,25 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TicketsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-
-
-def _add_convert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("convert-features", help="region features from TSV to HDF5")
-    parser.add_argument("tables", nargs="+", type=Path, metavar="IN.tsv", help="10-column TSV files of one split")
-    parser.add_argument("--out", required=True, type=Path, metavar="F.h5")
-    parser.set_defaults(run=_convert)
-
-
-def _convert(args: argparse.Namespace) -> int:
-    from lxmert_tickets.data.features import convert_features  # h5py: not for every command
-
-    report = convert_features(args.tables, args.out, metadata={})
-    print(
-        f"{args.out}: {report.n_images} images, {report.n_regions} regions of {report.feature_dim} values, "
-        f"{report.size_bytes} bytes; rounding to float16 is off by at most {report.max_absolute_error:.3g}, "
-        f"or {100 * report.max_relative_error:.3g} %"
-    )
-    return 0
 
 
 def _add_inspect(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-# How files are written, errors worded and progress shown decides no result.
-BYSTANDERS = {"artifacts", "conversion", "errors", "job", "progress", "layout"}
+# How files are fetched and written, errors worded and progress shown decides no result.
+BYSTANDERS = {"artifacts", "conversion", "downloads", "errors", "job", "layout", "progress"}
 
 
 def code_digest(script: str | Path) -> str:

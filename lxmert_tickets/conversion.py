@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from types import NoneType, UnionType
 from typing import Any, get_args
 
 import msgspec
@@ -85,7 +86,9 @@ def _within(place: str, key: Any) -> str:
 
 
 def _bare(kind: Any) -> Any:
-    """Return `kind` without its constraints."""
+    """Return `kind` without its constraints, and without None where it is the only other choice."""
+    if isinstance(kind, UnionType) and len(present := [part for part in get_args(kind) if part is not NoneType]) == 1:
+        return _bare(present[0])
     return getattr(kind, "__origin__", kind) if hasattr(kind, "__metadata__") else kind
 
 

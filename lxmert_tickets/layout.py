@@ -1,6 +1,7 @@
 """Where every file of an experiment lies: the only place where paths are made.
 
-Braces are Snakemake wildcards: {split} an image set, {seed} a run, {model} "dense" or "<subnetwork>/s<sparsity>".
+Braces are Snakemake wildcards: {split} a set of questions, {images} a set of images, {seed} a run, {model} "dense" or
+"<subnetwork>/s<sparsity>".
 """
 
 from pathlib import PurePath
@@ -19,8 +20,9 @@ class Layout:
         self.questions = f"{split}/questions.json"
         self.annotations = f"{split}/annotations.json"
         self.feature_table = f"{split}/features.tsv"
-        self.features = f"{split}/features.h5"
+        self.features = f"{root}/data/{{images}}/features.h5"
         self.encoded_questions = f"{split}/questions.h5"
+        self.about_minival = f"{root}/data/minival/about.json"
         self.answers = f"{root}/data/answers.json"
         self.tokenizer = f"{root}/data/tokenizer.json"
 

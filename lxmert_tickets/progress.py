@@ -10,15 +10,22 @@ INTERVAL_SECONDS = 10.0
 
 
 class Progress:
-    """Counts `total` steps of work called `what`; use as a context manager."""
+    """Counts `total` steps of work called `what`; use as a context manager.
 
-    def __init__(self, what: str, total: int, unit: str = "step") -> None:
+    `initial` steps were done before, by a run that broke off: they count as done, but not for the speed. With the unit
+    "B" the steps are bytes, told as MB or GB. `total` is None where nobody knows it.
+    """
+
+    def __init__(self, what: str, total: int | None, unit: str = "step", initial: int = 0) -> None:
         self._log = logging.getLogger("lxmert_tickets")
         self._what, self._total, self._unit = what, total, unit
-        self._done = 0
+        self._initial = self._done = initial
         self._started = self._last = time.monotonic()
         # `disable=None`: a bar on a terminal only.
-        self._bar = tqdm(total=total, desc=what, unit=unit, file=sys.stderr, leave=False, disable=None)
+        self._bar = tqdm(
+            total=total, initial=initial, desc=what, unit=unit, unit_scale=unit == "B",
+            file=sys.stderr, leave=False, disable=None,
+        )  # fmt: skip
 
     def __enter__(self) -> "Progress":
         return self
@@ -33,9 +40,26 @@ class Progress:
         now = time.monotonic()
         if now - self._last >= INTERVAL_SECONDS or self._done == self._total:
             self._last = now
-            rate = self._done / max(now - self._started, 1e-9)
-            left = (self._total - self._done) / rate
-            self._log.info(
-                "%s: %s %d of %d, %.1f a second, %.0f s left%s",
-                self._what, self._unit, self._done, self._total, rate, left, f", {note}" if note else "",
-            )  # fmt: skip
+            rate = (self._done - self._initial) / max(now - self._started, 1e-9)
+            self._log.info("%s: %s%s", self._what, self._state(rate), f", {note}" if note else "")
+
+    def _state(self, rate: float) -> str:
+        if self._unit == "B":
+            done, speed = bytes_text(self._done), f"{bytes_text(rate)}/s"
+            total = None if self._total is None else bytes_text(self._total)
+        else:
+            done, speed = f"{self._unit} {self._done}", f"{rate:.1f} a second"
+            total = None if self._total is None else str(self._total)
+        if self._total is None:
+            return f"{done}, {speed}"
+        left = f", {(self._total - self._done) / rate:.0f} s left" if rate else ""
+        return f"{done} of {total}, {speed}{left}"
+
+
+def bytes_text(n: float) -> str:
+    """Return a number of bytes as people read it: "512 B", "3.1 MB", "17.0 GB" (powers of 1,000)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n < 999.5 if unit == "B" else n < 999.95:
+            return f"{n:.0f} B" if unit == "B" else f"{n:.1f} {unit}"
+        n /= 1000
+    return f"{n:.1f} TB"

@@ -9,17 +9,19 @@ ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))  # the package is not installed
 
 from lxmert_tickets.code_digest import code_digest
+from lxmert_tickets.configuration import read_experiment
 from lxmert_tickets.environment import has_gpu, let_jobs_import_this_package
 from lxmert_tickets.errors import TicketsError
+from lxmert_tickets.evaluation.evalai import find_evalai_scores
 from lxmert_tickets.experiment import (
     PRETRAIN,
     ComplementSubnetwork,
     MagnitudeSubnetwork,
     RandomSubnetwork,
     one_of,
-    read_experiment,
 )
 from lxmert_tickets.layout import Layout, of_model
+from lxmert_tickets.sources import EVALAI_FOLDER, FEATURES_VERSION, files_of
 from lxmert_tickets.training.recipe import TRAINING_VERSION
 
 let_jobs_import_this_package()
@@ -29,11 +31,14 @@ except TicketsError as error:
     raise WorkflowError(f"{error} (in config.yaml, or what overlays it)") from None
 
 PATHS = Layout(f"results/{EXPERIMENT.experiment}")
+DATA = files_of(EXPERIMENT, PATHS)
 MODELS = EXPERIMENT.models()
 # The subnetwork whose layers are looked at: the first that magnitude found.
 SHOWN_SUBNETWORK = next(iter(EXPERIMENT.names_of(MagnitudeSubnetwork)), None)
 # Snakemake only counts GPUs; where there is none, training must not wait for one.
 GPUS_PER_TRAINING = 1 if has_gpu() or not workflow.local_exec else 0
+# The embedded tables are small, and several are converted at once.
+CONVERSION_THREADS = 1 if EXPERIMENT.data == "scenes" else workflow.cores
 ENVIRONMENT = "../envs/lxmert-tickets.yaml"
 
 
@@ -75,6 +80,16 @@ def mirrored_mask(wildcards):
     return PATHS.mask.replace("{subnetwork}", subnetwork).replace("{sparsity}", sparsity)
 
 
+def evalai_files():
+    """Return what EvalAI said of submissions of this experiment, as far as the user has put it in place."""
+    if not DATA.scored_elsewhere:
+        return []
+    try:
+        return find_evalai_scores(f"{EVALAI_FOLDER}/{EXPERIMENT.experiment}", EXPERIMENT.seeds, MODELS)
+    except TicketsError as error:
+        raise WorkflowError(str(error)) from None
+
+
 def shown(name, category):
     """Return the files of figure `name`; its SVG goes into the report, under `category`."""
     files = {format: PATHS.figure.format(figure=name, format=format) for format in ("png", "pdf")}
@@ -83,7 +98,8 @@ def shown(name, category):
 
 
 wildcard_constraints:
-    split=one_of(EXPERIMENT.data.sets),
+    split=one_of(DATA.splits),
+    images=one_of(DATA.image_sets),
     seed=r"\d+",
     model=one_of(MODELS),
     subnetwork=one_of(EXPERIMENT.subnetworks),

@@ -1,85 +1,27 @@
-"""Sources to arrays: the embedded data set, region features, tokens and soft labels."""
-
-
-rule make_scenes:
-    output:
-        images=PATHS.images,
-        scenes=PATHS.scenes,
-        boxes=PATHS.boxes,
-        captions=PATHS.captions,
-        questions=PATHS.questions,
-        annotations=PATHS.annotations,
-    log:
-        log_of("make_scenes", "split"),
-    benchmark:
-        benchmark_of("make_scenes", "split")
-    conda:
-        ENVIRONMENT
-    params:
-        spec=lambda wildcards: EXPERIMENT.image_set(wildcards.split),
-        code=code_of("make_scenes"),
-    script:
-        "../workflow_scripts/make_scenes.py"
-
-
-rule extract_features:
-    input:
-        images=PATHS.images,
-        boxes=PATHS.boxes,
-    output:
-        table=PATHS.feature_table,
-    log:
-        log_of("extract_features", "split"),
-    benchmark:
-        benchmark_of("extract_features", "split")
-    conda:
-        ENVIRONMENT
-    params:
-        description=EXPERIMENT.data.region_features,
-        code=code_of("extract_features"),
-    script:
-        "../workflow_scripts/extract_features.py"
+"""Region features, tokens and soft labels as arrays, the same for both sources of data."""
 
 
 rule convert_features:
     input:
-        table=PATHS.feature_table,
+        tables=lambda wildcards: DATA.feature_tables(wildcards.images),
     output:
-        features=PATHS.features,
+        features=DATA.features,
     log:
-        log_of("convert_features", "split"),
+        log_of("convert_features", "images"),
     benchmark:
-        benchmark_of("convert_features", "split")
+        benchmark_of("convert_features", "images")
     conda:
         ENVIRONMENT
+    threads: CONVERSION_THREADS
     params:
-        code=code_of("convert_features"),
+        version=FEATURES_VERSION,
     script:
         "../workflow_scripts/convert_features.py"
 
 
-rule train_tokenizer:
-    input:
-        captions=expand(PATHS.captions, split=PRETRAIN),
-        questions=expand(PATHS.questions, split=[PRETRAIN, EXPERIMENT.splits.train]),
-    output:
-        tokenizer=PATHS.tokenizer,
-    log:
-        log_of("train_tokenizer"),
-    benchmark:
-        benchmark_of("train_tokenizer")
-    conda:
-        ENVIRONMENT
-    params:
-        vocab_size=EXPERIMENT.text.vocab_size,
-        code=code_of("train_tokenizer"),
-    script:
-        "../workflow_scripts/train_tokenizer.py"
-
-
 rule build_answers:
     input:
-        annotations=expand(PATHS.annotations, split=EXPERIMENT.splits.train),
+        **DATA.answers(),
     output:
         answers=PATHS.answers,
     log:
@@ -97,10 +39,10 @@ rule build_answers:
 
 rule encode_questions:
     input:
-        questions=PATHS.questions,
-        annotations=PATHS.annotations,
-        features=PATHS.features,
-        tokenizer=PATHS.tokenizer,
+        questions=lambda wildcards: DATA.questions(wildcards.split),
+        annotations=lambda wildcards: DATA.annotations(wildcards.split),
+        features=lambda wildcards: DATA.features_of([wildcards.split]),
+        tokenizer=DATA.tokenizer,
         answers=PATHS.answers,
     output:
         questions=PATHS.encoded_questions,
@@ -112,6 +54,8 @@ rule encode_questions:
         ENVIRONMENT
     params:
         max_length=EXPERIMENT.text.max_length,
+        n_tokens=DATA.n_tokens,
+        subtypes=lambda wildcards: DATA.subtypes(wildcards.split),
         code=code_of("encode_questions"),
     script:
         "../workflow_scripts/encode_questions.py"

@@ -1,6 +1,7 @@
 """Trained networks to predictions, official accuracy and EvalAI submissions, on every evaluated split."""
 
 EVALUATED = EXPERIMENT.evaluated_splits
+SCORED = DATA.scored_splits
 TESTED = EXPERIMENT.splits.test
 SUBMISSIONS = expand(PATHS.submission, split=TESTED, seed=EXPERIMENT.seeds, model=MODELS)
 
@@ -9,7 +10,7 @@ rule predict:
     input:
         weights=PATHS.weights,
         questions=expand(PATHS.encoded_questions, split=EVALUATED),
-        features=expand(PATHS.features, split=EVALUATED),
+        features=DATA.features_of(EVALUATED),
         answers=PATHS.answers,
     output:
         predictions=expand(PATHS.predictions, split=EVALUATED, allow_missing=True),
@@ -30,11 +31,11 @@ rule predict:
 
 rule score:
     input:
-        predictions=expand(PATHS.predictions, split=EVALUATED, allow_missing=True),
-        questions=expand(PATHS.questions, split=EVALUATED),
-        annotations=expand(PATHS.annotations, split=EVALUATED),
+        predictions=expand(PATHS.predictions, split=SCORED, allow_missing=True),
+        questions=[file for split in SCORED for file in DATA.questions(split)],
+        annotations=[file for split in SCORED for file in DATA.annotations(split)],
     output:
-        scores=expand(PATHS.score, split=EVALUATED, allow_missing=True),
+        scores=expand(PATHS.score, split=SCORED, allow_missing=True),
     log:
         log_of("score", "seed", "model"),
     benchmark:
@@ -47,18 +48,22 @@ rule score:
         "../workflow_scripts/score.py"
 
 
-rule write_submissions:
-    input:
-        predictions=expand(PATHS.predictions, split=TESTED, allow_missing=True),
-    output:
-        submissions=expand(PATHS.submission, split=TESTED, allow_missing=True),
-    log:
-        log_of("write_submissions", "seed", "model"),
-    benchmark:
-        benchmark_of("write_submissions", "seed", "model")
-    conda:
-        ENVIRONMENT
-    params:
-        code=code_of("write_submissions"),
-    script:
-        "../workflow_scripts/write_submissions.py"
+if TESTED:
+
+    rule write_submissions:
+        input:
+            predictions=expand(PATHS.predictions, split=TESTED, allow_missing=True),
+            questions=[file for split in TESTED for file in DATA.questions(split)],
+        output:
+            submissions=expand(PATHS.submission, split=TESTED, allow_missing=True),
+        log:
+            log_of("write_submissions", "seed", "model"),
+        benchmark:
+            benchmark_of("write_submissions", "seed", "model")
+        conda:
+            ENVIRONMENT
+        params:
+            subtypes=[subtype for split in TESTED for subtype in DATA.subtypes(split)],
+            code=code_of("write_submissions"),
+        script:
+            "../workflow_scripts/write_submissions.py"

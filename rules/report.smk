@@ -1,15 +1,18 @@
 """Scores to the paper's table and figure, to figures that explain them, and to the report."""
 
-SHOWN_SPLIT = TESTED[0]
+# Figures show every network, and what EvalAI has scored may be a few.
+SHOWN_SPLIT = TESTED[0] if TESTED and not DATA.scored_elsewhere else EXPERIMENT.splits.validate
 TABLES = expand(f"{PATHS.table}.{{format}}", format=["csv", "md", "tex", "html"])
-FIGURE_NAMES = ["figure1", "answer_types", "question_types", "learning_curves", "contact_sheet"]
+FIGURE_NAMES = ["figure1", "answer_types", "question_types", "learning_curves"]
 FIGURE_NAMES += ["sparsity"] if SHOWN_SUBNETWORK else []
+FIGURE_NAMES += ["contact_sheet"] if EXPERIMENT.data == "scenes" else []
 FIGURES = expand(PATHS.figure, figure=FIGURE_NAMES, format=["png", "pdf", "svg"])
 
 
 rule collect_results:
     input:
-        scores=expand(PATHS.score, seed=EXPERIMENT.seeds, model=MODELS, split=EVALUATED),
+        scores=expand(PATHS.score, seed=EXPERIMENT.seeds, model=MODELS, split=SCORED),
+        evalai=evalai_files(),
         histories=expand(PATHS.history, seed=EXPERIMENT.seeds, model=MODELS),
         sparsities=expand(PATHS.model_sparsity, seed=EXPERIMENT.seeds, model=MODELS[1:]),
     output:
@@ -26,7 +29,7 @@ rule collect_results:
     params:
         seeds=EXPERIMENT.seeds,
         models=MODELS,
-        splits=EVALUATED,
+        splits=SCORED,
         code=code_of("collect_results"),
     script:
         "../workflow_scripts/collect_results.py"
@@ -35,6 +38,7 @@ rule collect_results:
 rule make_table:
     input:
         results=PATHS.results,
+        about=DATA.about,
     output:
         csv=f"{PATHS.table}.csv",
         md=f"{PATHS.table}.md",
@@ -50,7 +54,9 @@ rule make_table:
         ENVIRONMENT
     params:
         sparsity=EXPERIMENT.report.table_sparsity,
-        splits=TESTED,
+        splits=DATA.scored_elsewhere or TESTED,
+        otherwise=EXPERIMENT.splits.validate,
+        notes=DATA.notes,
         code=code_of("make_table"),
     script:
         "../workflow_scripts/make_table.py"

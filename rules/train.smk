@@ -5,9 +5,9 @@ rule finetune:
     input:
         start=PATHS.initial,
         train_questions=expand(PATHS.encoded_questions, split=EXPERIMENT.splits.train),
-        train_features=expand(PATHS.features, split=EXPERIMENT.splits.train),
+        train_features=DATA.features_of([EXPERIMENT.splits.train]),
         val_questions=expand(PATHS.encoded_questions, split=EXPERIMENT.splits.validate),
-        val_features=expand(PATHS.features, split=EXPERIMENT.splits.validate),
+        val_features=DATA.features_of([EXPERIMENT.splits.validate]),
     output:
         weights=PATHS.dense_weights,
         history=PATHS.dense_history,

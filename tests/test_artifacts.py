@@ -171,3 +171,21 @@ def test_provenance_changes_with_a_parent(saved: Path) -> None:
     saved.write_bytes(saved.read_bytes() + b"\0")
     assert provenance("rewind", "{}", 3, [saved]) != before
     assert file_digest(saved) == hashlib.sha256(saved.read_bytes()).hexdigest()
+
+
+def test_a_huge_parent_is_told_by_its_size_and_its_ends(tmp_path: Path) -> None:
+    def digest(size: int, marks: dict[int, bytes]) -> str:
+        path = tmp_path / "features.h5"
+        with open(path, "wb") as handle:
+            handle.truncate(size)  # sparse: takes no disk
+            for place, mark in marks.items():
+                handle.seek(place)
+                handle.write(mark)
+        return str(provenance("r", "", 0, [path])["parents"][str(path)])
+
+    huge = subject.LARGE_BYTES + 5
+    found = [digest(huge, marks) for marks in ({}, {0: b"a"}, {huge - 1: b"a"}, {subject.END_BYTES - 1: b"a"})]
+    found += [digest(huge + 1, {})]
+    assert len(set(found)) == len(found)
+    assert all(one.startswith("ends-sha256:") for one in found)
+    assert digest(huge, {}) == found[0]

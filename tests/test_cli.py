@@ -85,10 +85,12 @@ def test_show_refuses_an_unfinished_experiment(tmp_path: Path, capsys: pytest.Ca
 def test_show_prints_the_table_of_a_finished_experiment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "table1.csv").write_text("row,n_seeds,val overall mean,val overall std\ndense,1,91.25,\n")
+    (tmp_path / "tables" / "table1.md").write_text("| a table |\n\nWhat the numbers are.\n")
     assert main(["show", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "91.25" in printed
     assert "Full" in printed
+    assert "What the numbers are." in printed
 
 
 @pytest.mark.parametrize("arguments", [[], ["inspect"], ["convert-features", "a.tsv"], ["paint"]])

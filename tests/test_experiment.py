@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lxmert_tickets.configuration import read_experiment
 from lxmert_tickets.errors import ConfigError
 from lxmert_tickets.experiment import (
     ComplementSubnetwork,
@@ -21,12 +22,12 @@ from lxmert_tickets.experiment import (
     RandomSubnetwork,
     one_of,
     percent_text,
-    read_experiment,
 )
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHIPPED: dict[str, Any] = yaml.safe_load((PROJECT / "config.yaml").read_text(encoding="utf-8"))
 SMOKE: dict[str, Any] = yaml.safe_load((PROJECT / "configs" / "smoke.yaml").read_text(encoding="utf-8"))
+VQA2: dict[str, Any] = yaml.safe_load((PROJECT / "configs" / "vqa2.yaml").read_text(encoding="utf-8"))
 SECTIONS = [name for name, value in SHIPPED.items() if isinstance(value, dict)]
 REMOVED = object()
 
@@ -43,7 +44,7 @@ def overlaid(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, A
 
 
 def with_value(place: str, value: Any) -> dict[str, Any]:
-    """Return the shipped configuration with another value at `place`, such as "data.sets.val.images"."""
+    """Return the shipped configuration with another value at `place`, such as "scenes.sets.val.images"."""
     config = copy.deepcopy(SHIPPED)
     *sections, key = place.split(".")
     part = config
@@ -73,6 +74,35 @@ def test_the_smoke_configuration_is_valid_over_the_shipped_one() -> None:
     )  # fmt: skip
 
 
+def test_vqa_v2_is_laid_over_the_shipped_configuration_and_is_the_papers_recipe() -> None:
+    vqa2 = read_experiment(overlaid(SHIPPED, VQA2))
+    assert (vqa2.experiment, vqa2.data, vqa2.evaluated_splits) == ("vqa2", "vqa2", ("minival", "test"))
+    recipe = vqa2.training
+    assert (recipe.batch_size, recipe.epochs, recipe.learning_rate, recipe.bias_correction) == (32, 4, 5e-5, False)
+    assert (recipe.hidden_dropout, recipe.attention_dropout, recipe.clip_norm, recipe.eps) == (0.1, 0.1, 5.0, 1e-6)
+    assert len(vqa2.models()) == 1 + 9 + 1 + 1
+
+
+OF_VQA2 = [
+    ("weights", {"source": "pretrain"}, "weights.source: 'pretrain'", "hub or original for data: vqa2"),
+    ("splits", {"test": ["test-dev"]}, "splits.test[0]: 'test-dev'", "a set of VQA v2"),
+    ("splits", {"validate": "test", "test": []}, "splits: train to train, test to validate"),
+    ("vqa2", {"questions": "prepared"}, "vqa2.questions: 'prepared'", "one of official, lxmert"),
+    ("vqa2", {"sources": {"official": []}}, "vqa2.sources.official: []", "a list of length >= 1"),
+    ("vqa2", {"sources": {"official": ["file:///etc/"]}}, "vqa2.sources.official[0]: 'file:///etc/'", "matching"),
+    ("vqa2", {"sources": {"official": ["https://host/x"]}}, "vqa2.sources.official[0]: 'https://host/x'", "matching"),
+    ("vqa2", {"minival_images": 0}, "vqa2.minival_images: 0"),
+    ("vqa2", {"minval_seed": 0}, "vqa2.minval_seed: is no known key", "did you mean 'minival_seed'?"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("section", "values", "words"), [(part, values, words) for part, values, *words in OF_VQA2])
+def test_a_mistake_in_the_configuration_of_vqa_v2_is_told(section: str, values: Any, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_experiment(overlaid(overlaid(SHIPPED, VQA2), {section: values}))
+    assert all(word in str(caught.value) for word in words)
+
+
 MISTAKES = [
     # what is set, to what; then words of the message
     ("seed", [0], "seed: is no known key", "did you mean 'seeds'?"),
@@ -80,14 +110,14 @@ MISTAKES = [
     ("training.epoch", 3, "training.epoch: is no known key", "did you mean 'epochs'?"),
     ("training.gpus", 3, "training.gpus: is no known key", "known: attention_dropout, batch_size,"),
     ("pretraining.step", 9, "pretraining.step: is no known key", "did you mean 'steps'?"),
-    ("data.sets.val.image", 9, "data.sets.val.image: is no known key", "did you mean 'images'?"),
+    ("scenes.sets.val.image", 9, "scenes.sets.val.image: is no known key", "did you mean 'images'?"),
     ("subnetworks.random.round", 1, "subnetworks.random.round: is no known key", "known: keep, ranked, sparsities"),
     ("subnetworks.low_magnitude.rank", 1, "subnetworks.low_magnitude.rank: is no", "did you mean 'ranked'?"),
     ("subnetworks.high_magnitude.keep", "random", "subnetworks.high_magnitude.keep: is no known key", "complement_of"),
     ("seeds", REMOVED, "seeds: is missing", "Copy it from config.yaml."),
     ("model", REMOVED, "model: is missing"),
     ("training.epochs", REMOVED, "training.epochs: is missing"),
-    ("data.sets.val.images", REMOVED, "data.sets.val.images: is missing"),
+    ("scenes.sets.val.images", REMOVED, "scenes.sets.val.images: is missing"),
     ("subnetworks", REMOVED, "subnetworks: None", "expected a mapping"),
     ("subnetworks.random.sparsities", REMOVED, "subnetworks.random.sparsities: is missing"),
     ("subnetworks.random.keep", REMOVED, "subnetworks.random.keep: None", "largest, random, or complement_of"),
@@ -105,7 +135,11 @@ MISTAKES = [
     ("training.bias_correction", "no", "training.bias_correction: 'no'", "expected true or false"),
     ("training.keep", "bests", "training.keep: 'bests'", "expected one of best, last", "did you mean 'best'?"),
     ("report.spread", "sd", "report.spread: 'sd'", "expected one of std, range", "did you mean 'std'?"),
-    ("data.source", "coco", "data.source: 'coco'", "expected one of scenes"),
+    ("data", "coco", "data: 'coco'", "expected one of scenes, vqa2"),
+    ("data", "vqa2", "vqa2: is missing", "Lay configs/vqa2.yaml over this."),
+    ("weights.source", "hub", "weights.source: 'hub'", "expected pretrain for data: scenes"),
+    ("weights.answer_head", "rand", "weights.answer_head: 'rand'", "expected one of random, pretrained"),
+    ("splits.test", [], "splits.test: no split", "expected at least one"),
     ("training", [1], "training: [1]", "expected a mapping"),
     ("training", None, "training: None", "expected a mapping"),
     ("subnetworks", [], "subnetworks: []", "expected a mapping"),
@@ -117,12 +151,12 @@ MISTAKES = [
     ("seeds", [0, -1], "seeds[1]: -1", "expected a whole number >= 0"),
     ("seeds", [*range(11), -1], "seeds[11]: -1", "expected a whole number >= 0"),
     ("seeds", [0, 1, 0], "seeds[2]: 0 stands there twice", "expected different values"),
-    ("data.sets.val.images", "many", "data.sets.val.images: 'many'", "expected a whole number"),
-    ("data.sets.val.images", 1, "data.sets.val.images: 1", "expected a whole number >= 2"),
-    ("data.sets.val", None, "data.sets.val: None", "expected a mapping"),
-    ("data.sets.a/b", {"images": 2, "questions": 2}, "data.sets.a/b: 'a/b'", "expected text matching"),
-    ("data.regions_per_image", 5, "data.regions_per_image: 5", "expected a whole number >= 6"),
-    ("data.region_features", "pixel", "data.region_features: 'pixel'", "did you mean 'pixels'?"),
+    ("scenes.sets.val.images", "many", "scenes.sets.val.images: 'many'", "expected a whole number"),
+    ("scenes.sets.val.images", 1, "scenes.sets.val.images: 1", "expected a whole number >= 2"),
+    ("scenes.sets.val", None, "scenes.sets.val: None", "expected a mapping"),
+    ("scenes.sets.a/b", {"images": 2, "questions": 2}, "scenes.sets.a/b: 'a/b'", "expected text matching"),
+    ("scenes.regions_per_image", 5, "scenes.regions_per_image: 5", "expected a whole number >= 6"),
+    ("scenes.region_features", "pixel", "scenes.region_features: 'pixel'", "did you mean 'pixels'?"),
     ("experiment", "a/b", "experiment: 'a/b'", "expected text matching"),
     ("experiment", "..", "experiment: '..'", "expected text matching"),
     ("experiment", "a\n", "experiment: 'a\\n'", "expected text matching"),
@@ -147,14 +181,14 @@ MISTAKES = [
     ("subnetworks.rest", {"complement_of": "high_magnitude", "sparsities": [50]}, "subnetworks.rest.complement_of"),
     ("subnetworks.low_magnitude", None, "high_magnitude.complement_of: 'low_magnitude'", "known: random"),
     ("subnetworks.high_magnitude.sparsities", [5], "sparsities[0]: 5 needs low_magnitude at 95", "Add 95"),
-    ("splits.train", "trian", "splits.train: 'trian'", "expected a set of data.sets", "did you mean 'train'?"),
+    ("splits.train", "trian", "splits.train: 'trian'", "expected a set of scenes.sets", "did you mean 'train'?"),
     ("splits.test", ["test-dev", "val"], "splits.test[1]: 'val' has another role already"),
     ("splits.test", ["test-dev", "test-dev"], "splits.test[1]: 'test-dev' has another role already"),
     ("splits.validate", "train", "splits.validate: 'train' has another role already", "Labels must not leak"),
     ("splits.test", ["pretrain"], "splits.test[0]: 'pretrain' has another role already"),
     ("splits.train", "pretrain", "splits.train: 'pretrain' has another role already"),
-    ("data.sets.pretrain.captions_per_image", 0, "data.sets.pretrain: has no captions"),
-    ("data.sets.pretrain", REMOVED, "data.sets.pretrain: has no captions"),
+    ("scenes.sets.pretrain.captions_per_image", 0, "scenes.sets.pretrain: has no captions"),
+    ("scenes.sets.pretrain", REMOVED, "scenes.sets.pretrain: has no captions"),
     ("model.hidden_size", 66, "model.hidden_size: 66", "expected a multiple of n_heads=4"),
     ("model.max_positions", 19, "model.max_positions: 19", "expected at least text.max_length=20"),
     ("report.table_sparsity", 55, "report.table_sparsity: 55", "a sparsity of some subnetwork (10, 20, 30,"),
@@ -195,13 +229,13 @@ def test_whatever_stands_at_a_key_is_accepted_or_refused_as_a_mistake(key: tuple
 
 def test_no_part_of_an_experiment_can_be_assigned_to() -> None:
     found = experiment()
-    for part in (found, found.training, found.data.sets["val"], found.subnetworks["random"]):
+    for part in (found, found.training, found.scenes.sets["val"], found.subnetworks["random"]):
         with pytest.raises(AttributeError):
             setattr(part, msgspec.structs.fields(part)[0].name, 1)
 
 
 CHANGES = [
-    ("data.seed", 1), ("data.sets.val.images", 7), ("text.max_length", 19), ("model.n_heads", 2),
+    ("scenes.seed", 1), ("scenes.sets.val.images", 7), ("text.max_length", 19), ("model.n_heads", 2),
     ("pretraining.steps", 9), ("training.eps", 1e-8), ("pruning.prunable", ["*"]), ("report.figure_dpi", 50),
     ("splits.test", ["test-std"]),
 ]  # fmt: skip
@@ -216,7 +250,7 @@ def test_a_change_in_one_section_changes_the_text_of_that_stage_alone(place: str
 
 def test_the_text_of_a_stage_does_not_depend_on_how_the_file_is_written() -> None:
     turned = {key: dict(reversed(value.items())) if key in SECTIONS else value for key, value in SHIPPED.items()}
-    turned["data"]["sets"] = dict(reversed(turned["data"]["sets"].items()))
+    turned["scenes"]["sets"] = dict(reversed(turned["scenes"]["sets"].items()))
     turned["training"] |= {"clip_norm": 5, "weight_decay": 1.0e-2}
     for names in ([name] for name in SECTIONS if name != "subnetworks"):
         assert read_experiment(turned).stage(*names) == experiment().stage(*names)
@@ -231,10 +265,10 @@ def test_a_stage_comes_back_from_its_text() -> None:
 
 def test_an_image_set_depends_on_its_own_size_and_on_what_all_sets_share() -> None:
     before = experiment()
-    other = read_experiment(with_value("data.sets.val.images", 7))
-    assert {name for name in before.data.sets if before.image_set(name) != other.image_set(name)} == {"val"}
-    reseeded = read_experiment(with_value("data.seed", 7))
-    assert all(before.image_set(name) != reseeded.image_set(name) for name in before.data.sets)
+    other = read_experiment(with_value("scenes.sets.val.images", 7))
+    assert {name for name in before.scenes.sets if before.image_set(name) != other.image_set(name)} == {"val"}
+    reseeded = read_experiment(with_value("scenes.seed", 7))
+    assert all(before.image_set(name) != reseeded.image_set(name) for name in before.scenes.sets)
 
 
 def test_an_overlay_takes_a_subnetwork_away_with_null() -> None:

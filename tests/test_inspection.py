@@ -12,8 +12,8 @@ from safetensors.numpy import save_file
 from lxmert_tickets.artifacts import save_tensors
 from lxmert_tickets.data import hdf5
 from lxmert_tickets.data.answers import write_answers
+from lxmert_tickets.data.feature_conversion import convert_features
 from lxmert_tickets.data.feature_tsv import write_feature_row
-from lxmert_tickets.data.features import convert_features
 from lxmert_tickets.data.questions import EncodedQuestions, save_questions
 from lxmert_tickets.data.scenes.dataset import draw_image_set, write_boxes, write_captions, write_scenes
 from lxmert_tickets.data.tokens import save_tokenizer, train_tokenizer

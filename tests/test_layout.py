@@ -5,7 +5,7 @@ import string
 from lxmert_tickets.layout import Layout, of_model
 
 PATHS = vars(Layout("results/scenes"))
-WILDCARDS = {"split", "seed", "model", "subnetwork", "sparsity", "figure", "format"}
+WILDCARDS = {"split", "images", "seed", "model", "subnetwork", "sparsity", "figure", "format"}
 
 
 def wildcards(path: str) -> set[str]:
@@ -15,7 +15,7 @@ def wildcards(path: str) -> set[str]:
 def filled(path: str, model: str) -> str:
     """Return `path` of seed 0 and split val, with its model, or subnetwork and sparsity, filled in."""
     subnetwork, _, sparsity = model.partition("/s")
-    return path.format(split="val", seed=0, model=model, subnetwork=subnetwork, sparsity=sparsity)
+    return path.format(split="val", images="val", seed=0, model=model, subnetwork=subnetwork, sparsity=sparsity)
 
 
 def test_every_file_lies_under_the_folder_of_its_experiment() -> None:

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from lxmert_tickets import progress as subject
-from lxmert_tickets.progress import Progress
+from lxmert_tickets.progress import Progress, bytes_text
 
 
 @pytest.fixture
@@ -56,3 +56,49 @@ def test_no_bar_is_drawn_where_there_is_no_terminal(capsys: pytest.CaptureFixtur
     with Progress("drawing", 3) as progress:
         progress.advance(3)
     assert "it/s" not in capsys.readouterr().err
+
+
+def test_bytes_are_told_in_units_that_people_read(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
+    with Progress("downloading a.zip", 17_000_000_000, unit="B") as progress:
+        clock[0] += 20
+        progress.advance(2_000_000_000)
+    assert log.messages == ["downloading a.zip: 2.0 GB of 17.0 GB, 100.0 MB/s, 150 s left"]
+
+
+def test_resumed_work_counts_as_done_but_not_for_the_speed(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
+    with Progress("converting", 100, unit="block", initial=60) as progress:
+        clock[0] += 10
+        progress.advance(20)
+    assert log.messages == ["converting: block 80 of 100, 2.0 a second, 10 s left"]
+
+
+def test_work_of_unknown_size_tells_what_is_done(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
+    with Progress("downloading a.zip", None, unit="B") as progress:
+        clock[0] += 10
+        progress.advance(5_000_000)
+    assert log.messages == ["downloading a.zip: 5.0 MB, 500.0 kB/s"]
+
+
+def test_a_loop_that_has_not_moved_has_no_time_left_to_tell(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
+    with Progress("downloading a.zip", 10, unit="B", initial=4) as progress:
+        clock[0] += 10
+        progress.advance(0)
+    assert log.messages == ["downloading a.zip: 4 B of 10 B, 0 B/s"]
+
+
+def test_the_bar_of_a_resumed_download_starts_where_it_broke_off(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subject.sys.stderr, "isatty", lambda: True, raising=False)
+    with Progress("downloading a.zip", 4_000_000, unit="B", initial=2_000_000) as progress:
+        progress.advance(1)
+    assert "2.00M/4.00M" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("n", "text"),
+    [(0, "0 B"), (999, "999 B"), (999.7, "1.0 kB"), (1000, "1.0 kB"), (999_960, "1.0 MB"), (3_140_000, "3.1 MB"),
+     (17e9, "17.0 GB"), (32_700_000_000_000, "32.7 TB"), (2e15, "2000.0 TB")],
+)  # fmt: skip
+def test_a_number_of_bytes_reads_well(n: float, text: str) -> None:
+    assert bytes_text(n) == text

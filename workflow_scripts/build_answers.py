@@ -1,19 +1,27 @@
-"""List the answers that the network can give: those with enough training questions."""
+"""List the answers that the network can give: those with enough questions, or the list that was published."""
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from lxmert_tickets.artifacts import provenance
-from lxmert_tickets.data.answers import build_vocabulary, write_answers
-from lxmert_tickets.data.vqa_json import read_annotations
+from lxmert_tickets.data.answers import build_vocabulary, read_answers, write_answers
+from lxmert_tickets.data.parts import source_files
+from lxmert_tickets.data.vqa_json import open_annotations
 from lxmert_tickets.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]) as log:
-    annotations = [annotation for path in snakemake.input.annotations for annotation in read_annotations(path)]
-    min_count = snakemake.params.min_count
-    answers = build_vocabulary(annotations, min_count)
-    origin = provenance(snakemake.rule, str(min_count), None, snakemake.input.annotations)
+    paths, min_count = snakemake.input, snakemake.params.min_count
+    published, annotated = source_files(paths.get("published", ())), source_files(paths.get("annotations", ()))
+    if published:
+        answers = read_answers(published[0])
+        log.info("%d answers, as they were published", len(answers))
+    else:
+        subtypes = snakemake.params.get("subtypes") or [None] * len(annotated)
+        parts = (open_annotations(path, part) for path, part in zip(annotated, subtypes, strict=True))
+        answers = build_vocabulary(chain.from_iterable(parts), min_count)
+        log.info("%d answers of at least %d questions each", len(answers), min_count)
+    origin = provenance(snakemake.rule, "" if published else str(min_count), None, paths)
     write_answers(snakemake.output.answers, answers, origin)
-    log.info("%d answers of at least %d questions each", len(answers), min_count)

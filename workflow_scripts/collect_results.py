@@ -8,6 +8,7 @@ import msgspec
 
 from lxmert_tickets.artifacts import write_text
 from lxmert_tickets.evaluation.accuracy import Score
+from lxmert_tickets.evaluation.evalai import read_evalai_scores
 from lxmert_tickets.job import job
 from lxmert_tickets.report.results import collect_files, collect_question_types, collect_results
 
@@ -20,6 +21,7 @@ with job(snakemake.log[0]) as log:
         (*which, msgspec.json.decode(Path(path).read_bytes(), type=Score))
         for which, path in zip(product(params.seeds, params.models, params.splits), paths.scores, strict=True)
     ]
+    scores += read_evalai_scores(paths.evalai, params.seeds, params.models)
     runs = list(product(params.seeds, params.models))
     pruned = list(product(params.seeds, params.models[1:]))  # the dense network has no mask
     tables = {

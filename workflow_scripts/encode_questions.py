@@ -4,27 +4,29 @@ from typing import TYPE_CHECKING
 
 from lxmert_tickets.artifacts import provenance
 from lxmert_tickets.data.answers import read_answers
+from lxmert_tickets.data.encoding import encode_questions
 from lxmert_tickets.data.features import open_features
-from lxmert_tickets.data.questions import encode_questions, save_questions
+from lxmert_tickets.data.parts import read_split, source_files
+from lxmert_tickets.data.questions import save_questions
 from lxmert_tickets.data.tokens import load_tokenizer
-from lxmert_tickets.data.vqa_json import check_belong_together, read_annotations, read_questions
 from lxmert_tickets.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]) as log:
-    paths, max_length = snakemake.input, snakemake.params.max_length
-    questions, annotations = read_questions(paths.questions), read_annotations(paths.annotations)
-    check_belong_together(questions, annotations, paths.questions, paths.annotations)
-    encoded = encode_questions(
-        questions,
-        annotations,
-        open_features(paths.features),
-        load_tokenizer(paths.tokenizer),
-        read_answers(paths.answers),
-        max_length,
+    paths, params = snakemake.input, snakemake.params
+    asked = read_split(
+        source_files(paths.questions), source_files(paths.get("annotations", ())), params.get("subtypes")
     )
-    origin = provenance(snakemake.rule, str(max_length), None, paths)
+    [features], [tokenizer] = source_files(paths.features), source_files(paths.tokenizer)
+    encoded = encode_questions(
+        asked,
+        open_features(features),
+        load_tokenizer(tokenizer, params.get("n_tokens")),
+        read_answers(paths.answers),
+        params.max_length,
+    )
+    origin = provenance(snakemake.rule, str(params.max_length), None, paths)
     save_questions(snakemake.output.questions, encoded, {"provenance": origin})
-    log.info("%d questions, at most %d tokens", len(encoded.question_id), encoded.length.max())
+    log.info("%d questions, at most %d tokens", len(encoded), encoded.length.max(initial=0))

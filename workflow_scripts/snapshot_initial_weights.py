@@ -1,18 +1,18 @@
-"""The initial weights of a seed, which every round rewinds to: pretrained encoder, classifier drawn anew."""
+"""The initial weights of a seed, which every round rewinds to: pretrained encoder, classifier drawn anew or kept."""
 
 from typing import TYPE_CHECKING
 
 from lxmert_tickets.artifacts import provenance
 from lxmert_tickets.job import job
 from lxmert_tickets.model.checkpoints import load_weights, save_weights
-from lxmert_tickets.model.initial import with_random_classifier
+from lxmert_tickets.model.initial import initial_weights
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    seed = int(snakemake.wildcards.seed)
+    seed, answer_head = int(snakemake.wildcards.seed), snakemake.params.answer_head
     pretrained, architecture = load_weights(snakemake.input.weights)
-    origin = provenance(snakemake.rule, "", seed, snakemake.input)
-    initial = with_random_classifier(pretrained, architecture, seed)
+    initial = initial_weights(pretrained, architecture, seed, answer_head, snakemake.input.weights)
+    origin = provenance(snakemake.rule, answer_head, seed, snakemake.input)
     save_weights(snakemake.output.weights, initial, architecture, origin)

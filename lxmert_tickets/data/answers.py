@@ -10,12 +10,17 @@ from pathlib import Path
 import msgspec
 
 from lxmert_tickets.artifacts import Metadata, write_json
+from lxmert_tickets.data.json_files import read_json
 from lxmert_tickets.data.normalise import process_digits_and_articles, process_punctuation
-from lxmert_tickets.data.vqa_json import Annotation, read_json
+from lxmert_tickets.data.vqa_json import Annotation
 from lxmert_tickets.errors import DataError
 
 SCORE_OF_COUNT = (0.0, 0.3, 0.6, 0.9)
 """What an answer scores that none, one, two or three of the ten annotators gave; 1 from the fourth on."""
+
+
+SoftLabel = tuple[str, float]
+"""An answer, and what a network scores that gives it."""
 
 
 class _AnswersFile(msgspec.Struct, frozen=True):
@@ -28,7 +33,10 @@ def build_vocabulary(annotations: Iterable[Annotation], min_count: int) -> tuple
     Counted are the annotations' `multiple_choice_answer`, normalised (punctuation, then digits and articles) and
     without commas; this can leave the empty string, which counts like any other.
     """
-    counts = Counter(vocabulary_form(annotation.multiple_choice_answer) for annotation in annotations)
+    typed = Counter(annotation.multiple_choice_answer for annotation in annotations)
+    counts: Counter[str] = Counter()
+    for answer, count in typed.items():
+        counts[vocabulary_form(answer)] += count
     frequent = [answer for answer, count in counts.items() if count >= min_count]
     return tuple(sorted(frequent, key=lambda answer: (-counts[answer], answer)))
 
@@ -38,13 +46,18 @@ def vocabulary_form(answer: str) -> str:
     return process_digits_and_articles(process_punctuation(answer)).replace(",", "")
 
 
-def soft_labels(annotation: Annotation, index_of: Mapping[str, int]) -> list[tuple[int, float]]:
-    """Return (index, score) of each answer in the vocabulary `index_of` that anyone gave, by ascending index.
+def soft_labels(annotation: Annotation) -> tuple[SoftLabel, ...]:
+    """Return (answer, score) of each answer that anyone gave, as it was typed, in the order of the annotators.
 
-    Answers are counted and looked up as they were typed. Scores are .3, .6, .9, 1 for 1, 2, 3 and more people.
+    Scores are .3, .6, .9, 1 for 1, 2, 3 and more people.
     """
     counts = Counter(human.answer for human in annotation.answers)
-    return sorted((index_of[answer], _score(count)) for answer, count in counts.items() if answer in index_of)
+    return tuple((answer, _score(count)) for answer, count in counts.items())
+
+
+def within_vocabulary(labels: Iterable[SoftLabel], index_of: Mapping[str, int]) -> list[tuple[int, float]]:
+    """Return (index, score) of the answers among `labels` that the vocabulary `index_of` has, by ascending index."""
+    return sorted((index_of[answer], score) for answer, score in labels if answer in index_of)
 
 
 def write_answers(path: str | Path, answers: Sequence[str], metadata: Metadata) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
+import pybase64
 
 from lxmert_tickets.errors import DataError
 
@@ -30,6 +31,9 @@ OLDER_COLUMNS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "featur
 
 BYTES_A_REGION = {"objects_id": 8, "objects_conf": 4, "attrs_id": 8, "attrs_conf": 4, "boxes": 16}
 """int64, float32, int64, float32, and four float32; the features' length is known from the data only."""
+
+HEAD_BYTES = 1 << 14
+"""The columns before the features take less, for up to 300 regions; they alone are looked through for tabs."""
 
 BOX_TOLERANCE_PIXELS = 1.0
 """A box may leave its image by this much: detectors work on a resized image and round on the way back."""
@@ -51,8 +55,8 @@ class FeatureRow:
         return np.clip(self.boxes / size, 0.0, 1.0)
 
 
-def parse_feature_row(line: bytes, place: str) -> FeatureRow:
-    """Return the image in one line of a TSV, with or without its line end.
+def parse_feature_row(line: bytes | memoryview, place: str) -> FeatureRow:
+    """Return the image in one line of a TSV, with or without its line end; nothing in it points into `line`.
 
     Raises DataError, at `place` ("file:line"), for anything that breaks the format: the number of columns, numbers,
     base64, lengths that disagree with num_boxes, values that are not finite, boxes outside of the image.
@@ -112,10 +116,22 @@ def _encode(array: np.ndarray, dtype: str) -> bytes:
     return binascii.b2a_base64(np.ascontiguousarray(array, dtype=dtype).tobytes(), newline=False)
 
 
-def _cells(line: bytes, place: str) -> dict[str, bytes]:
-    cells = line.rstrip(b"\r\n").split(b"\t")
+def _cells(line: bytes | memoryview, place: str) -> dict[str, bytes | memoryview]:
+    """Return the ten cells; that of the features, nearly all of the line, is not copied."""
+    line = memoryview(line)
+    while line and line[-1] in b"\r\n":
+        line = line[:-1]
+    head = bytes(line[:HEAD_BYTES]).split(b"\t")
+    if len(head) == len(COLUMNS):
+        features = line[sum(map(len, head[:-1])) + len(COLUMNS) - 1 :]
+        return dict(zip(COLUMNS, (*head[:-1], features), strict=True))
+    return dict(zip(COLUMNS, _split(bytes(line), place), strict=True))
+
+
+def _split(line: bytes, place: str) -> list[bytes]:
+    cells = line.split(b"\t")
     if len(cells) == len(COLUMNS):
-        return dict(zip(COLUMNS, cells, strict=True))
+        return cells
     found, remedy = f"{len(cells)} columns", "If this is the last line, the file is truncated: download it again."
     if len(cells) == len(OLDER_COLUMNS):
         found = f"6 columns, the older layout ({', '.join(OLDER_COLUMNS)})"
@@ -123,9 +139,9 @@ def _cells(line: bytes, place: str) -> dict[str, bytes]:
     raise DataError(place, found, f"10 tab-separated columns ({', '.join(COLUMNS)})", remedy)
 
 
-def _image_id(cells: dict[str, bytes], place: str) -> str:
+def _image_id(cells: dict[str, bytes | memoryview], place: str) -> str:
     try:
-        name = cells["img_id"].decode()
+        name = bytes(cells["img_id"]).decode()
     except UnicodeDecodeError:
         name = ""
     if not name or "\0" in name:
@@ -133,8 +149,8 @@ def _image_id(cells: dict[str, bytes], place: str) -> str:
     return name
 
 
-def _positive(cells: dict[str, bytes], name: str, place: str) -> int:
-    text = cells[name]
+def _positive(cells: dict[str, bytes | memoryview], name: str, place: str) -> int:
+    text = bytes(cells[name])
     if text.isdigit() and len(text) <= 10 and 0 < (value := int(text)) < 2**31:
         return value
     raise DataError(
@@ -142,11 +158,15 @@ def _positive(cells: dict[str, bytes], name: str, place: str) -> int:
     )
 
 
-def _decode(cells: dict[str, bytes], name: str, place: str, regions: int, bytes_a_region: int | None) -> bytes:
+def _decode(
+    cells: dict[str, bytes | memoryview], name: str, place: str, regions: int, bytes_a_region: int | None
+) -> bytes:
     """Return the bytes of the column `name`, of `bytes_a_region` a region (None: any multiple of float32)."""
     try:
-        content = binascii.a2b_base64(cells[name], strict_mode=True)
+        content: bytes = pybase64.b64decode(cells[name], validate=True)
     except binascii.Error as error:
+        if b"\t" in bytes(cells[name]):
+            _split(b"\t".join(map(bytes, cells.values())), place)  # there are more columns
         raise DataError(place, f"{name} is no base64 ({error}): {_shortened(cells[name])}", "base64") from None
     if bytes_a_region is None:
         fits, unit = len(content) > 0 and len(content) % (4 * regions) == 0, "a multiple of 4"
@@ -185,5 +205,6 @@ def _check_boxes(row: FeatureRow, place: str) -> None:
         )
 
 
-def _shortened(text: bytes) -> str:
+def _shortened(cell: bytes | memoryview) -> str:
+    text = bytes(cell)
     return repr(text) if len(text) <= 40 else f"{text[:40]!r}… ({len(text)} characters)"

@@ -5,8 +5,9 @@ questions.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,40 @@ def writing(path: str | Path, kind: str, about: Metadata) -> Iterator[h5py.File]
         replacing(path) as temporary,
         h5py.File(temporary, "w", libver=FORMAT, alignment_threshold=PAGE_BYTES, alignment_interval=PAGE_BYTES) as file,
     ):
-        text = canonical_json({**about, "kind": kind}).encode()
-        file.attrs[METADATA_KEY] = np.bytes_(text)  # of fixed length: others lie in a heap without a checksum
+        _set_metadata(file, kind, about)
         yield file
+
+
+def _set_metadata(file: h5py.File, kind: str, about: Metadata) -> None:
+    text = canonical_json({**about, "kind": kind}).encode()
+    file.attrs[METADATA_KEY] = np.bytes_(text)  # of fixed length: others lie in a heap without a checksum
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Where the numbers of a dataset lie in its file."""
+
+    offset: int
+    size_bytes: int
+
+
+def lay_out(
+    path: str | Path, kind: str, about: Metadata, datasets: Mapping[str, tuple[tuple[int, ...], Any]]
+) -> dict[str, Extent]:
+    """Write a file of `kind` with the `datasets` (shape and dtype of each), none of them filled; return their extents.
+
+    Each starts on a page of its own, so that the first lies at the same place whatever the shapes. What is not filled
+    takes no room on disks that know sparse files.
+    """
+    with h5py.File(path, "w", libver=FORMAT, alignment_threshold=1, alignment_interval=PAGE_BYTES) as file:
+        _set_metadata(file, kind, about)
+        extents = {}
+        for name, (shape, dtype) in datasets.items():
+            properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+            stored = file.create_dataset(name, shape=shape, dtype=dtype, fill_time="never", dcpl=properties)
+            extents[name] = Extent(stored.id.get_offset(), stored.id.get_storage_size())
+    return extents
 
 
 def allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str) -> h5py.Dataset:

@@ -1,18 +1,12 @@
 """The encoded questions of one split in one HDF5 file: tokens, the image's row, soft labels; it fits in memory."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from lxmert_tickets.artifacts import REMAKE, Metadata
 from lxmert_tickets.data import hdf5
-from lxmert_tickets.data.answers import soft_labels
-from lxmert_tickets.data.features import Features, check_images_present
-from lxmert_tickets.data.tokens import encode_texts
-from lxmert_tickets.data.vqa_json import Annotation, QuestionFile, check_belong_together, image_name
 from lxmert_tickets.errors import ArtifactError, DataError
 
 KIND = "questions"
@@ -68,39 +62,6 @@ class EncodedQuestions:
         return dense
 
 
-def encode_questions(
-    questions: QuestionFile,
-    annotations: Sequence[Annotation] | None,
-    features: Features,
-    tokenizer: Tokenizer,
-    answers: Sequence[str],
-    max_length: int,
-) -> EncodedQuestions:
-    """Return `questions`, in their order, as tokens (see `encode_texts`), rows of `features` and soft labels.
-
-    `annotations` may come in any order; None is for a split that has none, such as test2015.
-
-    Raises DataError when an image has no features, or when questions and annotations do not belong together.
-    """
-    images = [image_name(questions.data_type, questions.data_subtype, asked.image_id) for asked in questions.questions]
-    check_images_present(features, images)
-    if annotations is not None:
-        check_belong_together(questions, annotations, "questions", "annotations")
-    input_ids, length = encode_texts(tokenizer, [asked.question for asked in questions.questions], max_length)
-    label_start, label_answer, label_score = _labels(questions, annotations, answers)
-    return EncodedQuestions(
-        question_id=np.array([asked.question_id for asked in questions.questions], dtype=np.int64),
-        image_row=np.array([features.row_of[image] for image in images], dtype=np.int64),
-        input_ids=input_ids,
-        length=length,
-        label_start=label_start,
-        label_answer=label_answer,
-        label_score=label_score,
-        n_answers=len(answers),
-        labelled=annotations is not None,
-    )
-
-
 def save_questions(path: str | Path, encoded: EncodedQuestions, metadata: Metadata) -> None:
     """Write `encoded` to an HDF5 file, whole or not at all; equal questions and metadata give equal bytes."""
     about = {**metadata, "n_answers": encoded.n_answers, "labelled": encoded.labelled}
@@ -122,24 +83,6 @@ def load_questions(path: str | Path) -> EncodedQuestions:
         encoded = EncodedQuestions(**arrays, n_answers=about["n_answers"], labelled=about["labelled"])
     _check_consistent(encoded, path)
     return encoded
-
-
-def _labels(
-    questions: QuestionFile, annotations: Sequence[Annotation] | None, answers: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return label_start, label_answer and label_score of EncodedQuestions."""
-    index_of = {answer: index for index, answer in enumerate(answers)}
-    annotation_of = {annotation.question_id: annotation for annotation in annotations or ()}
-    counts, labels = [0], list[tuple[int, float]]()
-    for asked in questions.questions:
-        found = soft_labels(annotation_of[asked.question_id], index_of) if annotations is not None else []
-        counts.append(len(found))
-        labels += found
-    return (
-        np.cumsum(counts, dtype=np.int64),
-        np.array([answer for answer, _ in labels], dtype=np.int32),
-        np.array([score for _, score in labels], dtype=np.float32),
-    )
 
 
 def _check_consistent(encoded: EncodedQuestions, path: str | Path) -> None:

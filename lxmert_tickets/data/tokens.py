@@ -52,11 +52,20 @@ def save_tokenizer(path: str | Path, tokenizer: Tokenizer) -> None:
     write_text(path, tokenizer.to_str(pretty=True) + "\n")
 
 
-def load_tokenizer(path: str | Path) -> Tokenizer:
+def load_tokenizer(path: str | Path, n_tokens: int | None = None) -> Tokenizer:
     """Return the tokenizer in a tokenizer.json, or the one that BERT makes of a plain vocab.txt (one token a line).
 
-    Raises DataError when the file is missing or damaged, or lacks a special token, or has other than [PAD] as id 0.
+    Raises DataError when the file is missing or damaged, or lacks a special token, or has other than [PAD] as id 0;
+    also when it has not just `n_tokens` tokens, as many as the network that was published with it.
     """
+    tokenizer = _load_tokenizer(path)
+    if n_tokens is not None and (found := tokenizer.get_vocab_size()) != n_tokens:
+        remedy = "Take the vocabulary of bert-base-uncased, or correct text.vocab_size."
+        raise DataError(path, f"{found} tokens", f"{n_tokens}, as the network has", remedy)
+    return tokenizer
+
+
+def _load_tokenizer(path: str | Path) -> Tokenizer:
     expected = "a tokenizer.json, or a vocab.txt with one token a line"
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -82,15 +91,15 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) ->
     if max_length < 2:
         raise ValueError(f"max_length={max_length}: expected at least 2, for [CLS] and [SEP]")
     start, end = tokenizer.token_to_id(START), tokenizer.token_to_id(END)
-    rows: list[np.ndarray] = []
+    ids = np.full((len(texts), max_length), PAD_ID, dtype=np.int32)
+    lengths = np.zeros(len(texts), dtype=np.int32)
     for first in range(0, len(texts), BATCH):  # an encoding is some hundred times larger than its ids
         encodings = tokenizer.encode_batch_fast(list(texts[first : first + BATCH]), add_special_tokens=False)
-        rows += [np.array([start, *encoding.ids[: max_length - 2], end], dtype=np.int32) for encoding in encodings]
-    lengths = np.array([len(row) for row in rows], dtype=np.int32)
-    ids = np.full((len(rows), lengths.max(initial=0)), PAD_ID, dtype=np.int32)
-    for padded, row in zip(ids, rows, strict=True):
-        padded[: len(row)] = row
-    return ids, lengths
+        for row, encoding in enumerate(encodings, start=first):
+            sentence = np.array([start, *encoding.ids[: max_length - 2], end], dtype=np.int32)
+            lengths[row] = len(sentence)
+            ids[row, : len(sentence)] = sentence
+    return np.ascontiguousarray(ids[:, : lengths.max(initial=0)]), lengths
 
 
 def _bert_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:

@@ -5,22 +5,23 @@ The layout is that of https://visualqa.org/download.html (VQA v2.0, "Input Quest
 
 import gzip
 import re
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, BinaryIO, Protocol
 
 import msgspec
 
 from lxmert_tickets.artifacts import replacing
+from lxmert_tickets.data.json_files import JsonFile, Records
 from lxmert_tickets.errors import DataError
 
-GZIP_MAGIC = b"\x1f\x8b"
-ZIP_MAGIC = b"PK\x03\x04"
 SHOWN_IDS = 5
 """So many ids are listed in an error: enough to search for, few enough to read."""
 
+QUESTIONS_FILE = "an official VQA questions file"
+ANNOTATIONS_FILE = "an official VQA annotations file"
 WHICH_FILE = "Questions and annotations are two files: check which is which."
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -62,51 +63,59 @@ class QuestionFile(msgspec.Struct, frozen=True):
 
 
 class _AnnotationFile(msgspec.Struct, frozen=True):
-    annotations: tuple[Annotation, ...]
+    annotations: list[msgspec.Raw]
 
 
-def read_questions(path: str | Path) -> QuestionFile:
-    """Return the questions of an official questions file, `.json` or gzipped, in the order of the file.
+class AboutAnImage(Protocol):
+    """A question or what was said to it: both name the question and its image."""
+
+    @property
+    def question_id(self) -> int: ...
+    @property
+    def image_id(self) -> int: ...
+
+
+def read_questions(path: str | Path, subtype: str | None = None) -> QuestionFile:
+    """Return the questions of an official questions file, in the order of the file.
+
+    It may be `.json`, gzipped, or the official zip archive, read in place; `subtype` ("test2015", "test-dev2015")
+    says which member of an archive.
 
     Raises DataError, naming the place in the file, when it is missing, damaged, or no questions file.
     """
-    questions: QuestionFile = read_json(path, QuestionFile, "an official VQA questions file", WHICH_FILE)
+    return decode_questions(JsonFile(path, QUESTIONS_FILE, subtype))
+
+
+def decode_questions(file: JsonFile) -> QuestionFile:
+    """Return the questions in a file that was read already; see `read_questions`."""
+    questions: QuestionFile = file.decode(QuestionFile, WHICH_FILE)
     return questions
 
 
-def read_annotations(path: str | Path) -> tuple[Annotation, ...]:
-    """Return the annotations of an official annotations file, `.json` or gzipped, in the order of the file.
+def open_annotations(path: str | Path, subtype: str | None = None) -> Records[Annotation]:
+    """Return the annotations of an official annotations file, decoded one at a time; files as for `read_questions`.
 
-    Raises DataError, naming the place in the file, when it is missing, damaged, or no annotations file.
+    Raises DataError, naming the place in the file, when it is missing, damaged, or no annotations file; iterating
+    raises it for a wrong record.
     """
-    file: _AnnotationFile = read_json(path, _AnnotationFile, "an official VQA annotations file", WHICH_FILE)
-    return file.annotations
+    file = JsonFile(path, ANNOTATIONS_FILE, subtype)
+    raw: _AnnotationFile = file.decode(_AnnotationFile, WHICH_FILE)
+    return Records(file, raw.annotations, "$.annotations", Annotation, WHICH_FILE)
 
 
-def read_json(path: str | Path, kind: Any, expected: str, remedy: str = "") -> Any:
-    """Return what the JSON file at `path`, gzipped or not, holds, as the type `kind`.
-
-    Raises DataError, naming line and column or the path of the value, when the file is missing, damaged or of
-    another type; it says what was `expected`, and gives `remedy` for a wrong type.
-    """
-    content = _content(path, expected)
-    try:
-        return msgspec.json.decode(content, type=kind)
-    except msgspec.ValidationError as error:
-        message, _, where = str(error).partition(" - at ")
-        raise DataError(f"{path} at {where.strip('`') or '$'}", message, expected, remedy) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(_place_of(path, content, error), f"no JSON ({error})", expected, "Download it again.") from None
+def read_annotations(path: str | Path, subtype: str | None = None) -> tuple[Annotation, ...]:
+    """Return all annotations of an official annotations file, in the order of the file; see `open_annotations`."""
+    return tuple(open_annotations(path, subtype))
 
 
 def write_questions(path: str | Path, data_type: str, data_subtype: str, questions: Iterable[Question]) -> None:
     """Write a questions file in the official layout; equal questions give equal bytes (gzipped for a `.gz` name)."""
-    _write(path, data_type, data_subtype, {"questions": list(questions)})
+    _write(path, data_type, data_subtype, "questions", questions)
 
 
 def write_annotations(path: str | Path, data_type: str, data_subtype: str, annotations: Iterable[Annotation]) -> None:
     """Write an annotations file in the official layout; equal annotations give equal bytes (`.gz`: gzipped)."""
-    _write(path, data_type, data_subtype, {"annotations": list(annotations)})
+    _write(path, data_type, data_subtype, "annotations", annotations)
 
 
 def image_name(data_type: str, data_subtype: str, image_id: int) -> str:
@@ -123,7 +132,7 @@ def image_name(data_type: str, data_subtype: str, image_id: int) -> str:
 
 def check_belong_together(
     questions: QuestionFile,
-    annotations: Sequence[Annotation],
+    annotations: Collection[AboutAnImage],
     questions_path: str | Path,
     annotations_path: str | Path,
 ) -> None:
@@ -140,7 +149,7 @@ def check_belong_together(
             [key for key, image in image_asked.items() if image_annotated.get(key, image) != image],
         ),
     ]
-    found = "; ".join(f"{len(ids)} {what} (question_id {_first_few(ids)})" for what, ids in problems if ids)
+    found = "; ".join(f"{len(ids)} {what} (question_id {first_few(ids)})" for what, ids in problems if ids)
     if found:
         raise DataError(
             f"{questions_path} and {annotations_path}",
@@ -154,50 +163,35 @@ def _repeated(ids: Iterable[int]) -> list[int]:
     return [key for key, count in Counter(ids).items() if count > 1]
 
 
-def _first_few(ids: Sequence[int]) -> str:
+def first_few(ids: Sequence[int]) -> str:
+    """Return the first ids of a list for an error message: "3, 5, 8, 9, 11, …"."""
     return ", ".join(map(str, ids[:SHOWN_IDS])) + (", …" if len(ids) > SHOWN_IDS else "")
 
 
-def _content(path: str | Path, expected: str) -> bytes:
-    try:
-        content = Path(path).read_bytes()
-        if content.startswith(GZIP_MAGIC):
-            return gzip.decompress(content)
-    except FileNotFoundError:
-        raise DataError(path, "no such file", expected) from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(path, f"cannot be read ({error})", expected, "Download it again.") from None
-    if content.startswith(ZIP_MAGIC):
-        raise DataError(path, "a zip archive", f"{expected}, as .json or .json.gz", "Unzip it.")
-    return content
-
-
-def _place_of(path: str | Path, content: bytes, error: Exception) -> str:
-    """Return "file:line:column" for a decoding error that tells its byte; a truncated file ends at its last line."""
-    lines = content[: _bad_byte(content, error)].split(b"\n")
-    return f"{path}:{len(lines)}:{len(lines[-1]) + 1}"
-
-
-def _bad_byte(content: bytes, error: Exception) -> int:
-    """Return where decoding failed: at the byte that the error tells, at the first that is no UTF-8, or at the end."""
-    if told := re.search(r"\(byte (\d+)\)", str(error)):
-        return int(told[1])
-    try:
-        content.decode()
-    except UnicodeDecodeError as first:
-        return first.start
-    return len(content)
-
-
-def _write(path: str | Path, data_type: str, data_subtype: str, records: dict[str, Any]) -> None:
+def _write(
+    path: str | Path, data_type: str, data_subtype: str, name: str, records: Iterable[Question | Annotation]
+) -> None:
     layout = {
         "info": {"description": f"{data_type} {data_subtype}, written by lxmert-tickets", "version": "2.0"},
         "license": {"name": "", "url": ""},
         "task_type": "Open-Ended",
         "data_type": data_type,
         "data_subtype": data_subtype,
-        **records,
+        name: [],
     }
-    content = msgspec.json.encode(layout)
-    with replacing(path) as temporary:
-        temporary.write_bytes(gzip.compress(content, mtime=0) if Path(path).suffix == ".gz" else content)
+    with replacing(path) as temporary, _packing(temporary, Path(path).suffix == ".gz") as file:
+        file.write(msgspec.json.encode(layout).removesuffix(b"]}"))
+        for position, record in enumerate(records):
+            file.write((b"," if position else b"") + msgspec.json.encode(record))
+        file.write(b"]}")
+
+
+@contextmanager
+def _packing(path: Path, packed: bool) -> Iterator[BinaryIO | gzip.GzipFile]:
+    """Yield the file at `path`, open for writing; gzipped with neither name nor time, so that bytes are equal."""
+    with open(path, "wb") as plain:
+        if not packed:
+            yield plain
+            return
+        with gzip.GzipFile(filename="", mode="wb", fileobj=plain, mtime=0) as file:
+            yield file

@@ -1,4 +1,4 @@
-"""How good the answers are: predictions as files, the official VQA accuracy, and the command that prints it.
+"""How good the answers are: predictions as files, the official VQA accuracy, EvalAI's figures, and two commands.
 
-Imports go one way: accuracy and predictions (neither knows the other) <- score_command.
+Imports go one way: accuracy and predictions (neither knows the other) <- evalai, score_command, submission_command.
 """

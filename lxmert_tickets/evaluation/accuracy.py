@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from lxmert_tickets.data.asked import AskedQuestion
 from lxmert_tickets.data.normalise import clean_whitespace, normalise
 from lxmert_tickets.data.vqa_json import Annotation, HumanAnswer
 from lxmert_tickets.errors import DataError
@@ -21,10 +22,15 @@ MATCHES_FOR_FULL_CREDIT = 3
 DECIMALS = 2
 SHOWN_IDS = 5
 
+Typed = Annotation | AskedQuestion
+
 
 class Score(msgspec.Struct, frozen=True):
     """Accuracies in percent, rounded to two places as the official evaluator does.
 
+    `measure` is "official", or "soft labels" where the ten answers are not known: how much the answers given score
+    among the labels that networks are trained on. The two differ by tenths of a percent: soft labels take an answer
+    as it was typed, give 30, 60, 90, 100 for 1, 2, 3, 4 people, and know only the vocabulary of whoever made them.
     A file of `as_json()` is read back by `msgspec.json.decode(content, type=Score)`.
     """
 
@@ -32,6 +38,7 @@ class Score(msgspec.Struct, frozen=True):
     per_answer_type: dict[str, float]
     per_question_type: dict[str, float]
     per_question: dict[int, float]
+    measure: Literal["official", "soft labels"] = "official"
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as plain JSON values; question ids become strings: {"413918000": 60.0, ...}."""
@@ -49,21 +56,49 @@ def score_predictions(
     one; and when a question was answered by no human.
     """
     answer_of = _one_answer_a_question(annotations, list(predictions), place)
-    by_answer_type: defaultdict[str, list[float]] = defaultdict(list)
-    by_question_type: defaultdict[str, list[float]] = defaultdict(list)
-    by_question: dict[int, float] = {}
+    accuracies: list[float] = []
     for annotation in annotations:
         if not annotation.answers:
             raise DataError(f"annotation of question {annotation.question_id}", "no human answers", "at least one")
-        accuracy = answer_accuracy(annotation.answers, answer_of[annotation.question_id])
-        by_question[annotation.question_id] = accuracy
-        by_answer_type[annotation.answer_type].append(accuracy)
-        by_question_type[annotation.question_type].append(accuracy)
+        accuracies.append(answer_accuracy(annotation.answers, answer_of[annotation.question_id]))
+    return _summed_up(annotations, accuracies, "official")
+
+
+def score_by_soft_labels(
+    asked: Sequence[AskedQuestion],
+    predictions: Iterable[tuple[int, str]],
+    place: str | Path = "predictions",
+) -> Score:
+    """Return the mean soft label of `predictions`, as LXMERT's own code scores minival: 0 for an answer without one.
+
+    Raises DataError, naming `place`, unless every question has exactly one prediction and no other has one; and when
+    a question has no labels.
+    """
+    answer_of = _one_answer_a_question(asked, list(predictions), place)
+    accuracies: list[float] = []
+    for question in asked:
+        if question.labels is None:
+            raise DataError(f"question {question.question_id}", "no labels", "the labels of a split that has answers")
+        accuracies.append(dict(question.labels).get(answer_of[question.question_id], 0.0))
+    return _summed_up(asked, accuracies, "soft labels")
+
+
+def _summed_up(
+    questions: Sequence[Typed], accuracies: Sequence[float], measure: Literal["official", "soft labels"]
+) -> Score:
+    by_answer_type: defaultdict[str, list[float]] = defaultdict(list)
+    by_question_type: defaultdict[str, list[float]] = defaultdict(list)
+    by_question: dict[int, float] = {}
+    for question, accuracy in zip(questions, accuracies, strict=True):
+        by_question[question.question_id] = accuracy
+        by_answer_type[question.answer_type].append(accuracy)
+        by_question_type[question.question_type].append(accuracy)
     return Score(
         overall=_mean_percent(list(by_question.values())),
         per_answer_type={name: _mean_percent(group) for name, group in by_answer_type.items()},
         per_question_type={name: _mean_percent(group) for name, group in by_question_type.items()},
         per_question={question_id: _mean_percent([accuracy]) for question_id, accuracy in by_question.items()},
+        measure=measure,
     )
 
 
@@ -100,7 +135,7 @@ def _mean_percent(accuracies: Sequence[float]) -> float:
 
 
 def _one_answer_a_question(
-    annotations: Sequence[Annotation], predictions: Sequence[tuple[int, str]], place: str | Path
+    annotations: Sequence[Typed], predictions: Sequence[tuple[int, str]], place: str | Path
 ) -> dict[int, str]:
     answer_of = dict(predictions)
     n_annotated = Counter(annotation.question_id for annotation in annotations)

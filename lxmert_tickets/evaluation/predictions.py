@@ -1,10 +1,8 @@
 """Predicted answers as files: Parquet within the workflow, JSON for EvalAI and everybody else's evaluator."""
 
-import gzip
 import json
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,10 +10,11 @@ import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from lxmert_tickets.artifacts import METADATA_KEY, REMAKE, Metadata, canonical_json, replacing, write_text
+from lxmert_tickets.artifacts import METADATA_KEY, REMAKE, Metadata, canonical_json, replacing
+from lxmert_tickets.data.json_files import read_json
+from lxmert_tickets.data.vqa_json import first_few
 from lxmert_tickets.errors import ArtifactError, DataError
 
-GZIP_MAGIC = b"\x1f\x8b"
 COLUMNS = pa.schema(
     [
         pa.field("question_id", pa.int64(), nullable=False),
@@ -82,15 +81,38 @@ def load_predictions(path: str | Path) -> tuple[Predictions, Metadata]:
     return predictions, metadata
 
 
-def write_submission(path: str | Path, question_ids: Iterable[int], answers: Iterable[str]) -> None:
+def write_submission(
+    path: str | Path, question_ids: Iterable[int], answers: Iterable[str], asked: Collection[int] | None = None
+) -> None:
     """Write answers as EvalAI takes them: a JSON list of {"question_id", "answer"}, one entry a line.
 
-    Raises DataError unless there is one answer for each question, and no question twice.
+    An answer may be the empty string, which is one of LXMERT's 3,129 answers.
+
+    Raises DataError, and writes nothing, unless there is one answer, a string, for each question, no question twice,
+    and exactly the questions `asked` where they are given.
     """
-    ids, texts = list(question_ids), list(answers)
+    ids, texts = list(map(int, question_ids)), list(answers)
     _check_one_each(path, ids, {"answers": len(texts)})
-    entries = (_Entry(int(question_id), answer) for question_id, answer in zip(ids, texts, strict=True))
-    write_text(path, "[" + ",\n".join(msgspec.json.encode(entry).decode() for entry in entries) + "]\n")
+    if wrong := [key for key, answer in zip(ids, texts, strict=True) if not isinstance(answer, str)]:
+        raise DataError(path, f"answers that are no text (question_id {first_few(wrong)})", "strings")
+    if asked is not None:
+        check_all_answered(path, ids, asked)
+    try:
+        entries = [msgspec.json.encode(_Entry(*entry)) for entry in zip(ids, texts, strict=True)]
+    except UnicodeEncodeError as error:
+        raise DataError(path, f"an answer that is no text ({error})", "answers in Unicode") from None
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"[" + b",\n".join(entries) + b"]\n")
+
+
+def check_all_answered(place: str | Path, answered: Collection[int], asked: Collection[int]) -> None:
+    """Raise DataError, naming `place`, unless the questions `answered` are those `asked`: EvalAI takes nothing less."""
+    missing, unknown = set(asked).difference(answered), set(answered).difference(asked)
+    problems = [("questions are not answered", missing), ("answers are to other questions", unknown)]
+    found = "; ".join(f"{len(ids):,} {what} (question_id {first_few(sorted(ids))})" for what, ids in problems if ids)
+    if found:
+        expected = f"one answer to each of the {len(asked):,} questions, and no other"
+        raise DataError(place, found, expected, "Predict all questions of the split, such as test2015.")
 
 
 def read_submission(path: str | Path) -> dict[int, str]:
@@ -129,20 +151,8 @@ def _read_table(path: str | Path) -> tuple[pa.Table, Metadata]:
 
 
 def _read_entries(path: str | Path) -> list[_Entry]:
-    try:
-        content = Path(path).read_bytes()
-        if content.startswith(GZIP_MAGIC):
-            content = gzip.decompress(content)
-        return msgspec.json.decode(content, type=list[_Entry])
-    except FileNotFoundError:
-        raise DataError(path, "no such file", SUBMISSION) from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(path, f"cannot be read ({error})", SUBMISSION) from None
-    except msgspec.ValidationError as error:
-        message, _, where = str(error).partition(" - at ")
-        raise DataError(f"{path} at {where.strip('`') or '$'}", message, SUBMISSION) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(path, f"no JSON ({error})", SUBMISSION) from None
+    entries: list[_Entry] = read_json(path, list[_Entry], SUBMISSION, if_damaged="Write it again.")
+    return entries
 
 
 def _check_one_each(path: str | Path, question_ids: Sequence[int], lengths: dict[str, int]) -> None:

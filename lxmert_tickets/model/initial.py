@@ -1,14 +1,46 @@
 """The initial weights of a run."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
+from lxmert_tickets.errors import ArtifactError, ConfigError
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.seeds import derive_seed
 
 HEAD = "answer_head.logit_fc"
 STD = 0.02  # of the classifier's matrices, as BERT and LXMERT draw them
+RANDOM, PRETRAINED = "random", "pretrained"
+
+
+def initial_weights(
+    pretrained: Mapping[str, np.ndarray],
+    architecture: Architecture,
+    seed: int,
+    answer_head: str,
+    place: str | Path = "pretrained weights",
+) -> dict[str, np.ndarray]:
+    """Return the initial weights of run `seed`: the pretrained encoder with an answer head.
+
+    The head is drawn for the run ("random": what the paper says), or is that of `pretrained` ("pretrained": what its
+    code ran; all seeds then start from equal weights).
+
+    Raises ArtifactError, naming `place`, when `pretrained` has no head for `architecture`.
+    """
+    if answer_head == RANDOM:
+        return with_random_classifier(pretrained, architecture, seed)
+    if answer_head != PRETRAINED:
+        raise ConfigError("answer_head", repr(answer_head), f'"{RANDOM}" or "{PRETRAINED}"')
+    wanted = {name: tensor.shape for name, tensor in random_classifier(architecture, seed).items()}
+    found = {name: tensor.shape for name, tensor in pretrained.items() if name.startswith("answer_head.")}
+    if found != wanted:
+        raise ArtifactError(
+            place, "no answer head" if not found else "another answer head",
+            f"the pretrained one for {architecture.n_answers} answers",
+            f'Import the weights with answer_head "{PRETRAINED}": delete this file and run snakemake again.',
+        )  # fmt: skip
+    return dict(pretrained)
 
 
 def with_random_classifier(

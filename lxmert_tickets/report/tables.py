@@ -13,7 +13,7 @@ from lxmert_tickets.report.results import METRICS, over_seeds
 
 @dataclass(frozen=True)
 class Cell:
-    """Accuracy over seeds, in percent; `std` is None for a single seed, `mean` NaN where there are no questions."""
+    """Accuracy over seeds, in percent; `std` is None for a single seed, `mean` NaN where nothing is known."""
 
     mean: float
     std: float | None
@@ -27,16 +27,22 @@ class Table:
     sparsity: float
     splits: tuple[str, ...]
     rows: dict[str, dict[tuple[str, str], Cell]]
+    notes: tuple[str, ...] = ()
 
     @property
     def n_seeds(self) -> int:
         return max(cell.n_seeds for row in self.rows.values() for cell in row.values())
 
 
-def table_1(results: pd.DataFrame, sparsity: float, splits: Sequence[str]) -> Table:
+def table_1(
+    results: pd.DataFrame, sparsity: float, splits: Sequence[str], otherwise: str, notes: Sequence[str] = ()
+) -> Table:
     """Return the dense network's row, and that of every subnetwork that was trained at `sparsity`.
 
-    Raises ConfigError when no subnetwork was.
+    Shown are those of `splits` on which anything is scored; none is before EvalAI has scored a submission, and then
+    it is the split `otherwise`, which the notes say.
+
+    Raises ConfigError when no subnetwork was trained at `sparsity`.
     """
     at = results[results["subnetwork"].eq(DENSE) | results["sparsity"].eq(sparsity)]
     names = list(dict.fromkeys(at["subnetwork"]))  # in the order of the configuration
@@ -45,16 +51,27 @@ def table_1(results: pd.DataFrame, sparsity: float, splits: Sequence[str]) -> Ta
             "report.table_sparsity", f"no subnetwork is trained at {percent_text(sparsity)} %",
             "a sparsity of some subnetwork", "Add it to the sparsities, or show another one.",
         )  # fmt: skip
+    scored = [split for split in splits if split in set(at["split"])]
+    told = [*notes]
+    if not scored:
+        told.insert(0, f"No score of {' or '.join(splits) or 'a test split'} is known yet: this is {otherwise}.")
     summary = over_seeds(at, ["subnetwork", "split"], list(METRICS))
-    rows: dict[str, dict[tuple[str, str], Cell]] = {}
-    for name in names:
-        rows[name] = {}
-        for split in splits:
-            for metric in METRICS:
-                values = summary.loc[(name, split), metric]
-                std = None if values["count"] < 2 else float(values["std"])
-                rows[name][split, metric] = Cell(float(values["mean"]), std, int(values["count"]))
-    return Table(sparsity, tuple(splits), rows)
+    rows = {
+        name: {
+            (split, metric): _cell(summary, (name, split), metric)
+            for split in scored or [otherwise]
+            for metric in METRICS
+        }
+        for name in names
+    }
+    return Table(sparsity, tuple(scored or [otherwise]), rows, tuple(told))
+
+
+def _cell(summary: pd.DataFrame, row: tuple[str, str], metric: str) -> Cell:
+    if row not in summary.index:  # EvalAI has not scored it
+        return Cell(math.nan, None, 0)
+    mean, std, n_seeds = summary.loc[[row], [(metric, "mean"), (metric, "std"), (metric, "count")]].to_numpy()[0]
+    return Cell(float(mean), float(std) if n_seeds > 1 else None, int(n_seeds))
 
 
 def row_label(name: str) -> str:
@@ -73,7 +90,7 @@ def as_csv(table: Table) -> str:
     for name, row in table.rows.items():
         cells = [row[column] for column in columns]
         values = [text for cell in cells for text in (_number(cell.mean), _number(cell.std))]
-        lines.append(",".join([name, str(cells[0].n_seeds), *values]))
+        lines.append(",".join([name, str(max(cell.n_seeds for cell in cells)), *values]))
     return "\n".join(lines) + "\n"
 
 
@@ -83,7 +100,8 @@ def as_markdown(table: Table) -> str:
     head = ["", *(f"{split} {METRICS[metric]}" for split, metric in columns)]
     lines = [_piped(head), _piped(["---", *("---:" for _ in columns)])]
     lines += [
-        _piped([row_label(name), *(text_of(row[column]) for column in columns)]) for name, row in table.rows.items()
+        _piped([row_label(name), *(_text(table, row[column]) for column in columns)])
+        for name, row in table.rows.items()
     ]
     return "\n".join([*lines, "", caption(table)]) + "\n"
 
@@ -106,7 +124,7 @@ def as_latex(table: Table) -> str:
         r"\midrule",
     ]
     for name, row in table.rows.items():
-        cells = [text_of(row[column]).replace("±", r"$\pm$") for column in columns]
+        cells = [_text(table, row[column]).replace("±", r"$\pm$") for column in columns]
         lines.append(" & ".join([row_label(name), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
@@ -117,7 +135,7 @@ def as_html(table: Table) -> str:
     groups = "".join(f'<th colspan="{len(METRICS)}">{split}</th>' for split in table.splits)
     metrics = "".join(f"<th>{METRICS[metric]}</th>" for _, metric in columns)
     body = "".join(
-        f"<tr><th>{row_label(name)}</th>{''.join(f'<td>{text_of(row[column])}</td>' for column in columns)}</tr>"
+        f"<tr><th>{row_label(name)}</th>{''.join(f'<td>{_text(table, row[column])}</td>' for column in columns)}</tr>"
         for name, row in table.rows.items()
     )
     return (
@@ -134,12 +152,18 @@ def as_html(table: Table) -> str:
 def caption(table: Table) -> str:
     """Return what the numbers are."""
     spread = f"mean ± sample standard deviation over {table.n_seeds} seeds" if table.n_seeds > 1 else "one seed"
-    return f"Official VQA accuracy in percent at {percent_text(table.sparsity)} % sparsity, {spread}."
+    said = f"Official VQA accuracy in percent at {percent_text(table.sparsity)} % sparsity, {spread}."
+    return " ".join([said, *table.notes])
 
 
 def text_of(cell: Cell) -> str:
     """Return a cell as "72.45 ± 0.52", or the mean alone for one seed."""
     return " ± ".join(filter(None, [_number(cell.mean), _number(cell.std)]))
+
+
+def _text(table: Table, cell: Cell) -> str:
+    """Return a cell's text; it tells when fewer seeds are behind it than behind the others."""
+    return f"{text_of(cell)} (n = {cell.n_seeds})" if 0 < cell.n_seeds < table.n_seeds else text_of(cell)
 
 
 def _number(value: float | None) -> str:

@@ -26,9 +26,7 @@ def show_experiment(folder: Path, console: Console) -> None:
     shown = [column.removesuffix(" mean").rsplit(" ", 1) for column in table.columns if column.endswith(" mean")]
     for split in dict.fromkeys(split for split, _ in shown):
         console.print(_table(table, split, [metric for of_split, metric in shown if of_split == split]))
-    n_seeds = int(table["n_seeds"].max())
-    spread = f"mean ± standard deviation over {n_seeds} seeds" if n_seeds > 1 else "one seed"
-    console.print(f"Official VQA accuracy in percent, {spread}.\n", highlight=False)
+    console.print(f"{_caption(paths)}\n", highlight=False, markup=False)
     for what, files in (
         ("tables", sorted(folder.glob("tables/*"))),
         ("figures", sorted(folder.glob("figures/*.png"))),
@@ -38,6 +36,11 @@ def show_experiment(folder: Path, console: Console) -> None:
         for file in files:
             if file.is_file():
                 console.print(f"{what:8s} {file}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _caption(paths: Layout) -> str:
+    """Return what the numbers are: the last line of the table in Markdown."""
+    return Path(f"{paths.table}.md").read_text(encoding="utf-8").rstrip().splitlines()[-1]
 
 
 def _table(table: pd.DataFrame, split: str, metrics: Sequence[str]) -> RichTable:

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lxmert_tickets.data.answers import build_vocabulary, read_answers, soft_labels, vocabulary_form, write_answers
+from lxmert_tickets.data.answers import (
+    build_vocabulary,
+    read_answers,
+    soft_labels,
+    vocabulary_form,
+    within_vocabulary,
+    write_answers,
+)
 from lxmert_tickets.data.vqa_json import Annotation, HumanAnswer, read_annotations
 from lxmert_tickets.errors import DataError
 
@@ -70,25 +77,30 @@ def test_frequent_real_answers_are_all_in_the_published_list(real, published) ->
 @pytest.mark.parametrize(("count", "score"), [(1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (5, 1.0), (10, 1.0)])
 def test_a_score_depends_on_how_many_people_agree(count: int, score: float) -> None:
     answers = ["cat"] * count + [f"other {number}" for number in range(10 - count)]
-    assert soft_labels(annotation("cat", answers), {"dog": 0, "cat": 1}) == [(1, score)]
+    assert dict(soft_labels(annotation("cat", answers)))["cat"] == score
 
 
-def test_answers_are_looked_up_as_they_were_typed() -> None:
-    assert soft_labels(annotation("cat", ["Cat", "a cat", "cat"]), {"cat": 0}) == [(0, 0.3)]
+def test_answers_are_counted_as_they_were_typed() -> None:
+    assert soft_labels(annotation("cat", ["Cat", "a cat", "cat", "Cat"])) == (
+        ("Cat", 0.6),
+        ("a cat", 0.3),
+        ("cat", 0.3),
+    )
 
 
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=10))
-def test_soft_labels_are_the_counts_of_known_answers_by_index(answers: list[str]) -> None:
+def test_soft_labels_are_the_counts_and_within_a_vocabulary_those_it_knows_by_index(answers: list[str]) -> None:
     index_of = {"d": 0, "a": 1, "c": 2, "b": 3}
-    labels = soft_labels(annotation("a", answers), index_of)
-    expected = {index_of[a]: (0.3, 0.6, 0.9, 1.0)[min(n, 4) - 1] for a, n in Counter(answers).items() if a in index_of}
-    assert dict(labels) == expected
-    assert [index for index, _ in labels] == sorted(expected)
+    labels = soft_labels(annotation("a", answers))
+    assert dict(labels) == {answer: (0.3, 0.6, 0.9, 1.0)[min(n, 4) - 1] for answer, n in Counter(answers).items()}
+    known = within_vocabulary(labels, index_of)
+    assert dict(known) == {index_of[answer]: score for answer, score in labels if answer in index_of}
+    assert [index for index, _ in known] == sorted(dict(known))
 
 
 def test_real_soft_labels_lie_within_what_ten_people_can_give(real, published) -> None:
     index_of = {answer: index for index, answer in enumerate(published)}
-    labels = [soft_labels(one, index_of) for one in real]
+    labels = [within_vocabulary(soft_labels(one), index_of) for one in real]
     assert {score for found in labels for _, score in found} == {0.3, 0.6, 0.9, 1.0}
     assert sum(map(bool, labels)) > 0.95 * len(labels)
     assert all(sum(score for _, score in found) <= 3 + 1e-9 for found in labels)

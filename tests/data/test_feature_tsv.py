@@ -128,6 +128,27 @@ def test_a_broken_row_is_refused_at_its_place(line: bytes, found: str) -> None:
     assert refused.value.expected
 
 
+def test_a_column_too_many_is_told_however_long_the_features_are() -> None:
+    long = line_of(features=np.ones((3, 5000)))
+    with pytest.raises(DataError, match="11 columns"):
+        parse_feature_row(long.rstrip(b"\n") + b"\tmore\n", "a.tsv:7")
+
+
+def test_columns_before_the_features_may_be_long() -> None:
+    boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (900, 1))
+    row = parse_feature_row(line_of(boxes=boxes, features=np.ones((900, 2))), "a.tsv:7")
+    assert (row.boxes.shape, row.features.shape) == ((900, 4), (900, 2))
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_what_was_read_does_not_change_with_the_buffer_it_was_in(kind) -> None:
+    buffer = bytearray(line_of())
+    row = parse_feature_row(memoryview(buffer) if kind is memoryview else kind(buffer), "a.tsv:7")
+    buffer[:] = b"x" * len(buffer)
+    assert np.array_equal(row.features, FEATURES)
+    assert np.array_equal(row.boxes, BOXES)
+
+
 def test_a_good_row_passes_where_the_broken_ones_do_not() -> None:
     assert parse_feature_row(changed(), "a.tsv:7").image_id == "IMAGE_1"
 

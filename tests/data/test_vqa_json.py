@@ -107,7 +107,10 @@ GOOD = b'{"data_type": "m", "data_subtype": "t",\n "questions": [{"question_id":
         (gzip.compress(GOOD)[:-9], "", "cannot be read"),
         (gzip.compress(GOOD)[:12] + b"\xff\xff\xff" + gzip.compress(GOOD)[15:], "", "cannot be read"),
         (gzip.compress(GOOD[:60]), ":2:21", "truncated"),
-        (b"PK\x03\x04" + GOOD, "", "a zip archive"),
+        (b"PK\x03\x04" + GOOD, "", "cannot be read"),
+        (b"PK\x05\x06" + bytes(18), "", "a zip archive with 0 of them; it holds nothing"),
+        (b"[" * 100_000, " at $", "got `array`"),
+        (GOOD.replace(b"{", b'{"more": ' + b"[" * 5000 + b"]" * 5000 + b", ", 1), "", "nested deeper"),
     ],
 )
 def test_a_damaged_file_is_refused_with_its_place(tmp_path: Path, content: bytes, place: str, found: str) -> None:

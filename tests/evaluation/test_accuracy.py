@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lxmert_tickets.data.asked import AskedQuestion
+from lxmert_tickets.data.parts import read_split
 from lxmert_tickets.data.vqa_json import Annotation, HumanAnswer, read_annotations
 from lxmert_tickets.errors import DataError
-from lxmert_tickets.evaluation.accuracy import Score, answer_accuracy, score_predictions
+from lxmert_tickets.evaluation.accuracy import Score, answer_accuracy, score_by_soft_labels, score_predictions
 
 PROJECT = Path(__file__).resolve().parents[2]
 ANSWERS = (
@@ -152,6 +154,46 @@ def test_accuracies_are_added_left_to_right_as_the_evaluator_adds_them() -> None
     assert score_predictions(annotations, [(key, "cat") for key in range(16)]).overall == 39.37
 
 
+SOFT = (
+    AskedQuestion(1, "COCO_a", "?", "is it", "yes/no", (("yes", 1.0), ("no", 0.3))),
+    AskedQuestion(2, "COCO_a", "?", "what is", "other", (("red", 0.6), ("Red", 0.9))),
+    AskedQuestion(3, "COCO_b", "?", "what is", "other", ()),
+)
+
+
+def test_without_the_ten_answers_a_prediction_scores_its_soft_label_as_it_was_typed() -> None:
+    score = score_by_soft_labels(SOFT, [(3, "red"), (1, "no"), (2, "Red")])
+    assert score == Score(
+        overall=40.0,
+        per_answer_type={"yes/no": 30.0, "other": 45.0},
+        per_question_type={"is it": 30.0, "what is": 45.0},
+        per_question={1: 30.0, 2: 90.0, 3: 0.0},
+        measure="soft labels",
+    )
+
+
+def test_soft_labels_and_the_official_accuracy_agree_closely_on_real_answers(shared_data: Path) -> None:
+    folder = shared_data / "vqa2-sample"
+    annotated = folder / "v2_mscoco_valid_sample_annotations.json.gz"
+    asked = read_split([folder / "v2_OpenEnded_mscoco_valid_sample_questions.json.gz"], [annotated])
+    majority = [(one.question_id, one.multiple_choice_answer) for one in read_annotations(annotated)]
+    soft, official = score_by_soft_labels(asked, majority), score_predictions(read_annotations(annotated), majority)
+    assert soft.per_answer_type.keys() == official.per_answer_type.keys()
+    assert soft.overall == pytest.approx(official.overall, abs=1)
+
+
+def test_soft_labels_are_asked_of_every_question_once_and_must_be_there() -> None:
+    with pytest.raises(DataError, match=r"mine\.json: without a prediction: 1 \(question_id 3\)"):
+        score_by_soft_labels(SOFT, [(1, "yes"), (2, "red")], place="mine.json")
+    with pytest.raises(DataError, match="question 4: no labels"):
+        score_by_soft_labels([AskedQuestion(4, "COCO_a", "?")], [(4, "yes")])
+
+
+def test_files_without_a_measure_are_official() -> None:
+    old = b'{"overall": 1.0, "per_answer_type": {}, "per_question_type": {}, "per_question": {}}'
+    assert msgspec.json.decode(old, type=Score).measure == "official"
+
+
 def test_a_score_is_json_with_question_ids_as_strings_and_reads_back() -> None:
     score = score_predictions([annotation(413918000, *matched_by(0))], [(413918000, "cat")])
     assert score.as_json() == {
@@ -159,6 +201,7 @@ def test_a_score_is_json_with_question_ids_as_strings_and_reads_back() -> None:
         "per_answer_type": {"other": 0.0},
         "per_question_type": {"what": 0.0},
         "per_question": {"413918000": 0.0},
+        "measure": "official",
     }
     assert msgspec.json.decode(json.dumps(score.as_json()), type=Score) == score
 

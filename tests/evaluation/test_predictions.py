@@ -237,13 +237,30 @@ def test_a_missing_submission_is_named(tmp_path: Path) -> None:
         read_submission(tmp_path / "nowhere.json")
 
 
-@pytest.mark.parametrize(("ids", "answers"), [([1, 2], ["a"]), ([1, 1], ["a", "b"])])
+@pytest.mark.parametrize(
+    ("ids", "answers", "asked", "found"),
+    [
+        ([1, 2], ["a"], None, "1 answers for 2 questions"),
+        ([1, 1], ["a", "b"], None, "more than once: 1"),
+        ([1, 2], ["a", "b"], [1, 2, 3, 4], r"2 questions are not answered \(question_id 3, 4\)"),
+        ([1, 2], ["a", "b"], [1], r"1 answers are to other questions \(question_id 2\); expected one .* 1 questions"),
+        ([1, 2], ["a", "b"], [1, 3], r"1 questions are not answered .*; 1 answers are to other"),
+        ([1, 2], ["a", 5], None, r"answers that are no text \(question_id 2\)"),
+        ([1, 2], [None, "b"], None, r"answers that are no text \(question_id 1\)"),
+        ([1, 2], ["a", "\ud800"], None, "an answer that is no text"),
+    ],
+)
 def test_answers_that_do_not_fit_their_questions_are_not_submitted(
-    tmp_path: Path, ids: list[int], answers: list[str]
+    tmp_path: Path, ids: list[int], answers: list[str], asked: list[int] | None, found: str
 ) -> None:
-    with pytest.raises(DataError):
-        write_submission(tmp_path / "submission.json", ids, answers)
+    with pytest.raises(DataError, match=found):
+        write_submission(tmp_path / "submission.json", ids, answers, asked)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_submission_of_exactly_the_questions_asked_is_written_in_any_order(tmp_path: Path) -> None:
+    write_submission(tmp_path / "submission.json", np.array([2, 1]), ["", "a"], {1, 2})
+    assert read_submission(tmp_path / "submission.json") == {2: "", 1: "a"}
 
 
 def test_pairs_refuse_columns_of_unequal_length() -> None:

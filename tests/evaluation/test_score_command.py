@@ -51,6 +51,7 @@ def test_the_accuracies_are_written(split: dict[str, Path]) -> None:
         "per_answer_type": {"number": 60.0, "yes/no": 100.0},
         "per_question_type": {"is": 80.0},
         "per_question": {"1": 100.0, "2": 60.0},
+        "measure": "official",
     }
 
 

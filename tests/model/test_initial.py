@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from toys import TINY, changed, random_weights
 
+from lxmert_tickets.errors import ArtifactError, ConfigError
 from lxmert_tickets.model.building import build_network
-from lxmert_tickets.model.initial import random_classifier, with_random_classifier
+from lxmert_tickets.model.initial import initial_weights, random_classifier, with_random_classifier
 
 WIDE = changed(TINY, hidden_size=64, n_answers=100)
 MATRICES = ("answer_head.logit_fc.0.weight", "answer_head.logit_fc.3.weight")
@@ -54,3 +55,41 @@ def test_the_classifier_is_drawn_as_berts() -> None:
         "answer_head.logit_fc.2.bias": {0.0},
         "answer_head.logit_fc.3.bias": {0.0},
     }
+
+
+def encoder_of(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: tensor for name, tensor in weights.items() if not name.startswith("answer_head.")}
+
+
+def test_a_random_start_is_drawn_whether_or_not_there_is_a_pretrained_head() -> None:
+    expected = with_random_classifier(random_weights(), TINY, seed=1)
+    for pretrained in (random_weights(), encoder_of(random_weights())):
+        initial = initial_weights(pretrained, TINY, 1, "random")
+        assert initial.keys() == expected.keys()
+        assert all(np.array_equal(initial[name], tensor) for name, tensor in expected.items())
+
+
+def test_a_pretrained_start_is_the_same_for_every_seed() -> None:
+    pretrained = random_weights()
+    for seed in (0, 1):
+        initial = initial_weights(pretrained, TINY, seed, "pretrained")
+        assert initial.keys() == pretrained.keys()
+        assert all(initial[name] is tensor for name, tensor in pretrained.items())
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "found"),
+    [
+        (encoder_of(random_weights()), "no answer head"),
+        (random_weights(changed(TINY, n_answers=9)), "another answer head"),
+        (encoder_of(random_weights()) | {MATRICES[0]: random_weights()[MATRICES[0]]}, "another answer head"),
+    ],
+)
+def test_a_pretrained_start_wants_a_head_for_these_answers(pretrained: dict[str, np.ndarray], found: str) -> None:
+    with pytest.raises(ArtifactError, match=rf"w\.safetensors: {found}; expected the pretrained one for 7 answers"):
+        initial_weights(pretrained, TINY, 0, "pretrained", "w.safetensors")
+
+
+def test_another_start_is_refused() -> None:
+    with pytest.raises(ConfigError, match='answer_head: \'zeros\'; expected "random" or "pretrained"'):
+        initial_weights(random_weights(), TINY, 0, "zeros")

@@ -18,6 +18,7 @@ from lxmert_tickets.report.tables import (
     as_html,
     as_latex,
     as_markdown,
+    caption,
     row_label,
     table_1,
     text_of,
@@ -29,7 +30,7 @@ ROWS = ["Full", "Low-magnitude pruned", "High-magnitude pruned", "Random pruned"
 
 
 def table(n_seeds: int = 3) -> Table:
-    return table_1(results(n_seeds), 50.0, TESTED)
+    return table_1(results(n_seeds), 50.0, TESTED, "val")
 
 
 def expected_cells(n_seeds: int = 3) -> list[list[str]]:
@@ -110,16 +111,16 @@ def test_every_format_carries_mean_and_sample_deviation_of_every_cell(
 def test_rows_are_the_full_model_and_the_subnetworks_in_the_order_of_the_configuration() -> None:
     assert list(table().rows) == ["dense", "low_magnitude", "high_magnitude", "random"]
     turned = results(models=tuple(reversed(MODELS)))
-    assert list(table_1(turned, 50.0, TESTED).rows) == ["random", "high_magnitude", "low_magnitude", "dense"]
+    assert list(table_1(turned, 50.0, TESTED, "val").rows) == ["random", "high_magnitude", "low_magnitude", "dense"]
 
 
 def test_a_subnetwork_that_lacks_the_sparsity_has_no_row() -> None:
-    assert list(table_1(results(), 25.0, TESTED).rows) == ["dense", "low_magnitude"]
+    assert list(table_1(results(), 25.0, TESTED, "val").rows) == ["dense", "low_magnitude"]
 
 
 def test_a_sparsity_that_nothing_was_trained_at_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"report\.table_sparsity: no subnetwork is trained at 60 %"):
-        table_1(results(), 60.0, TESTED)
+        table_1(results(), 60.0, TESTED, "val")
 
 
 def test_one_seed_gives_no_deviation_in_any_format() -> None:
@@ -149,7 +150,7 @@ def test_latex_is_well_formed() -> None:
 
 def test_latex_escapes_what_it_would_take_for_mathematics() -> None:
     data = results().replace({"split": {"test-dev": "test_dev"}})
-    assert r"{test\_dev}" in as_latex(table_1(data, 50.0, ["test_dev"]))
+    assert r"{test\_dev}" in as_latex(table_1(data, 50.0, ["test_dev"], "val"))
 
 
 def test_markdown_has_one_width() -> None:
@@ -168,7 +169,7 @@ def test_html_stands_alone_and_closes_what_it_opens() -> None:
 def test_a_kind_of_question_that_a_split_lacks_leaves_its_cells_empty() -> None:
     data = results()
     data.loc[data["split"] == "test-std", "number"] = float("nan")
-    found = table_1(data, 50.0, TESTED)
+    found = table_1(data, 50.0, TESTED, "val")
     for write, read in FORMATS:
         assert [row[1 + COLUMNS.index(("test-std", "number"))] for row in read(write(found))] == [""] * len(ROWS)
 
@@ -183,3 +184,32 @@ def test_a_cell_reads_as_in_the_paper(cell: Cell, text: str) -> None:
 
 def test_rows_are_named_as_in_the_paper() -> None:
     assert [row_label(name) for name in table().rows] == ROWS
+
+
+def test_before_evalai_has_scored_anything_the_table_shows_minival_and_says_so() -> None:
+    found = table_1(results(), 50.0, ("test-dev2015", "test-std2015"), "val", ["Chosen by lot."])
+    assert found.splits == ("val",)
+    text = as_markdown(found)
+    assert "No score of test-dev2015 or test-std2015 is known yet: this is val. Chosen by lot." in text
+    assert text.splitlines()[0] == "|  | val Yes/No | val Number | val Other | val Overall |"
+    for rendered in (as_html(found), as_latex(found)):
+        assert "this is val. Chosen by lot." in rendered
+
+
+def test_without_test_splits_the_table_shows_the_split_that_epochs_are_chosen_on() -> None:
+    assert table_1(results(), 50.0, (), "val").splits == ("val",)
+
+
+def test_what_evalai_has_scored_is_shown_and_the_rest_left_open() -> None:
+    data = results()
+    of_dense = data["subnetwork"].eq("dense")
+    known = data[data["split"].eq("val") | (data["split"].eq("test-dev") & (of_dense | data["seed"].eq(1)))]
+    found = table_1(known, 50.0, TESTED, "val")
+    assert found.splits == ("test-dev",)
+    assert "known yet" not in caption(found)
+    low = data[data["subnetwork"].eq("low_magnitude") & data["sparsity"].eq(50) & data["split"].eq("test-dev")]
+    lines = as_markdown(found).splitlines()
+    assert f"{low[low['seed'].eq(1)]['overall'].iloc[0]:.2f} (n = 1)" in lines[3]
+    assert "(n =" not in lines[2]
+    only_dense = table_1(data[data["split"].eq("val") | of_dense], 50.0, TESTED, "val")
+    assert [cell.strip() for cell in as_markdown(only_dense).splitlines()[3].split("|")[2:-1]] == [""] * 8

@@ -8,7 +8,7 @@ from made_up import results
 from rich.console import Console
 
 from lxmert_tickets.errors import ArtifactError
-from lxmert_tickets.report.tables import as_csv, table_1
+from lxmert_tickets.report.tables import as_csv, as_markdown, table_1
 from lxmert_tickets.report.terminal import show_experiment
 
 
@@ -21,14 +21,15 @@ def shown(folder: Path, width: int = 200) -> str:
 
 def with_table(folder: Path, n_seeds: int) -> Path:
     (folder / "tables").mkdir(parents=True)
-    table = table_1(results(n_seeds), 50.0, ["test-dev", "test-std"])
+    table = table_1(results(n_seeds), 50.0, ["test-dev", "test-std"], "val")
     (folder / "tables" / "table1.csv").write_text(as_csv(table), encoding="utf-8")
+    (folder / "tables" / "table1.md").write_text(as_markdown(table), encoding="utf-8")
     return folder
 
 
 @pytest.mark.parametrize("n_seeds", [1, 3])
 def test_the_table_has_the_numbers_of_its_file(tmp_path: Path, n_seeds: int) -> None:
-    table = table_1(results(n_seeds), 50.0, ["test-dev", "test-std"])
+    table = table_1(results(n_seeds), 50.0, ["test-dev", "test-std"], "val")
     text = shown(with_table(tmp_path, n_seeds), width=80)
     for cell in (cell for row in table.rows.values() for cell in row.values()):
         assert (f"{cell.mean:.2f}" if cell.std is None else f"{cell.mean:.2f} ±{cell.std:.2f}") in text
@@ -42,7 +43,7 @@ def test_one_seed_is_not_called_a_mean(tmp_path: Path) -> None:
 
 
 def test_several_seeds_are_counted(tmp_path: Path) -> None:
-    assert "mean ± standard deviation over 3 seeds" in shown(with_table(tmp_path, 3))
+    assert "mean ± sample standard deviation over 3 seeds" in shown(with_table(tmp_path, 3))
 
 
 def test_only_files_that_exist_are_listed_whatever_their_folder_is_called(tmp_path: Path) -> None:
@@ -53,6 +54,7 @@ def test_only_files_that_exist_are_listed_whatever_their_folder_is_called(tmp_pa
     listed = [line.split() for line in shown(folder, width=20).splitlines() if str(folder) in line]
     assert listed == [
         ["tables", f"{folder}/tables/table1.csv"],
+        ["tables", f"{folder}/tables/table1.md"],
         ["figures", f"{folder}/figures/figure1.png"],
         ["results", f"{folder}/results.csv"],
     ]

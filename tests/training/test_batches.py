@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import CPU, TINY, toy_data, toy_questions
 
+from lxmert_tickets.data.feature_conversion import convert_features
 from lxmert_tickets.data.feature_tsv import write_feature_row
-from lxmert_tickets.data.features import convert_features
 from lxmert_tickets.data.questions import save_questions
 from lxmert_tickets.errors import DataError
 from lxmert_tickets.training.batches import open_vqa_data, padded

@@ -10,13 +10,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def snakemake(
-    folder: Path, *arguments: str, configs: tuple[Path, ...] = (), project: Path = ROOT
+    folder: Path, *arguments: str, configs: tuple[Path, ...] = (), project: Path = ROOT, experiment: str = "smoke"
 ) -> subprocess.CompletedProcess[str]:
-    """Run the Snakefile of `project` in `folder`, with the smoke configuration and what overlays it.
+    """Run the Snakefile of `project` in `folder`, with the configuration of `experiment` and what overlays it.
 
     `arguments` begin with the targets, if any.
     """
-    overlays = [str(project / "configs/smoke.yaml"), *map(str, configs)]
+    overlays = [str(project / f"configs/{experiment}.yaml"), *map(str, configs)]
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(project / "Snakefile"), "--directory", str(folder),
         "--workflow-profile", str(project / "profiles/default"), *arguments, "--cores", "2",

@@ -1,0 +1,103 @@
+"""Questions as every later step takes them, whether from the official files or from those that LXMERT prepared."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from sys import intern
+
+import msgspec
+
+from lxmert_tickets.data.answers import SoftLabel, soft_labels
+from lxmert_tickets.data.vqa_json import (
+    Annotation,
+    Id,
+    QuestionFile,
+    check_belong_together,
+    first_few,
+    image_name,
+    open_annotations,
+)
+from lxmert_tickets.errors import DataError
+
+
+class AskedQuestion(msgspec.Struct, frozen=True, gc=False):
+    """One question about one image, with what people answered where that is known.
+
+    `image` is its name in the feature files, such as "COCO_val2014_000000000042". `labels` holds (answer, score) of
+    all answers that anyone gave, not yet cut to a vocabulary; None where nobody says, as in test2015. Both types
+    are "" there.
+    """
+
+    question_id: int
+    image: str
+    text: str
+    question_type: str = ""
+    answer_type: str = ""
+    labels: tuple[SoftLabel, ...] | None = None
+
+
+class _Answered(msgspec.Struct, frozen=True, gc=False):
+    """An annotation without its ten answers, of which only their scores are needed."""
+
+    question_id: Id
+    image_id: Id
+    question_type: str
+    answer_type: str
+    labels: tuple[SoftLabel, ...]
+
+
+def asked_officially(
+    questions: QuestionFile,
+    annotations_path: str | Path | None,
+    subtype: str | None = None,
+    questions_path: str | Path = "questions",
+) -> Iterator[AskedQuestion]:
+    """Yield the questions of an official file, in their order, with the answers in the file of annotations.
+
+    Raises DataError for a broken file of annotations, and unless there is one annotation for each question.
+    """
+    if annotations_path is None:
+        answered = None
+    else:
+        found = [_answered(annotation) for annotation in open_annotations(annotations_path, subtype)]
+        check_belong_together(questions, found, questions_path, annotations_path)
+        answered = {one.question_id: one for one in found}
+    name_of = lru_cache(maxsize=None)(image_name)  # an image has five questions: one string for all of them
+    for asked in questions.questions:
+        image = name_of(questions.data_type, questions.data_subtype, asked.image_id)
+        if answered is None:
+            yield AskedQuestion(asked.question_id, image, asked.question)
+        else:
+            known = answered[asked.question_id]
+            yield AskedQuestion(
+                asked.question_id, image, asked.question, known.question_type, known.answer_type, known.labels
+            )
+
+
+def check_asked_once(asked: Iterable[AskedQuestion], place: str | Path) -> None:
+    """Raise DataError, naming `place`, when a question occurs twice, such as in two parts of one split."""
+    repeated = [key for key, count in Counter(question.question_id for question in asked).items() if count > 1]
+    if repeated:
+        found = f"{len(repeated)} questions occur twice (question_id {first_few(repeated)})"
+        raise DataError(place, found, "each question once", "Give each part of a split once.")
+
+
+def _answered(annotation: Annotation) -> _Answered:
+    return _Answered(
+        annotation.question_id,
+        annotation.image_id,
+        intern(annotation.question_type),
+        intern(annotation.answer_type),
+        shared(soft_labels(annotation)),
+    )
+
+
+def shared(labels: Iterable[SoftLabel]) -> tuple[SoftLabel, ...]:
+    """Return `labels`, equal ones as one object: ("yes", 1.0) occurs a hundred thousand times."""
+    return tuple(_one_of_a_kind(answer, score) for answer, score in labels)
+
+
+@lru_cache(maxsize=1 << 17)
+def _one_of_a_kind(answer: str, score: float) -> SoftLabel:
+    return answer, score

@@ -1,0 +1,288 @@
+"""Tables of region features to one HDF5 file: as a stream, on all cores, going on where a killed conversion stopped."""
+
+import errno
+import logging
+import mmap
+import os
+import shutil
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import accumulate, count
+from pathlib import Path
+
+from lxmert_tickets.artifacts import Metadata
+from lxmert_tickets.data import feature_blocks
+from lxmert_tickets.data.feature_blocks import BLOCK_BYTES, SEARCH_BYTES, Block, Position, cut_blocks, line_ends, skip
+from lxmert_tickets.data.feature_decoding import BlockTask, DecodedBlock
+from lxmert_tickets.data.feature_journal import Journal, Record, working_folder
+from lxmert_tickets.data.feature_layout import Layout
+from lxmert_tickets.data.feature_sources import Table, find_table
+from lxmert_tickets.data.feature_tsv import FeatureRow, parse_feature_row
+from lxmert_tickets.data.feature_workers import Decoders, available_cores, decoding
+from lxmert_tickets.errors import ArtifactError, DataError
+from lxmert_tickets.progress import Progress as ProgressBar
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What was converted, and what half precision cost.
+
+    `max_relative_error` is |stored - given| / max(|given|, 2^-14), for smaller numbers have an absolute precision
+    only; it cannot exceed 2^-11.
+    """
+
+    n_images: int
+    n_regions: int
+    feature_dim: int
+    size_bytes: int
+    max_absolute_error: float
+    max_relative_error: float
+
+
+def convert_features(
+    paths: Sequence[str | Path],
+    output: str | Path,
+    *,
+    metadata: Metadata,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> ConversionReport:
+    """Write the images of LXMERT's 10-column TSV files to one HDF5 file at `output`, and return what was converted.
+
+    Each of `paths` is a TSV or a zip archive with one in it, which is read as a stream. Every row is checked; all have
+    the regions and the dim of the first. `workers` processes decode (None: as many as there are cores), and memory
+    does not grow with the number of images, but for their names. `progress(bytes_done, bytes_total)`, in bytes of the
+    tables, is called at the start and after every block of about `block_bytes`. The file has `features` float16
+    (n, regions, dim), contiguous and uncompressed, `boxes` float32 (n, regions, 4) as fractions of width and height,
+    `size` int32 (n, 2), height and width, and `image_id`; its bytes depend on the rows and `metadata` alone.
+
+    What is done is kept beside `output`, and a conversion that was killed is continued from its last block.
+
+    Raises DataError with "file:line" for a row that breaks the format, overflows float16, differs in shape from the
+    first, or whose image came before, in any of the files, and for a damaged archive; ArtifactError when another
+    process is at it, or the disk is full. Then `output` is as it was.
+    """
+    tables = [find_table(path) for path in paths]
+    if not tables:
+        raise DataError("region features", "no files", "TSV files or zip archives of them")
+    output = Path(output)
+    try:
+        with working_folder(output) as folder:
+            conversion = _Conversion(tables, folder, metadata, progress, block_bytes)
+            conversion.run(workers or available_cores())
+            size_bytes = conversion.finish()
+            conversion.journal.features_path.replace(output)
+            _sync(output.parent)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        remedy = "Make room and run this again: it goes on where it stopped."
+        raise ArtifactError(output, f"cannot be written ({error.strerror})", "room on the disk", remedy) from None
+    return ConversionReport(
+        len(conversion.row_of),
+        conversion.layout.n_regions,
+        conversion.layout.feature_dim,
+        size_bytes,
+        conversion.max_absolute_error,
+        conversion.max_relative_error,
+    )
+
+
+@contextmanager
+def shown_progress(what: str = "features") -> Iterator[Progress]:
+    """Yield a `progress` for `convert_features` that shows, as a bar or in the log, how much time is left."""
+    bars: list[ProgressBar] = []
+    before = 0
+    with ExitStack() as stack:
+
+        def show(bytes_done: int, bytes_total: int) -> None:
+            nonlocal before
+            if bars:
+                bars[0].advance(bytes_done - before)
+            else:
+                bars.append(stack.enter_context(ProgressBar(what, bytes_total, "B", initial=bytes_done)))
+            before = bytes_done
+
+        yield show
+
+
+class _Conversion:
+    """A conversion in progress: which blocks are done, now or before a kill."""
+
+    def __init__(
+        self, tables: list[Table], folder: Path, metadata: Metadata, progress: Progress | None, block_bytes: int
+    ) -> None:
+        self.tables, self.folder, self.metadata, self.block_bytes = tables, folder, metadata, block_bytes
+        first, line_bytes = _first_row(tables[0])
+        n_regions, feature_dim = first.features.shape
+        self.layout = Layout(metadata, n_regions, feature_dim, folder / "layout.h5")
+        self.offset = self.layout.features_offset()
+        self.journal = Journal(folder, self.offset, self.layout.image_bytes)
+        self.bytes_before = list(accumulate((table.size_bytes for table in tables), initial=0))
+        self._progress = progress
+        self.table_index, self.position = 0, Position()
+        self.first_rows = [0]  # of each table that was begun
+        self.row_of: dict[str, int] = {}
+        self.max_absolute_error = self.max_relative_error = 0.0
+        self._restore()
+        self._check_room(line_bytes)
+        self._tell()
+
+    def run(self, n_workers: int) -> None:
+        """Decode what is left."""
+        n_workers = min(n_workers, -(-self.bytes_before[-1] // self.block_bytes))
+        with (
+            open(self.journal.features_path, "rb+") as features,
+            self.journal.appending() as append,
+            decoding(n_workers, features.fileno(), feature_blocks.MAX_LINE_BYTES) as decoders,
+        ):
+            submitted: deque[tuple[int, Position]] = deque()
+            n_rows = len(self.row_of)
+            for index in range(self.table_index, len(self.tables)):
+                blocks = self._blocks(index, decoders)
+                for block in blocks:
+                    decoders.submit(self._task(index, block, n_rows))
+                    submitted.append((index, block.end))
+                    n_rows += block.n_lines
+                    self._take(decoders.finished(), submitted, append, blocks)
+            self._take(decoders.finished(wait=True), submitted, append, iter(()))
+
+    def finish(self) -> int:
+        """Write all but the features to the file of the features, which is complete then; return its size."""
+        blocks = (record.block for record in self.journal.records())
+        return self.layout.complete(self.journal.features_path, self.row_of, blocks)
+
+    def _restore(self) -> None:
+        about = {
+            "tables": [table.identity for table in self.tables],
+            "shape": [self.layout.n_regions, self.layout.feature_dim],
+            "metadata": self.metadata,
+        }
+        for record in self.journal.start(about):
+            self._account(record)
+        if self.row_of:
+            log.info("%s: goes on after the %d images that are done", self.folder, len(self.row_of))
+
+    def _check_room(self, line_bytes: int) -> None:
+        """Raise ArtifactError if the disk has no room for what is to come, which the first line tells well."""
+        needed = (self.bytes_before[-1] - self._bytes_done) // line_bytes * self.layout.image_bytes
+        free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise ArtifactError(
+                self.folder, f"{free} bytes are free", f"{needed} bytes, for the features", "Make room."
+            )
+
+    def _blocks(self, index: int, decoders: Decoders) -> Iterator[Block]:
+        """Yield the blocks of a table that are not done yet."""
+        table = self.tables[index]
+        start = self.position if index == self.table_index else Position()
+        if table.size_bytes == 0:
+            raise DataError(table.label, "no rows", "one image a line", "Download it again.")
+        if start.offset == table.size_bytes:
+            table.check_end(start.offset, start.crc)
+            return
+        with table.opened(start.offset if table.can_seek else 0) as reader:
+            if start.offset and not table.can_seek:
+                log.info("%s: is inflated again, up to byte %d of %d", table.label, start.offset, table.size_bytes)
+                if skip(reader, start.offset, decoders.next_buffer()) != start.crc:
+                    raise DataError(table.label, "changed since it was read", "one state of it", "Run this again.")
+            yield from cut_blocks(table, reader, start, decoders.next_buffer, self.block_bytes)
+
+    def _task(self, index: int, block: Block, row: int) -> BlockTask:
+        return BlockTask(
+            block.size_bytes,
+            self.tables[index].label,
+            block.start.lines + 1,
+            self.layout.n_regions,
+            self.layout.feature_dim,
+            shape_from=f"{self.tables[0].label}:1",
+            offset=self.offset + row * self.layout.image_bytes,
+        )
+
+    def _take(
+        self,
+        decoded: Iterator[DecodedBlock],
+        submitted: deque[tuple[int, Position]],
+        append: Callable[[Record], None],
+        rest: Iterator[Block],
+    ) -> None:
+        """Check and record the blocks that are `decoded`; `rest` are those of the last table that are not read yet."""
+        for block in decoded:
+            index, end = submitted.popleft()
+            record = Record(index, end.offset, end.lines, end.crc, block)
+            try:
+                self._check(record)
+            except DataError:
+                if self.tables[index].crc is not None:
+                    for _ in rest:  # a damaged archive shows at its end, and explains a bad row
+                        pass
+                raise
+            append(record)
+            self._account(record)
+            self._tell()
+
+    def _check(self, record: Record) -> None:
+        """Raise DataError for the first row of the block that is bad or has the image of an earlier one."""
+        first_row = self.first_rows[-1] if record.table_index == self.table_index else len(self.row_of)
+        seen: dict[str, int] = {}
+        for row, name in enumerate(record.block.image_ids, start=len(self.row_of)):
+            earlier = self.row_of.get(name, seen.get(name))
+            if earlier is not None:
+                place = f"{self.tables[record.table_index].label}:{row - first_row + 1}"
+                before = self._place(earlier, record.table_index, first_row)
+                raise DataError(place, f"{name} again, after {before}", "each image once", "Remove one of the two.")
+            seen[name] = row
+        if record.block.failure is not None:
+            raise DataError(*record.block.failure)
+
+    def _place(self, row: int, table_index: int, first_row: int) -> str:
+        """Return "file:line" of a row, every line being one; `first_row` is the first of the table `table_index`."""
+        if row < first_row:
+            table_index = bisect_right(self.first_rows, row) - 1
+            first_row = self.first_rows[table_index]
+        return f"{self.tables[table_index].label}:{row - first_row + 1}"
+
+    def _account(self, record: Record) -> None:
+        """Take over what the journal has of a block."""
+        while self.table_index < record.table_index:
+            self.table_index += 1
+            self.first_rows.append(len(self.row_of))
+        self.position = Position(record.offset, record.lines, record.crc)
+        self.row_of.update(zip(record.block.image_ids, count(len(self.row_of))))
+        self.max_absolute_error = max(self.max_absolute_error, record.block.max_absolute_error)
+        self.max_relative_error = max(self.max_relative_error, record.block.max_relative_error)
+
+    @property
+    def _bytes_done(self) -> int:
+        return self.bytes_before[self.table_index] + self.position.offset
+
+    def _tell(self) -> None:
+        if self._progress is not None:
+            self._progress(self._bytes_done, self.bytes_before[-1])
+
+
+def _first_row(table: Table) -> tuple[FeatureRow, int]:
+    """Return the first image of a table, and the length of its line."""
+    buffer = memoryview(mmap.mmap(-1, feature_blocks.MAX_LINE_BYTES))
+    with table.opened() as reader:
+        for block in cut_blocks(table, reader, Position(), lambda: buffer, SEARCH_BYTES):
+            size = int(next(iter(line_ends(block.view[: block.size_bytes])), block.size_bytes))
+            return parse_feature_row(block.view[:size], f"{table.label}:1"), size
+    raise DataError(table.label, "no rows", "one image a line", "Download it again.")
+
+
+def _sync(folder: Path) -> None:
+    """Have the names of the files in `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

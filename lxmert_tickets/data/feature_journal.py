@@ -1,0 +1,179 @@
+"""What a conversion has done so far, in a folder beside its output, so that it can go on after a kill.
+
+`.F.h5.partial/` holds `features` (the file that becomes F.h5, its numbers at their final place), `journal` (one record
+a block, in order, each with its checksum and that of its features), `about.json` (what is converted, from what), and
+`lock`. Nothing in it is trusted: what is torn or differs from its checksum is done again.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+from isal import isal_zlib
+
+from lxmert_tickets.artifacts import canonical_json, write_text
+from lxmert_tickets.data.feature_decoding import DecodedBlock
+from lxmert_tickets.errors import ArtifactError, DataError
+
+VERSION = 1
+"""Of the journal and the layout of the output: another one's work is not continued."""
+
+FRAME = struct.Struct("<II")
+"""Before each record: its length and its CRC-32."""
+
+CHECKED_BYTES = 1 << 20
+log = logging.getLogger(__name__)
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A block that is done; with it, the first `offset` bytes and `lines` lines of a table are (CRC-32: `crc`)."""
+
+    table_index: int
+    offset: int
+    lines: int
+    crc: int
+    block: DecodedBlock
+
+
+class Journal:
+    """The blocks that are done; `features_path` is the file that their features were written to, from `offset` on."""
+
+    def __init__(self, folder: Path, offset: int, image_bytes: int) -> None:
+        self.folder, self.features_path = folder, folder / "features"
+        self._path, self._offset, self._image_bytes = folder / "journal", offset, image_bytes
+
+    def start(self, about: Any) -> Iterator[Record]:
+        """Yield the blocks that an earlier conversion of the same, `about`, has done; others are forgotten.
+
+        Afterwards the journal ends with the last of them.
+        """
+        text = canonical_json({"version": VERSION, "offset": self._offset, "about": about})
+        about_path = self.folder / "about.json"
+        if not (_is_same(about_path, text) and self._path.exists() and self.features_path.exists()):
+            if self._path.exists():
+                log.warning("%s: is not of this input and these settings, and is begun anew", self.folder)
+            for path in (about_path, self._path, self.features_path):
+                path.unlink(missing_ok=True)
+            self.features_path.touch()
+            self._path.touch()
+            write_text(about_path, text)
+        if self._path.stat().st_size > 0:
+            log.info("%s: what is done is read and compared with its checksums", self.folder)
+        end = 0
+        for end, record in self._sound():  # noqa: B007 (the last one counts)
+            yield record
+        os.truncate(self._path, end)
+
+    @contextmanager
+    def appending(self) -> Iterator[Callable[[Record], None]]:
+        """Yield what appends a record. The features of its block must have been written."""
+        with FileIO(self._path, "ab") as file:
+
+            def append(record: Record) -> None:
+                content = msgspec.msgpack.encode(record)
+                file.write(FRAME.pack(len(content), isal_zlib.crc32(content)) + content)
+
+            yield append
+
+    def records(self) -> Iterator[Record]:
+        """Yield all records, one at a time."""
+        with open(self._path, "rb") as file:
+            for content in _frames(file):
+                yield msgspec.msgpack.decode(content, type=Record)
+
+    def remove(self) -> None:
+        """Forget everything."""
+        shutil.rmtree(self.folder)
+
+    def _sound(self) -> Iterator[tuple[int, Record]]:
+        """Yield the records up to the first whose features are not what was written, and where each ends."""
+        end, offset = 0, self._offset
+        with open(self._path, "rb") as file, open(self.features_path, "rb") as features:
+            for content in _frames(file):
+                record: Record = msgspec.msgpack.decode(content, type=Record)
+                size = len(record.block.image_ids) * self._image_bytes
+                if _crc_of(features, offset, size) != record.block.features_crc:
+                    return
+                end, offset = file.tell(), offset + size
+                yield end, record
+
+
+@contextmanager
+def working_folder(output: Path) -> Iterator[Path]:
+    """Yield the folder for the conversion to `output`, which is ours alone until the block ends.
+
+    It is removed when the block ends well or with bad input, and stays after anything else.
+
+    Raises ArtifactError when another process has it.
+    """
+    folder = output.with_name(f".{output.name}.partial")
+    lock = _locked(folder, output)
+    try:
+        yield folder
+        shutil.rmtree(folder)
+    except DataError:
+        shutil.rmtree(folder)  # the same input would end in the same way
+        raise
+    finally:
+        os.close(lock)
+
+
+def _locked(folder: Path, output: Path) -> int:
+    """Return the open lock file of `folder`; the lock goes when it is closed, or the process ends in any way."""
+    path = folder / "lock"
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            continue  # the one that had it has just removed the folder
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            found = "another process is converting features to this file"
+            raise ArtifactError(output, found, "one at a time", "Wait until it has ended.") from None
+        except OSError as error:  # some cluster disks have no locks
+            log.warning("%s: cannot be locked (%s): do not convert to it twice at once", output, error.strerror)
+            return lock
+        if path.exists() and os.path.samestat(os.fstat(lock), path.stat()):
+            return lock
+        os.close(lock)
+
+
+def _is_same(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except FileNotFoundError:
+        return False
+
+
+def _frames(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the contents of whole frames, up to the first that is torn or damaged."""
+    while len(head := file.read(FRAME.size)) == FRAME.size:
+        size, crc = FRAME.unpack(head)
+        content = file.read(size)
+        if len(content) < size or isal_zlib.crc32(content) != crc:
+            return
+        yield content
+
+
+def _crc_of(file: BinaryIO, offset: int, size: int) -> int | None:
+    """Return the CRC-32 of `size` bytes from `offset` on, None where the file ends before."""
+    file.seek(offset)
+    crc = 0
+    while size > 0:
+        content = file.read(min(size, CHECKED_BYTES))
+        if not content:
+            return None
+        crc = isal_zlib.crc32(content, crc)
+        size -= len(content)
+    return crc

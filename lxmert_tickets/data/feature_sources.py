@@ -1,0 +1,221 @@
+"""Tables of region features as streams of bytes: plain TSV files, and zip archives that hold one.
+
+An archive is never unpacked: its table is inflated as it is read, and its checksum compared at the end. The name of
+the table inside is used in messages only.
+"""
+
+import os
+import struct
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+from isal import isal_zlib
+
+from lxmert_tickets.errors import DataError
+
+EXPECTED = "a TSV file of region features, or a zip archive that holds one"
+DOWNLOAD_AGAIN = "Download it again."
+ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
+"""The first bytes of an archive, and of an empty one."""
+
+GZIP_MAGIC = b"\x1f\x8b"
+LOCAL_HEADER = struct.Struct("<4s2xHH16xHH")
+"""Of a file in an archive: magic, flags, method, and the lengths of the name and of what follows it."""
+
+ENCRYPTED = 0x1
+COMPRESSED_CHUNK_BYTES = 1 << 16
+INFLATED_CHUNK_BYTES = 1 << 20
+"""So much at most comes from one call: a chunk of zeros inflates to a thousand times its size."""
+
+
+class Reader(ABC):
+    """Reads a table front to back."""
+
+    @abstractmethod
+    def read_into(self, view: memoryview) -> int:
+        """Fill the start of `view` and return how many bytes: 0 at the end, and only there."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: `path` is the file it is in, `label` names it in messages, `size_bytes` is that of the table itself.
+
+    `crc` is what CRC-32 an archive gives for it, None for a plain file. `identity` tells it from other tables, and from
+    itself after a change.
+    """
+
+    path: Path
+    label: str
+    size_bytes: int
+    modified_ns: int
+    file_bytes: int
+    crc: int | None = None
+    member: zipfile.ZipInfo | None = None
+
+    @property
+    def identity(self) -> list[str | int | None]:
+        return [str(self.path.resolve()), self.label, self.size_bytes, self.file_bytes, self.modified_ns, self.crc]
+
+    @property
+    def can_seek(self) -> bool:
+        """Whether reading can start anywhere; deflated tables are inflated from their start."""
+        return self.member is None or self.member.compress_type == zipfile.ZIP_STORED
+
+    @contextmanager
+    def opened(self, start: int = 0) -> Iterator[Reader]:
+        """Yield a reader from byte `start` of the table on; `start` is 0 unless `can_seek`.
+
+        Raises DataError when it cannot be read; so does the reader.
+        """
+        with _opened(self.path) as file:
+            if self.member is None:
+                file.seek(start)
+                yield _PlainReader(self, file, self.size_bytes - start)
+                return
+            file.seek(_data_offset(self.path, file, self.member) + start)
+            if self.can_seek:
+                yield _PlainReader(self, file, self.size_bytes - start)
+            else:
+                yield _InflatingReader(self, file, self.member.compress_size)
+
+    def check_end(self, size_bytes: int, crc: int) -> None:
+        """Raise DataError unless the whole of the table was `size_bytes` long, with the checksum `crc`."""
+        if self.crc is None:
+            changed = size_bytes != self.size_bytes or _stat(self.path).st_mtime_ns != self.modified_ns
+            if changed:
+                raise DataError(self.label, "changed while it was read", "one state of it", "Run this again.")
+        elif (size_bytes, crc) != (self.size_bytes, self.crc):
+            raise _damaged(
+                self.label,
+                f"{size_bytes} bytes with the CRC-32 {crc:08x}",
+                f"{self.size_bytes} bytes with {self.crc:08x}, which the archive tells",
+            )
+
+
+def find_table(path: str | Path) -> Table:
+    """Return the table in the file at `path`, which is a TSV or a zip archive that holds one.
+
+    Raises DataError when it is missing or something else: an archive of no or several tables, an encrypted one, a
+    gzipped file.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        magic, status = file.read(4), os.fstat(file.fileno())
+    if magic in ZIP_MAGICS:
+        member = _only_table(path)
+        label = _label(path, member)
+        return Table(path, label, member.file_size, status.st_mtime_ns, status.st_size, member.CRC, member)
+    if magic.startswith(GZIP_MAGIC):
+        raise DataError(path, "a gzipped file", EXPECTED, "Unpack it with gunzip.")
+    if path.suffix.lower() == ".zip":
+        raise _damaged(path, f"begins with {magic!r}, which no zip archive does", EXPECTED)
+    return Table(path, str(path), status.st_size, status.st_mtime_ns, status.st_size)
+
+
+def _only_table(path: Path) -> zipfile.ZipInfo:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
+        raise _damaged(path, f"a damaged or truncated zip archive ({error})", EXPECTED) from None
+    tables = [member for member in members if member.filename.lower().endswith(".tsv") and not _is_macos(member)]
+    if len(tables) != 1:
+        names = ", ".join(member.filename for member in (tables or members)[:5]) or "nothing"
+        found = f"a zip archive with {len(tables)} .tsv files ({names})"
+        raise DataError(path, found, "one .tsv in it", "Give one archive for each table, or the .tsv files themselves.")
+    member = tables[0]
+    label = _label(path, member)
+    if member.flag_bits & ENCRYPTED:
+        raise DataError(label, "encrypted", EXPECTED, "Unpack it with its password, and give the .tsv.")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        found = f"compressed by method {member.compress_type}"
+        raise DataError(label, found, "stored (0) or deflated (8)", "Unpack it, and give the .tsv.")
+    return member
+
+
+def _label(path: Path, member: zipfile.ZipInfo) -> str:
+    """Return what messages call a table in an archive; a terminal must not take any of it for a command."""
+    return f"{path}/" + "".join(letter if letter.isprintable() else "?" for letter in member.filename)
+
+
+def _is_macos(member: zipfile.ZipInfo) -> bool:
+    """Return whether macOS put it in beside a real file, of whose name it has the end."""
+    return member.filename.startswith("__MACOSX/")
+
+
+def _data_offset(path: Path, file: FileIO, member: zipfile.ZipInfo) -> int:
+    """Return where the bytes of `member` begin in the archive."""
+    file.seek(member.header_offset)
+    header = file.read(LOCAL_HEADER.size)
+    if len(header) == LOCAL_HEADER.size:
+        magic, flags, method, n_name, n_extra = LOCAL_HEADER.unpack(header)
+        if magic == ZIP_MAGICS[0] and method == member.compress_type and not flags & ENCRYPTED:
+            return member.header_offset + LOCAL_HEADER.size + int(n_name) + int(n_extra)
+    raise _damaged(path, f"no {member.filename} at byte {member.header_offset}", "what its directory tells")
+
+
+class _PlainReader(Reader):
+    """Reads bytes that lie as they are in the file."""
+
+    def __init__(self, table: Table, file: FileIO, size_bytes: int) -> None:
+        self._table, self._file, self._left = table, file, size_bytes
+
+    def read_into(self, view: memoryview) -> int:
+        size = self._file.readinto(view[: self._left]) or 0
+        if size == 0 and self._left > 0 and len(view) > 0:
+            raise _damaged(self._table.label, f"ends {self._left} bytes early", f"{self._table.size_bytes} bytes")
+        self._left -= size
+        return size
+
+
+class _InflatingReader(Reader):
+    """Reads a deflated table."""
+
+    def __init__(self, table: Table, file: FileIO, compressed_bytes: int) -> None:
+        self._table, self._file, self._left = table, file, compressed_bytes
+        self._inflater = isal_zlib.decompressobj(wbits=-isal_zlib.MAX_WBITS)
+
+    def read_into(self, view: memoryview) -> int:
+        while not self._inflater.eof:
+            chunk = self._inflater.unconsumed_tail or self._next_chunk()
+            try:
+                content = self._inflater.decompress(chunk, min(len(view), INFLATED_CHUNK_BYTES))
+            except isal_zlib.error as error:  # type: ignore[misc]  # the stubs have an instance for the class
+                raise self._damaged(f"cannot be inflated ({error})") from None
+            if content:
+                view[: len(content)] = content
+                return len(content)
+            if not chunk and not self._inflater.eof:
+                raise self._damaged("ends in the middle")
+        return 0
+
+    def _next_chunk(self) -> bytes:
+        chunk = self._file.read(min(COMPRESSED_CHUNK_BYTES, self._left))
+        self._left -= len(chunk)
+        return chunk
+
+    def _damaged(self, found: str) -> DataError:
+        return _damaged(self._table.label, found, "a complete deflated table")
+
+
+def _opened(path: Path) -> FileIO:
+    try:
+        return FileIO(path)
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error.strerror})", EXPECTED) from None
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error.strerror})", EXPECTED) from None
+
+
+def _damaged(place: object, found: str, expected: str) -> DataError:
+    return DataError(place, found, expected, DOWNLOAD_AGAIN)

@@ -1,0 +1,254 @@
+"""Blocks of lines decoded by several processes, which write the features themselves.
+
+The lines are in memory that the processes share; tasks and results, which are small, go through pipes. A process ends
+when its pipe does, however the one that started it ended.
+"""
+
+import mmap
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from select import select
+
+import msgspec
+
+from lxmert_tickets.data.feature_decoding import BlockTask, DecodedBlock, decode_block
+
+ROOT = Path(__file__).resolve().parents[2]
+LENGTH = struct.Struct("<I")
+MAX_WORKERS = 8
+"""More would wait: one process reads and cuts for all of them."""
+
+TASKS_AHEAD = 2
+"""A process works on one while the other waits."""
+
+
+class Decoders(ABC):
+    """Decodes blocks and writes their features; results come in the order of the tasks."""
+
+    @abstractmethod
+    def next_buffer(self) -> memoryview:
+        """Return the buffer for the next block; waits until one is free."""
+
+    @abstractmethod
+    def submit(self, task: BlockTask) -> None:
+        """Have the block decoded that is in the buffer given last."""
+
+    @abstractmethod
+    def finished(self, *, wait: bool = False) -> Iterator[DecodedBlock]:
+        """Yield the results that there are; with `wait`, those of all tasks.
+
+        Raises OSError for features that could not be written.
+        """
+
+
+class _Order(msgspec.Struct, frozen=True):
+    buffer_index: int
+    task: BlockTask
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    block: DecodedBlock | None
+    errno: int = 0
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def decoding(n_workers: int, features: int, buffer_bytes: int) -> Iterator[Decoders]:
+    """Yield decoders in `n_workers` processes (1: in this one) that write to the open file `features`.
+
+    A block must fit in `buffer_bytes`; only what is filled of a buffer takes memory.
+    """
+    if n_workers <= 1:
+        yield _Here(features, buffer_bytes)
+        return
+    n_workers = min(n_workers, MAX_WORKERS)
+    n_buffers = n_workers * TASKS_AHEAD + 1
+    with _shared_file(n_buffers * buffer_bytes) as shared:
+        workers = [_Worker(shared, features, buffer_bytes) for _ in range(n_workers)]
+        try:
+            yield _InProcesses(workers, _buffers(shared, buffer_bytes))
+        finally:
+            for worker in workers:
+                worker.end()
+
+
+class _Here(Decoders):
+    def __init__(self, features: int, buffer_bytes: int) -> None:
+        self._features, self._results = features, deque[DecodedBlock]()
+        self._buffer = memoryview(mmap.mmap(-1, buffer_bytes))
+
+    def next_buffer(self) -> memoryview:
+        return self._buffer
+
+    def submit(self, task: BlockTask) -> None:
+        self._results.append(_work(self._buffer, task, self._features))
+
+    def finished(self, *, wait: bool = False) -> Iterator[DecodedBlock]:
+        while self._results:
+            yield self._results.popleft()
+
+
+class _InProcesses(Decoders):
+    """The k-th block goes to the k-th worker and the k-th buffer, and round again: all blocks are of one size."""
+
+    def __init__(self, workers: "list[_Worker]", buffers: list[memoryview]) -> None:
+        self._workers, self._buffers = workers, buffers
+        self._n_submitted = self._n_received = 0
+        self._results = deque[DecodedBlock]()
+
+    def next_buffer(self) -> memoryview:
+        while self._n_submitted - self._n_received >= len(self._buffers):
+            self._receive()
+        return self._buffers[self._n_submitted % len(self._buffers)]
+
+    def submit(self, task: BlockTask) -> None:
+        order = _Order(self._n_submitted % len(self._buffers), task)
+        self._workers[self._n_submitted % len(self._workers)].send(order)
+        self._n_submitted += 1
+
+    def finished(self, *, wait: bool = False) -> Iterator[DecodedBlock]:
+        while self._n_received < self._n_submitted and (wait or self._oldest().has_answered()):
+            self._receive()
+        while self._results:
+            yield self._results.popleft()
+
+    def _oldest(self) -> "_Worker":
+        return self._workers[self._n_received % len(self._workers)]
+
+    def _receive(self) -> None:
+        self._results.append(self._oldest().receive())
+        self._n_received += 1
+
+
+class _Worker:
+    """A process that decodes; its standard input and output are the pipes."""
+
+    def __init__(self, shared: int, features: int, buffer_bytes: int) -> None:
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(shared), str(features), str(buffer_bytes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            pass_fds=(shared, features),
+            env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._orders, self._answers = self._process.stdin, self._process.stdout
+
+    def send(self, order: _Order) -> None:
+        try:
+            _write_message(self._orders.fileno(), order)
+        except BrokenPipeError:
+            raise self._ended() from None
+
+    def has_answered(self) -> bool:
+        return bool(select([self._answers], [], [], 0)[0])
+
+    def receive(self) -> DecodedBlock:
+        message = _read_message(self._answers.fileno())
+        if message is None:
+            raise self._ended()
+        answer = msgspec.msgpack.decode(message, type=_Answer)
+        if answer.block is None:
+            raise OSError(answer.errno, os.strerror(answer.errno))
+        return answer.block
+
+    def end(self) -> None:
+        """Stop it: what it works on is not wanted any more."""
+        self._process.kill()
+        self._process.wait()
+        self._answers.close()
+        self._orders.close()
+
+    def _ended(self) -> RuntimeError:
+        return RuntimeError(f"a process that decodes region features ended with status {self._process.wait()}")
+
+
+def _serve(shared: int, features: int, buffer_bytes: int) -> None:
+    """Work off the orders on standard input until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that gives orders
+    orders, answers = sys.stdin.fileno(), sys.stdout.fileno()
+    buffers = _buffers(shared, buffer_bytes)
+    while (message := _read_message(orders)) is not None:
+        order = msgspec.msgpack.decode(message, type=_Order)
+        try:
+            answer = _Answer(_work(buffers[order.buffer_index], order.task, features))
+        except OSError as error:
+            answer = _Answer(None, error.errno or 0)
+        _write_message(answers, answer)
+
+
+def _work(buffer: memoryview, task: BlockTask, features: int) -> DecodedBlock:
+    decoded = decode_block(buffer[: task.size_bytes], task)
+    _write_all(features, decoded.features, task.offset)
+    if hasattr(os, "posix_fadvise"):  # begin to write to the disk now, not all at the end
+        os.posix_fadvise(features, task.offset, len(decoded.features), os.POSIX_FADV_DONTNEED)
+    return decoded.block
+
+
+def _write_all(file: int, content: memoryview, offset: int) -> None:
+    while content:
+        written = os.pwrite(file, content, offset)
+        content, offset = content[written:], offset + written
+
+
+def _write_message(pipe: int, message: msgspec.Struct) -> None:
+    content = msgspec.msgpack.encode(message)
+    left = memoryview(LENGTH.pack(len(content)) + content)
+    while left:
+        left = left[os.write(pipe, left) :]
+
+
+def _read_message(pipe: int) -> bytes | None:
+    """Return the next message, None when the pipe has ended."""
+    head = _read_exactly(pipe, LENGTH.size)
+    return None if head is None else _read_exactly(pipe, *LENGTH.unpack(head))
+
+
+def _read_exactly(pipe: int, size: int) -> bytes | None:
+    content = bytearray()
+    while len(content) < size:
+        part = os.read(pipe, size - len(content))
+        if not part:
+            return None
+        content += part
+    return bytes(content)
+
+
+@contextmanager
+def _shared_file(size_bytes: int) -> Iterator[int]:
+    """Yield an open file without a name, in memory where the system can; it goes when the last process has ended."""
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("lxmert-tickets-lines")
+    else:
+        with tempfile.TemporaryFile() as temporary:
+            file = os.dup(temporary.fileno())
+    try:
+        os.ftruncate(file, size_bytes)
+        yield file
+    finally:
+        os.close(file)
+
+
+def _buffers(shared: int, buffer_bytes: int) -> list[memoryview]:
+    whole = memoryview(mmap.mmap(shared, 0))
+    return [whole[start : start + buffer_bytes] for start in range(0, len(whole), buffer_bytes)]
+
+
+if __name__ == "__main__":
+    _serve(*map(int, sys.argv[1:]))

@@ -1,0 +1,67 @@
+"""The parts of a split put together: train is train2014 and nominival, each from a file of questions and of answers."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from lxmert_tickets.data.asked import AskedQuestion, asked_officially, check_asked_once
+from lxmert_tickets.data.json_files import JsonFile
+from lxmert_tickets.data.prepared import asked_as_prepared
+from lxmert_tickets.data.vqa_json import decode_questions
+from lxmert_tickets.downloads.receipts import source_file
+from lxmert_tickets.errors import DataError
+
+Value = TypeVar("Value")
+
+QUESTIONS = "an official VQA questions file, or LXMERT's prepared questions"
+
+
+def source_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+    """Return the files behind one path or several; a receipt stands for the file beside it (`source_file`)."""
+    return [source_file(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+
+
+def read_split(
+    questions: Sequence[str | Path],
+    annotations: Sequence[str | Path] = (),
+    subtypes: Sequence[str | None] | None = None,
+) -> tuple[AskedQuestion, ...]:
+    """Return the questions of all parts of a split, part after part, each in the order of its file.
+
+    A part is an official questions file, with the annotations at the same place of `annotations`, or a prepared file,
+    which has its labels in it: then `annotations` is empty, as it is for official questions that nobody annotated.
+    `subtypes` say which member of a zip archive each part is.
+
+    Raises DataError when a file is broken, files do not belong together, a question occurs twice, or some parts have
+    labels and others none.
+    """
+    labels = _for_each(questions, annotations, "annotations")
+    members = _for_each(questions, subtypes or (), "subtypes")
+    asked: list[AskedQuestion] = []
+    for path, annotated, subtype in zip(questions, labels, members, strict=True):
+        before, start = asked[0].labels if asked else None, len(asked)
+        asked += _of_part(path, annotated, subtype)
+        if 0 < start < len(asked) and (before is None) != (asked[start].labels is None):
+            has = "no labels" if asked[start].labels is None else "labels"
+            raise DataError(path, f"{has}, unlike {questions[0]}", "labels for all parts of a split, or for none")
+    check_asked_once(asked, ", ".join(map(str, questions)))
+    return tuple(asked)
+
+
+def _of_part(path: str | Path, annotations: str | Path | None, subtype: str | None) -> Iterator[AskedQuestion]:
+    file = JsonFile(path, QUESTIONS, subtype)
+    if file.first_character() != b"[":
+        questions = decode_questions(file)
+        del file  # its bytes need not wait for the annotations
+        yield from asked_officially(questions, annotations, subtype, path)
+        return
+    if annotations is not None:
+        remedy = f"Leave out {annotations}: the labels are in the prepared file."
+        raise DataError(path, "prepared questions", "official questions, as annotations are given", remedy)
+    yield from asked_as_prepared(file)
+
+
+def _for_each(questions: Sequence[object], values: Sequence[Value], what: str) -> Sequence[Value | None]:
+    if values and len(values) != len(questions):
+        raise DataError(what, f"{len(values)} for {len(questions)} files of questions", "one for each, or none")
+    return values or [None] * len(questions)

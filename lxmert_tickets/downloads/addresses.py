@@ -1,0 +1,42 @@
+"""Addresses: what may be shown of them, and where a redirect may lead."""
+
+import ipaddress
+
+from httpx2 import URL, InvalidURL
+
+from lxmert_tickets.errors import ConfigError
+
+
+def parsed(url: str) -> URL:
+    """Return `url`, parsed.
+
+    Raises ConfigError, which shows neither password nor query, when it is no http or https address.
+    """
+    try:
+        address = URL(url)
+    except InvalidURL:
+        raise ConfigError("urls", "an address that cannot be read", "https://HOST/PATH") from None
+    if address.scheme not in ("http", "https") or not address.host:
+        raise ConfigError("urls", f"{shown(address)!r}", "an address that starts with https:// or http://")
+    return address
+
+
+def shown(address: URL) -> str:
+    """Return an address without user, password, query and fragment: these carry tokens and signatures."""
+    return str(address.copy_with(username=None, password=None, query=None, fragment=None))
+
+
+def refusal(origin: URL, leads_to: URL) -> str | None:
+    """Return why a redirect from `origin` is not followed; None when it is."""
+    if leads_to.scheme not in ("http", "https"):
+        return f"redirects to {leads_to.scheme}://, which is no web address"
+    if origin.scheme == "https" and leads_to.scheme == "http" and not _is_loopback(leads_to.host):
+        return f"redirects from https to the unprotected {shown(leads_to)}"
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

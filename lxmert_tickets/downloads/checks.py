@@ -1,0 +1,134 @@
+"""Does a file hold what its name says? Nothing is unpacked, unpickled or run to find out."""
+
+import mmap
+import re
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable
+from html import unescape
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from lxmert_tickets.errors import DataError
+from lxmert_tickets.progress import Progress
+
+ZIP = b"PK\x03\x04"
+PICKLED_TORCH = bytes.fromhex("8a0a6cfc9c46f9206aa85019")  # torch.save before 1.6: its magic number as a pickled long
+TELL_THEIR_END = (".zip", ".json")  # a cut file of these kinds does not pass, wherever it was cut
+BLOCK_BYTES = 1 << 20
+HEAD_BYTES = 4096  # enough to tell a kind, or a page and its title, by
+MAX_NAME_CHARACTERS = 80
+
+Check = Callable[[Path, str], None]
+
+
+def check_content(path: Path, name: str) -> None:
+    """Return if the file at `path` holds what the suffix of `name` says; otherwise raise DataError.
+
+    .zip: every member is read and its checksum compared, and no member's path leads out of a folder. .json: an
+    object or list that parses to its end. .pth, .bin: begins as torch writes it. .txt: UTF-8. Others: not empty.
+    """
+    with path.open("rb") as handle:
+        head = handle.read(HEAD_BYTES)
+    if fault := opening_fault(name, head):
+        raise DataError(path, *fault)
+    kind = Path(name).suffix.lower()
+    if head.startswith(ZIP):
+        _check_zip(path, name, read_members=kind == ".zip")  # torch may leave out the checksums
+    elif kind == ".json":
+        _check_json(path)
+    elif kind == ".txt":
+        _check_text(path)
+
+
+def opening_fault(name: str, head: bytes, content_type: str = "") -> tuple[str, str] | None:
+    """Return what is found and what is expected when the first bytes cannot begin the file `name`; None if they can."""
+    kind = Path(name).suffix.lower()
+    if not head:
+        return "is empty", "a file with content"
+    if kind not in (".html", ".htm") and is_page(head, content_type):
+        return f"is a web page{page_title(head)}", f"the file {name}"
+    if kind == ".zip" and not head.startswith(ZIP):
+        return f"begins with {head[:8]!r}", "a zip file"
+    if kind == ".json" and not head.lstrip().startswith((b"{", b"[")):
+        return f"begins with {head[:20]!r}", "JSON: an object or a list"
+    if kind in (".pth", ".bin") and ZIP not in head[:4] and PICKLED_TORCH not in head[:16]:
+        return f"begins with {head[:12]!r}", "weights as torch saves them"
+    return None
+
+
+def is_page(head: bytes, content_type: str = "") -> bool:
+    """Return whether a file that begins with `head`, served as `content_type`, is a web page."""
+    begins = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    begins = re.sub(rb"\A(<\?xml.*?\?>|<!--.*?-->|\s+)+", b"", begins, flags=re.DOTALL)
+    return begins.startswith((b"<!doctype html", b"<html")) or content_type.lower().startswith("text/html")
+
+
+def page_title(head: bytes) -> str:
+    """Return ' with the title "..."', the first words of a page's title; "" when it has none."""
+    match = re.search(rb"<title[^>]*>(.*?)(</title|\Z)", head, re.IGNORECASE | re.DOTALL)
+    words = " ".join(unescape(match[1].decode("utf-8", "replace")).split()) if match else ""
+    printable = "".join(c for c in words if c.isprintable())
+    return f' with the title "{printable[:MAX_NAME_CHARACTERS]}"' if printable else ""
+
+
+def member_fault(member: zipfile.ZipInfo) -> str | None:
+    """Return what is wrong with the path or the kind of a zip's member; None when it stays within a folder."""
+    name = member.orig_filename.replace("\\", "/")
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    faults = {
+        "has a name with a zero byte": "\0" in name,
+        "has an absolute path": name.startswith("/"),
+        "has a path with a drive letter": re.match(r"[A-Za-z]:", name),
+        "has a path that leads upwards": ".." in PurePosixPath(name).parts,
+        "is a symbolic link": kind == stat.S_IFLNK,
+        "is neither a file nor a folder": kind not in (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK),
+        "is encrypted": member.flag_bits & 0x1,
+    }
+    return next((fault for fault, is_so in faults.items() if is_so), None)
+
+
+def _check_zip(path: Path, name: str, read_members: bool) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:  # the list of members stands at the end: a cut file has none
+            members = _check_members(path, archive)
+            if not read_members:
+                return
+            with Progress(f"checking {name}", sum(member.file_size for member in members), unit="B") as progress:
+                for member in members:
+                    with archive.open(member) as stream:  # compares the checksum when it comes to the end
+                        while block := stream.read(BLOCK_BYTES):
+                            progress.advance(len(block))
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError, RuntimeError) as error:
+        raise DataError(path, f"is a damaged zip ({error or type(error).__name__})", "a complete zip file") from None
+
+
+def _check_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    members = archive.infolist()
+    if not members:
+        raise DataError(path, "is a zip without members", "a zip of at least one file")
+    for member in members:
+        if fault := member_fault(member):
+            short = repr(member.orig_filename[:MAX_NAME_CHARACTERS])
+            raise DataError(path, f"member {short} {fault}", "members that stay within a folder, in the clear")
+    return members
+
+
+def _check_json(path: Path) -> None:
+    with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        try:
+            msgspec.json.decode(memoryview(text), type=msgspec.Raw)  # walks through it all, but builds nothing
+        except msgspec.DecodeError as error:
+            raise DataError(path, f"is damaged JSON ({error})", "JSON that parses to its end") from None
+
+
+def _check_text(path: Path) -> None:
+    try:
+        with path.open(encoding="utf-8") as lines:
+            while block := lines.read(BLOCK_BYTES):
+                if "\0" in block:
+                    raise DataError(path, "holds zero bytes", "text")
+    except UnicodeDecodeError as error:
+        raise DataError(path, f"is not text ({error.reason} at byte {error.start})", "UTF-8 text") from None

@@ -1,0 +1,208 @@
+"""A file from elsewhere, in place and verified, whatever happens on the way."""
+
+import errno
+import logging
+import os
+import random
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+from filelock import FileLock, Timeout
+
+from lxmert_tickets.downloads.addresses import parsed, shown
+from lxmert_tickets.downloads.checks import Check, check_content
+from lxmert_tickets.downloads.half_file import MAKE_ROOM, HalfFile, digest_of
+from lxmert_tickets.downloads.lock_file import Pin, hold_to_pin, pin_name, read_pins, republished
+from lxmert_tickets.downloads.receipts import Receipt
+from lxmert_tickets.downloads.transfer import BrokenError, OtherSizeError, RefusedError, transfer
+from lxmert_tickets.errors import DataError
+from lxmert_tickets.progress import bytes_text
+
+LEFT_AS_IT_IS = "Nothing was changed: put the right file there, or delete it so that it is downloaded."
+
+_log = logging.getLogger("lxmert_tickets")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for a mirror before the next is tried."""
+
+    attempts: int = 6  # in a row that bring no new byte
+    first_pause_seconds: float = 2.0  # doubled each time
+    longest_pause_seconds: float = 60.0
+    longest_asked_seconds: float = 600.0  # that a server may ask for by Retry-After
+    connect_seconds: float = 30.0
+    silence_seconds: float = 60.0  # without a byte, within an answer
+
+    def pause(self, n_fruitless: int) -> float:
+        """Return the pause after the `n_fruitless`-th attempt in vain: by chance half of it to all of it."""
+        longest = min(self.first_pause_seconds * 2.0 ** max(n_fruitless - 1, 0), self.longest_pause_seconds)
+        return longest * random.uniform(0.5, 1)  # so that many jobs do not come back together
+
+
+def fetch(
+    urls: Sequence[str], target: Path, *, lock: Path, check: Check = check_content, patience: Patience | None = None
+) -> Receipt:
+    """Return the size and SHA-256 of the file at `target`, which is in place and verified then.
+
+    A file that is there already is verified and taken; the network is not touched. Otherwise it is downloaded from
+    the mirrors `urls`, in turn, going on from where an earlier run broke off. `check(path, name)` raises DataError
+    when the content is not what the name says. The SHA-256 is pinned in `lock` on first use and compared ever after.
+
+    Raises DataError when the file that is there is wrong (it is left as it is), when no mirror gives it, and when the
+    disk is full; ConfigError for an address that is none. No message holds a password or the query of an address.
+    """
+    addresses = [parsed(url) for url in urls]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _full_disk_reported(target), _alone_with(target):
+        if target.exists() or target.is_symlink():
+            return _take(target, lock, check)
+        with HalfFile(target) as half:
+            return _download(addresses, half, lock, check, patience or Patience())
+
+
+def _take(target: Path, lock: Path, check: Check) -> Receipt:
+    """Return the receipt of the file that is there. Raises DataError when it is wrong."""
+    if not target.is_file():
+        raise DataError(target, "a folder or a broken link", "a file", LEFT_AS_IT_IS)
+    digest, size = digest_of(target)
+    receipt = Receipt(digest.hexdigest(), size)
+    try:
+        _verify(receipt, target, target, lock, check, url=None)
+    except DataError as error:
+        raise DataError(target, error.found, error.expected, f"{error.remedy} {LEFT_AS_IT_IS}".strip()) from None
+    for leftover in (".part", ".part.json"):
+        target.with_name(f".{target.name}{leftover}").unlink(missing_ok=True)
+    _log.info("%s: there already, verified (%s)", target, bytes_text(size))
+    return receipt
+
+
+def _verify(receipt: Receipt, path: Path, target: Path, lock: Path, check: Check, url: str | None) -> None:
+    """Check the content at `path` unless it is pinned, because only content that passed is; then compare or pin it."""
+    pin = read_pins(lock).get(pin_name(lock, target))
+    if pin is None or pin.sha256 != receipt.sha256:
+        check(path, target.name)
+    hold_to_pin(lock, target, receipt, url)
+
+
+def _download(addresses: list[httpx2.URL], half: HalfFile, lock: Path, check: Check, patience: Patience) -> Receipt:
+    pin = read_pins(lock).get(pin_name(lock, half.target))
+    failures: list[tuple[str, RefusedError]] = []
+    if half.is_complete and half.origin is not None:  # the run was killed just before the end
+        try:
+            return _accept(half, lock, check, half.origin.mirror)
+        except RefusedError as failure:
+            _log.warning("%s: what an earlier run brought %s; it is downloaded again", half.target, failure)
+    # First the mirror that the half file came from: only that one can go on with it for sure.
+    begun = half.origin.mirror if half.origin else None
+    timeout = httpx2.Timeout(patience.silence_seconds, connect=patience.connect_seconds)
+    with httpx2.Client(timeout=timeout, headers={"Accept-Encoding": "identity", "Accept": "*/*"}) as client:
+        for address in sorted(addresses, key=lambda address: shown(address) != begun):
+            try:
+                return _from_mirror(client, address, half, pin, lock, check, patience)
+            except RefusedError as failure:
+                _log.warning("%s: %s %s", half.target, shown(address), failure)
+                failures.append((shown(address), failure))
+    raise _nowhere(half, lock, failures)
+
+
+def _from_mirror(
+    client: httpx2.Client, address: httpx2.URL, half: HalfFile, pin: Pin | None, lock: Path, check: Check,
+    patience: Patience,
+) -> Receipt:  # fmt: skip
+    """Return the receipt of the file, brought from one mirror and verified. Raises RefusedError."""
+    _bring(client, address, half, pin, patience)
+    was_resumed = half.is_resumed
+    try:
+        return _accept(half, lock, check, shown(address))
+    except RefusedError as failure:
+        if not was_resumed:
+            raise
+        _log.warning("%s: %s %s; once more from the start", half.target, shown(address), failure)
+    _bring(client, address, half, pin, patience)
+    return _accept(half, lock, check, shown(address))
+
+
+def _bring(client: httpx2.Client, address: httpx2.URL, half: HalfFile, pin: Pin | None, patience: Patience) -> None:
+    """Bring the whole file into `half`, asking one mirror as often as it is worth it."""
+    n_fruitless, furthest, restart = 0, half.size, False
+    while True:
+        try:
+            return transfer(client, address, half, pin, restart)
+        except BrokenError as failure:
+            n_fruitless = 0 if half.size > furthest else n_fruitless + 1
+            furthest, restart = max(furthest, half.size), failure.restart
+            if n_fruitless >= patience.attempts:
+                raise RefusedError(f"{failure} ({n_fruitless} times in a row)") from None
+            asked = failure.wait_seconds or 0.0
+            if asked > patience.longest_asked_seconds:
+                raise RefusedError(f"{failure} and asks to come back in {asked:.0f} s") from None
+            pause = max(asked, patience.pause(n_fruitless))
+            message = "%s: %s %s after %s; trying again in %.1f s"
+            _log.warning(message, half.target, shown(address), failure, bytes_text(half.size), pause)
+            time.sleep(pause)
+
+
+def _accept(half: HalfFile, lock: Path, check: Check, url: str) -> Receipt:
+    """Verify what has come and give it its final name. Raises RefusedError, and keeps nothing, when it is wrong."""
+    receipt = half.receipt()
+    try:
+        _verify(receipt, half.path, half.target, lock, check, url)
+    except DataError as error:
+        half.discard()
+        raise RefusedError(f"gave a file that {error.found}; expected {error.expected}", error.remedy) from None
+    if half.target.exists():  # a user has put it there meanwhile: theirs is never overwritten
+        return _take(half.target, lock, check)
+    half.publish()
+    _log.info("%s: downloaded and verified (%s)", half.target, bytes_text(receipt.size_bytes))
+    return receipt
+
+
+def _nowhere(half: HalfFile, lock: Path, failures: list[tuple[str, RefusedError]]) -> DataError:
+    reasons = "".join(f"\n  {mirror}, which {failure}" for mirror, failure in failures)
+    remedies = [failure.remedy for _, failure in failures if failure.remedy]
+    if any(isinstance(failure, OtherSizeError) for _, failure in failures):
+        remedies.append(republished(lock, half.target))
+    if half.size:
+        remedies.append(f"{bytes_text(half.size)} have come and are kept.")
+    by_hand = f"put the file at {half.target} by hand: it is verified and taken."
+    remedies.append(f"Run again later, name another mirror, or {by_hand}")
+    expected = f"it from one of{reasons}" if failures else "a mirror in the configuration"
+    return DataError(half.target, "cannot be downloaded", expected, " ".join(dict.fromkeys(remedies)))
+
+
+@contextmanager
+def _alone_with(target: Path) -> Iterator[None]:
+    """Hold the file lock of `target`, having waited for whoever holds it."""
+    guard = FileLock(target.with_name(f".{target.name}.lock"))
+    owner = target.with_name(f".{target.name}.owner")
+    try:
+        guard.acquire(timeout=0)
+    except Timeout:
+        whom = "another process"
+        with suppress(OSError, UnicodeDecodeError):
+            whom = owner.read_text(encoding="utf-8") or whom
+        _log.info("%s: waiting for %s, which is at it", target, whom)
+        guard.acquire(poll_interval=0.2)
+    try:
+        with suppress(OSError):  # a full disk: the name of the owner is a courtesy
+            owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        guard.release()
+
+
+@contextmanager
+def _full_disk_reported(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DataError(target, f"the disk of {target.parent} is full", "room for the file", MAKE_ROOM) from None

@@ -1,0 +1,68 @@
+"""The lock file: which bytes each file from elsewhere had when it was first used.
+
+Nobody publishes checksums of these files. So the SHA-256 is pinned on first use, and every later use is held against
+it, on this machine and, when the lock file is committed, on all others.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+from filelock import FileLock
+
+from lxmert_tickets.artifacts import write_json
+from lxmert_tickets.downloads.receipts import Receipt, Sha256, Size
+from lxmert_tickets.errors import ArtifactError, DataError
+
+
+class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The bytes that a name stands for; `url` tells where they came from, None for a file put in place by hand."""
+
+    sha256: Sha256
+    size_bytes: Size
+    url: str | None = None
+
+
+def pin_name(lock: Path, target: Path) -> str:
+    """Return the name of `target` in the lock file: its path from the lock file's folder, with forward slashes."""
+    return Path(os.path.relpath(target, lock.parent)).as_posix()
+
+
+def read_pins(lock: Path) -> dict[str, Pin]:
+    """Return all pins; {} where there is no lock file.
+
+    Raises ArtifactError when the file is damaged.
+    """
+    try:
+        return msgspec.json.decode(lock.read_bytes(), type=dict[str, Pin])
+    except FileNotFoundError:
+        return {}
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        remedy = "Mend it, or delete it: every file is then pinned anew as it is."
+        raise ArtifactError(
+            lock, f"damaged lock file ({error})", "names with sha256, size_bytes, url", remedy
+        ) from None
+
+
+def hold_to_pin(lock: Path, target: Path, receipt: Receipt, url: str | None) -> None:
+    """Pin the bytes of `receipt` as those of `target`, or hold them against the pin that is there.
+
+    Many processes may do so at once, for one file or several. Raises DataError, naming both digests, when another
+    content is pinned.
+    """
+    name = pin_name(lock, target)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock.with_name(f".{lock.name}.lock")):
+        pins = read_pins(lock)
+        pin = pins.setdefault(name, Pin(receipt.sha256, receipt.size_bytes, url))
+        if pin.sha256 != receipt.sha256 or pin.size_bytes != receipt.size_bytes:
+            found = f"has SHA-256 {receipt.sha256} ({receipt.size_bytes} bytes)"
+            expected = f"{pin.sha256} ({pin.size_bytes} bytes), pinned in {lock}"
+            raise DataError(target, found, expected, republished(lock, target))
+        if len(pins) > len(read_pins(lock)):
+            write_json(lock, msgspec.to_builtins(pins))
+
+
+def republished(lock: Path, target: Path) -> str:
+    """Return the remedy for a file that differs from its pin."""
+    return f'If it was really published anew, remove the entry "{pin_name(lock, target)}" from {lock} and run again.'

@@ -1,0 +1,211 @@
+"""Where the data of an experiment comes from: of which files each split is made.
+
+The rules ask the same questions of both sources. Files from outside lie in `resources/`, shared by all experiments;
+each has a receipt beside it, `<file>.verified`, and rules depend on the receipt (see `downloads.receipts`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+from lxmert_tickets.experiment import Experiment
+from lxmert_tickets.layout import Layout
+
+# Region features are converted anew when this number rises, and only then: of VQA v2 that takes 41 GB of downloads,
+# which may be gone by now. Raise it with any change that changes a features file, and say so in CHANGELOG.md.
+FEATURES_VERSION = 1
+
+VQA2_FOLDER = "resources/vqa2"
+LOCK_FILE = "resources/downloads.lock.json"
+EVALAI_FOLDER = "resources/evalai"
+RECEIPT = ".verified"
+MINIVAL_IDS = "minival.json"
+
+VQA2_FILES = {
+    "v2_Questions_Train_mscoco.zip": ("official", ""),
+    "v2_Questions_Val_mscoco.zip": ("official", ""),
+    "v2_Questions_Test_mscoco.zip": ("official", ""),
+    "v2_Annotations_Train_mscoco.zip": ("official", ""),
+    "v2_Annotations_Val_mscoco.zip": ("official", ""),
+    "train.json": ("prepared", ""),
+    "nominival.json": ("prepared", ""),
+    "minival.json": ("prepared", ""),
+    "test.json": ("prepared", ""),
+    "train2014_obj36.zip": ("features", ""),
+    "val2014_obj36.zip": ("features", ""),
+    "test2015_obj36.zip": ("features", ""),
+    "model_LXRT.pth": ("weights", ""),
+    "trainval_label2ans.json": ("answers", "vqa/"),
+    "all_ans.json": ("answers", "lxmert/"),
+    "vocab.txt": ("vocabulary", ""),
+}
+"""Every file that can be downloaded: the entry of `vqa2.sources` that has it, and the folder within."""
+
+SOFT_LABELS = (
+    "minival is LXMERT's. Its prepared questions do not hold the ten answers: an answer scores its soft label, which "
+    "is the official accuracy but for the spelling of answers."
+)
+
+VQA2_SPLITS = {
+    "train": ("train2014", "nominival"),
+    "minival": ("minival",),
+    "test": ("test2015",),
+}
+"""The parts that a split is made of: LXMERT trains on train2014 and on what minival leaves of val2014."""
+
+IMAGES_OF_SPLIT = {"train": "trainval2014", "minival": "trainval2014", "test": "test2015"}
+TABLES_OF_IMAGES = {
+    "trainval2014": ("train2014_obj36.zip", "val2014_obj36.zip"),
+    "test2015": ("test2015_obj36.zip",),
+}
+
+
+class DataFiles(ABC):
+    """What the rules ask of a source of data; `features` is a path with the wildcard {images}."""
+
+    splits: tuple[str, ...]
+    image_sets: tuple[str, ...]
+    scored_splits: tuple[str, ...]
+    """The evaluated splits whose answers are known here."""
+    scored_elsewhere: tuple[str, ...]
+    """What EvalAI tells of the others."""
+    features: str
+    tokenizer: str
+    n_tokens: int | None
+    """Tokens that the tokenizer must have; None where it is trained here."""
+    about: list[str]
+    """A file that says how minival was chosen, if it was chosen here."""
+    notes: list[str]
+    """What a reader of the scores must know."""
+
+    @abstractmethod
+    def image_set(self, split: str) -> str:
+        """Return the set of images that the questions of `split` ask about."""
+
+    @abstractmethod
+    def feature_tables(self, images: str) -> list[str]:
+        """Return the files with the region features of a set of images."""
+
+    @abstractmethod
+    def questions(self, split: str) -> list[str]:
+        """Return the files of questions that make up a split."""
+
+    @abstractmethod
+    def annotations(self, split: str) -> list[str]:
+        """Return the annotations of these questions, file by file; [] where there are none."""
+
+    @abstractmethod
+    def subtypes(self, split: str) -> list[str]:
+        """Return the `data_subtype` of each file of questions: it picks the right one in a zip."""
+
+    @abstractmethod
+    def answers(self) -> dict[str, list[str]]:
+        """Return what the vocabulary of answers is made of: "annotations", or a "published" list."""
+
+    def features_of(self, splits: Sequence[str]) -> list[str]:
+        """Return the region features of each split."""
+        return [self.features.format(images=self.image_set(split)) for split in splits]
+
+
+class SceneFiles(DataFiles):
+    """The embedded data set: the workflow makes everything."""
+
+    def __init__(self, experiment: Experiment, paths: Layout) -> None:
+        self._train, self._paths = experiment.splits.train, paths
+        self.splits = self.image_sets = tuple(experiment.scenes.sets)
+        self.scored_splits, self.scored_elsewhere = experiment.evaluated_splits, ()
+        self.features, self.tokenizer = paths.features, paths.tokenizer
+        self.n_tokens, self.about, self.notes = None, [], []
+
+    def image_set(self, split: str) -> str:
+        return split
+
+    def feature_tables(self, images: str) -> list[str]:
+        return [self._paths.feature_table.format(split=images)]
+
+    def questions(self, split: str) -> list[str]:
+        return [self._paths.questions.format(split=split)]
+
+    def annotations(self, split: str) -> list[str]:
+        return [self._paths.annotations.format(split=split)]
+
+    def subtypes(self, split: str) -> list[str]:
+        return [split]
+
+    def answers(self) -> dict[str, list[str]]:
+        return {"annotations": self.annotations(self._train)}
+
+
+class Vqa2Files(DataFiles):
+    """VQA v2 on COCO images, from VQA's own files or from LXMERT's prepared ones."""
+
+    def __init__(self, experiment: Experiment, paths: Layout) -> None:
+        assert experiment.vqa2 is not None
+        self._paths = paths
+        self._official = experiment.vqa2.questions == "official"
+        self._sources, self._weights = experiment.vqa2.sources, experiment.weights
+        self.splits, self.image_sets = tuple(VQA2_SPLITS), tuple(TABLES_OF_IMAGES)
+        self.scored_splits = (experiment.splits.validate,)
+        # EvalAI scores one submission of all test questions on both.
+        self.scored_elsewhere = ("test-dev", "test-std") if experiment.splits.test else ()
+        self.features = f"{VQA2_FOLDER}/features/{{images}}.h5"
+        self.tokenizer, self.n_tokens = receipt("vocab.txt"), experiment.text.vocab_size
+        self.about = [paths.about_minival] if self._official else []
+        self.notes = [] if self._official else [SOFT_LABELS]
+
+    def image_set(self, split: str) -> str:
+        return IMAGES_OF_SPLIT[split]
+
+    def feature_tables(self, images: str) -> list[str]:
+        return [receipt(name) for name in TABLES_OF_IMAGES[images]]
+
+    def questions(self, split: str) -> list[str]:
+        return [self._part(part, "Questions", self._paths.questions) for part in VQA2_SPLITS[split]]
+
+    def annotations(self, split: str) -> list[str]:
+        if not self._official or split == "test":
+            return []
+        return [self._part(part, "Annotations", self._paths.annotations) for part in VQA2_SPLITS[split]]
+
+    def subtypes(self, split: str) -> list[str]:
+        return ["val2014" if part.endswith("minival") else part for part in VQA2_SPLITS[split]]
+
+    def answers(self) -> dict[str, list[str]]:
+        if not self._official:
+            return {"published": [receipt("trainval_label2ans.json")]}
+        # Of train and val, as every published figure has it; the ids of minival do not matter here.
+        return {"annotations": [receipt(f"v2_Annotations_{part}_mscoco.zip") for part in ("Train", "Val")]}
+
+    def published_weights(self) -> dict[str, str]:
+        """Return the files that the starting weights are read from; the hub's are in a cache of its own."""
+        files = {"checkpoint": receipt("model_LXRT.pth")} if self._weights.source == "original" else {}
+        head = {"pretraining_answers": receipt("all_ans.json")} if self._weights.answer_head == "pretrained" else {}
+        return files | head
+
+    def urls(self, name: str) -> list[str]:
+        """Return where the file `name` can be downloaded, in the order in which to try."""
+        entry, folder = VQA2_FILES[name]
+        return [f"{base}{folder}{name}" for base in getattr(self._sources, entry)]
+
+    def minival_ids(self) -> list[str]:
+        """Return the receipt of LXMERT's minival, if it was fetched or put in place; else nothing."""
+        file = Path(VQA2_FOLDER, MINIVAL_IDS)
+        there = file.exists() or Path(receipt(MINIVAL_IDS)).exists()
+        return [receipt(MINIVAL_IDS)] if there else []
+
+    def _part(self, part: str, kind: str, made_here: str) -> str:
+        if not self._official:
+            return receipt({"train2014": "train.json", "test2015": "test.json"}.get(part, f"{part}.json"))
+        if part.endswith("minival"):
+            return made_here.format(split=part)
+        return receipt(f"v2_{kind}_{'Train' if part == 'train2014' else 'Test'}_mscoco.zip")
+
+
+def receipt(name: str) -> str:
+    """Return the receipt of a downloaded file of VQA v2."""
+    return f"{VQA2_FOLDER}/{name}{RECEIPT}"
+
+
+def files_of(experiment: Experiment, paths: Layout) -> DataFiles:
+    """Return the files of the experiment's source."""
+    return SceneFiles(experiment, paths) if experiment.data == "scenes" else Vqa2Files(experiment, paths)

@@ -1,0 +1,71 @@
+"""VQA v2 and LXMERT's published weights: from downloads to what the other rules take."""
+
+from lxmert_tickets.sources import LOCK_FILE, VQA2_FILES, VQA2_FOLDER, receipt
+
+
+# The file itself is no output: Snakemake deletes outputs before a job, and a file put in place by hand is to be taken.
+# `output` stands in `urls` so that another mirror downloads nothing again: Snakemake does not compare such params.
+rule download:
+    output:
+        receipt=f"{VQA2_FOLDER}/{{file}}.verified",
+    log:
+        log_of("download", "file"),
+    benchmark:
+        benchmark_of("download", "file")
+    wildcard_constraints:
+        file=one_of(VQA2_FILES),
+    conda:
+        ENVIRONMENT
+    params:
+        urls=lambda wildcards, output: DATA.urls(wildcards.file),
+        lock=LOCK_FILE,
+    script:
+        "../workflow_scripts/download.py"
+
+
+rule split_val_questions:
+    input:
+        questions=receipt("v2_Questions_Val_mscoco.zip"),
+        annotations=receipt("v2_Annotations_Val_mscoco.zip"),
+        minival_ids=DATA.minival_ids(),
+    output:
+        minival_questions=PATHS.questions.format(split="minival"),
+        minival_annotations=PATHS.annotations.format(split="minival"),
+        nominival_questions=PATHS.questions.format(split="nominival"),
+        nominival_annotations=PATHS.annotations.format(split="nominival"),
+        about=PATHS.about_minival,
+    log:
+        log_of("split_val_questions"),
+    benchmark:
+        benchmark_of("split_val_questions")
+    conda:
+        ENVIRONMENT
+    params:
+        n_images=EXPERIMENT.vqa2.minival_images,
+        seed=EXPERIMENT.vqa2.minival_seed,
+        code=code_of("split_val_questions"),
+    script:
+        "../workflow_scripts/split_val_questions.py"
+
+
+rule import_weights:
+    input:
+        **DATA.published_weights(),
+        answers=PATHS.answers,
+    output:
+        weights=PATHS.pretrained,
+    log:
+        log_of("import_weights"),
+    benchmark:
+        benchmark_of("import_weights")
+    conda:
+        ENVIRONMENT
+    params:
+        repository=EXPERIMENT.weights.repository,
+        revision=EXPERIMENT.weights.revision,
+        model=stage("model"),
+        vocab_size=EXPERIMENT.text.vocab_size,
+        feature_dim=EXPERIMENT.vqa2.feature_dim,
+        code=code_of("import_weights"),
+    script:
+        "../workflow_scripts/import_weights.py"

@@ -1,0 +1,93 @@
+"""Processes that decode give what one process gives, in order, and say when they cannot."""
+
+import mmap
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from feature_tables import numbers, write_tsv
+
+from lxmert_tickets.data import feature_workers
+from lxmert_tickets.data.feature_decoding import BlockTask, DecodedBlock
+from lxmert_tickets.data.feature_workers import Decoders, decoding
+
+N_BLOCKS = 12
+
+
+def submit(decoders: Decoders, tsv: bytes, row: int, label: str = "a.tsv") -> None:
+    decoders.next_buffer()[: len(tsv)] = tsv
+    decoders.submit(BlockTask(len(tsv), label, row + 1, 2, 3, "a.tsv:1", offset=12 * row))
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 3])
+def test_results_come_in_the_order_of_the_tasks_and_features_go_to_their_place(tmp_path: Path, n_workers: int) -> None:
+    lines = write_tsv(tmp_path / "a.tsv", [f"I{k}" for k in range(N_BLOCKS)]).read_bytes().splitlines(keepends=True)
+    found: list[DecodedBlock] = []
+    with open(tmp_path / "out", "wb+") as out, decoding(n_workers, out.fileno(), 4096) as decoders:
+        for row, line in enumerate(lines):
+            submit(decoders, line, row)
+            found += decoders.finished()
+        found += decoders.finished(wait=True)
+        stored = np.frombuffer((tmp_path / "out").read_bytes(), "<f2").reshape(N_BLOCKS, 2, 3)
+    assert [block.image_ids for block in found] == [[f"I{k}"] for k in range(N_BLOCKS)]
+    assert np.array_equal(stored, [numbers(k) for k in range(N_BLOCKS)])
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_a_bad_row_is_the_failure_of_its_block_only(tmp_path: Path, n_workers: int) -> None:
+    line = write_tsv(tmp_path / "a.tsv", ["A"]).read_bytes()
+    with open(tmp_path / "out", "wb+") as out, decoding(n_workers, out.fileno(), 4096) as decoders:
+        submit(decoders, line + b"bad\n", 0)
+        submit(decoders, line, 5)
+        first, second = decoders.finished(wait=True)
+    assert first.image_ids == ["A"]
+    assert first.failure is not None
+    assert first.failure[:2] == ("a.tsv:2", "1 columns")
+    assert second.failure is None
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_features_that_cannot_be_written_are_an_error_of_the_one_who_asked(tmp_path: Path, n_workers: int) -> None:
+    line = write_tsv(tmp_path / "a.tsv", ["A"]).read_bytes()
+    with open(tmp_path / "a.tsv", "rb") as read_only, decoding(n_workers, read_only.fileno(), 4096) as decoders:
+
+        def work() -> None:
+            submit(decoders, line, 0)
+            list(decoders.finished(wait=True))
+
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            work()
+
+
+def test_a_process_that_was_killed_is_an_error_that_tells_its_status(tmp_path: Path) -> None:
+    line = write_tsv(tmp_path / "a.tsv", ["A"]).read_bytes()
+    with open(tmp_path / "out", "wb+") as out, decoding(2, out.fileno(), 4096) as decoders:
+        decoders._workers[0]._process.kill()
+        decoders._workers[0]._process.wait()
+
+        def work() -> None:
+            submit(decoders, line, 0)
+            list(decoders.finished(wait=True))
+
+        with pytest.raises(RuntimeError, match="ended with status -9"):
+            work()
+
+
+def test_no_process_remains_when_the_one_that_started_them_is_gone(tmp_path: Path) -> None:
+    with open(tmp_path / "out", "wb+") as out, feature_workers._shared_file(4096) as shared:
+        worker = feature_workers._Worker(shared, out.fileno(), 4096)
+        worker._orders.close()  # as when its writer was killed
+        assert worker._process.wait(timeout=20) == 0
+        worker._answers.close()
+
+
+def test_buffers_take_memory_only_where_they_are_filled() -> None:
+    with feature_workers._shared_file(64 << 20) as shared:
+        mmap.mmap(shared, 0)[:1000] = b"x" * 1000
+        assert os.fstat(shared).st_blocks * 512 < 1 << 20
+
+
+def test_where_memory_has_no_files_a_temporary_one_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    test_results_come_in_the_order_of_the_tasks_and_features_go_to_their_place(tmp_path, 2)

@@ -1,0 +1,220 @@
+"""A download goes on after whatever breaks it, and each byte is sent once."""
+
+import time
+from pathlib import Path
+
+import pytest
+from breaking_server import Answer, BreakingServer, Served
+from downloads_made import OTHER_ZIP, QUICK, ZIP, Get, break_off, part_of, receipt_of
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from made_zips import zip_bytes
+
+from lxmert_tickets.downloads.fetch import Patience, fetch
+from lxmert_tickets.errors import DataError
+
+
+def test_a_connection_that_breaks_is_gone_on_from_by_range(server: BreakingServer, get: Get, target: Path) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    server.answers = [Answer(break_after=70_000), Answer(break_after=50_000)]
+    assert get(server.url()) == receipt_of(ZIP)
+    assert target.read_bytes() == ZIP
+    assert [asked.first_byte for asked in server.asked] == [None, 70_000, 120_000]
+    assert [asked.headers.get("if-range") for asked in server.asked] == [None, '"one"', '"one"']
+    assert server.sent == len(ZIP)
+
+
+def test_a_date_serves_as_well_as_an_etag_to_tell_the_version(server: BreakingServer, get: Get) -> None:
+    old = "Wed, 21 Oct 2015 07:28:00 GMT"
+    server.files["/train.zip"] = Served(ZIP, etag=None, last_modified=old)
+    server.answers = [Answer(break_after=70_000)]
+    get(server.url())
+    assert server.asked[1].headers["if-range"] == old
+    assert server.sent == len(ZIP)
+
+
+@pytest.mark.parametrize("etag", [None, 'W/"one"'])
+def test_without_a_strong_validator_a_half_file_is_not_gone_on_from(
+    server: BreakingServer, get: Get, target: Path, etag: str | None
+) -> None:
+    server.files["/train.zip"] = Served(ZIP, etag=etag)
+    server.answers = [Answer(break_after=70_000)]
+    get(server.url())
+    assert [asked.first_byte for asked in server.asked] == [None, None]
+    assert target.read_bytes() == ZIP
+
+
+def test_more_breaks_than_attempts_do_no_harm_while_bytes_come(server: BreakingServer, get: Get) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    server.answers = [Answer(break_after=20_000)] * 9
+    assert get(server.url()) == receipt_of(ZIP)
+    assert server.sent == len(ZIP)
+
+
+def test_the_next_run_goes_on_where_the_last_gave_up(server: BreakingServer, get: Get, target: Path) -> None:
+    break_off(get, server, 150_000)
+    assert part_of(target).read_bytes() == ZIP[:150_000]
+    assert get(server.url()) == receipt_of(ZIP)
+    assert [asked.first_byte for asked in server.asked] == [150_000]
+    assert target.read_bytes() == ZIP
+
+
+def test_a_server_that_fails_for_a_while_is_asked_again(server: BreakingServer, get: Get) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    server.answers = [Answer(status=503), Answer(status=500)]
+    assert get(server.url()) == receipt_of(ZIP)
+    assert [asked.status for asked in server.asked] == [503, 500, 200]
+
+
+def test_a_server_that_asks_for_time_gets_it(server: BreakingServer, get: Get) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    server.answers = [Answer(status=429, headers={"Retry-After": "1"})]
+    started = time.monotonic()
+    get(server.url())
+    assert time.monotonic() - started >= 1
+
+
+def test_a_server_that_asks_for_too_much_time_is_left(server: BreakingServer, mirror: BreakingServer, get: Get) -> None:
+    mirror.files["/train.zip"] = Served(ZIP)
+    server.answers = [Answer(status=503, headers={"Retry-After": "86400"})]
+    assert get(server.url(), mirror.url()) == receipt_of(ZIP)
+    assert len(server.asked) == 1
+
+
+def test_a_server_that_falls_silent_is_asked_again(server: BreakingServer, get: Get) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    server.answers = [Answer(stall_after=90_000), Answer(stall_after=0)]
+    assert get(server.url()) == receipt_of(ZIP)
+    assert [asked.first_byte for asked in server.asked] == [None, 90_000, 90_000]
+
+
+def test_a_slow_server_is_waited_for(server: BreakingServer, get: Get) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    server.answers = [Answer(bytes_per_second=200_000)]  # a second in all, twice the silence that is borne
+    assert get(server.url()) == receipt_of(ZIP)
+    assert len(server.asked) == 1
+
+
+def test_a_server_without_ranges_is_taken_from_the_start(server: BreakingServer, get: Get, target: Path) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    server.answers = [Answer(break_after=70_000), Answer(ignores_range=True)]
+    assert get(server.url()) == receipt_of(ZIP)
+    assert [asked.status for asked in server.asked] == [200, 200]
+    assert target.read_bytes() == ZIP
+
+
+def test_a_server_without_ranges_that_always_breaks_is_given_up(server: BreakingServer, get: Get) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    server.always = Answer(break_after=70_000, ignores_range=True)
+    with pytest.raises(DataError, match="breaks off"):
+        get(server.url())
+    assert len(server.asked) == QUICK.attempts + 1
+
+
+def test_only_bytes_beyond_all_earlier_ones_are_worth_more_patience(server: BreakingServer, get: Get) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    server.answers = [Answer(break_after=n, ignores_range=True) for n in (70_000, 50_000, 60_000, 50_000, 60_000)]
+    with pytest.raises(DataError, match="breaks off"):
+        get(server.url())
+    assert len(server.asked) == QUICK.attempts + 1
+
+
+def test_halves_of_two_versions_are_never_glued(server: BreakingServer, get: Get, target: Path) -> None:
+    break_off(get, server, 70_000)
+    server.files["/train.zip"] = Served(OTHER_ZIP, etag='"two"')
+    assert get(server.url()) == receipt_of(OTHER_ZIP)
+    assert target.read_bytes() == OTHER_ZIP
+
+
+def test_no_such_range_for_a_whole_file_means_that_all_is_there(server: BreakingServer, get: Get) -> None:
+    server.files["/train.zip"] = Served(ZIP)  # chunked, so that nobody knows the size, and cut before the last chunk
+    server.answers = [Answer(chunked=True, break_after=len(ZIP))]
+    assert get(server.url()) == receipt_of(ZIP)
+    assert [asked.status for asked in server.asked] == [200, 416]
+
+
+def test_no_such_range_for_a_half_file_means_that_it_begins_anew(server: BreakingServer, get: Get) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    server.answers = [Answer(break_after=70_000), Answer(status=416, headers={"Content-Range": "bytes */100"})]
+    assert get(server.url()) == receipt_of(ZIP)
+    assert [asked.first_byte for asked in server.asked] == [None, 70_000, None]
+
+
+@pytest.mark.parametrize(
+    "content_range",
+    [
+        "bytes 69999-200114/200116",
+        "bytes 0-129999/200116",
+        "bytes 70001-200115/200116",
+        "bytes 70000-200115/300000",
+        "bytes 70000-/200116",
+        "",
+    ],
+)
+def test_a_range_that_was_not_asked_for_is_not_taken(
+    server: BreakingServer, get: Get, target: Path, content_range: str
+) -> None:
+    assert len(ZIP) == 200_116
+    server.files["/train.zip"] = Served(ZIP)
+    server.answers = [Answer(break_after=70_000), Answer(headers={"Content-Range": content_range})]
+    assert get(server.url()) == receipt_of(ZIP)
+    assert target.read_bytes() == ZIP
+    assert [asked.first_byte for asked in server.asked] == [None, 70_000, None]
+
+
+def test_a_server_may_send_less_than_the_rest(server: BreakingServer, get: Get) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    some = {"Content-Range": f"bytes 70000-79999/{len(ZIP)}", "Content-Length": "10000"}
+    server.answers = [Answer(break_after=70_000), Answer(headers=some, break_after=10_000)]
+    assert get(server.url()) == receipt_of(ZIP)
+    assert [asked.first_byte for asked in server.asked] == [None, 70_000, 80_000]
+
+
+def test_a_size_that_is_never_reached_is_a_failure(server: BreakingServer, get: Get, target: Path) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    server.always = Answer(headers={"Content-Length": str(len(ZIP) + 1000)})
+    with pytest.raises(DataError, match="times in a row"):
+        get(server.url())
+    assert not target.exists()
+
+
+def test_a_size_that_is_too_small_shows_in_the_content(server: BreakingServer, get: Get, target: Path) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    server.always = Answer(headers={"Content-Length": str(len(ZIP) - 1000)}, ignores_range=True)
+    with pytest.raises(DataError, match="damaged zip"):
+        get(server.url())
+    assert not target.exists()
+    assert not part_of(target).exists()
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    size=st.integers(0, 120_000),
+    seed=st.integers(0, 9),
+    breaks=st.lists(st.integers(0, 60_000), max_size=6),
+    n_kept=st.integers(1, 3),
+)
+def test_whatever_breaks_a_file_ends_equal_and_is_sent_once(
+    server: BreakingServer,
+    tmp_path_factory: pytest.TempPathFactory,
+    size: int,
+    seed: int,
+    breaks: list[int],
+    n_kept: int,
+) -> None:
+    content, folder = zip_bytes(size, seed), tmp_path_factory.mktemp("broken")
+    server.files["/train.zip"] = Served(content)
+    server.answers = [Answer(break_after=n) for n in breaks]
+    server.asked.clear()
+    patience = Patience(attempts=n_kept + 6, first_pause_seconds=0, longest_pause_seconds=0)
+    fetch([server.url()], folder / "train.zip", lock=folder / "lock.json", patience=patience)
+    assert (folder / "train.zip").read_bytes() == content
+    assert server.sent <= len(content) + 4096 * len(breaks)  # what comes before a kind can be told is not kept
+
+
+def test_pauses_grow_up_to_the_longest() -> None:
+    patience = Patience(first_pause_seconds=2, longest_pause_seconds=10)
+    for n, longest in [(0, 2), (1, 2), (2, 4), (3, 8), (4, 10), (50, 10)]:
+        pauses = [patience.pause(n) for _ in range(200)]
+        assert longest / 2 <= min(pauses) < longest * 0.6
+        assert longest * 0.9 < max(pauses) <= longest

@@ -1,0 +1,201 @@
+"""A file is what its name says, or the error says what it is instead."""
+
+import io
+import json
+import stat
+import struct
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from made_zips import zip_bytes
+
+from lxmert_tickets.downloads.checks import check_content, opening_fault, page_title
+from lxmert_tickets.errors import DataError
+
+Checked = Callable[[str, bytes], None]
+
+
+@pytest.fixture
+def checked(tmp_path: Path) -> Checked:
+    """Call `checked(name, content)` to check a file of that content."""
+
+    def call(name: str, content: bytes) -> None:
+        (tmp_path / "file").write_bytes(content)
+        check_content(tmp_path / "file", name)
+
+    return call
+
+
+def zip_with(name: str, mode: int = stat.S_IFREG | 0o644, content: bytes = b"x") -> bytes:
+    """Return a zip of one member of that name and mode."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        member = zipfile.ZipInfo(name)
+        member.external_attr = mode << 16
+        archive.writestr(member, content)
+    return whole.getvalue()
+
+
+def torch_file(legacy: bool) -> bytes:
+    content = io.BytesIO()
+    torch.save({"weight": torch.zeros(3)}, content, _use_new_zipfile_serialization=not legacy)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.zip", zip_bytes(1000)),
+        ("a.ZIP", zip_with("folder/..train..tsv")),
+        ("a.zip", zip_with("folder/", stat.S_IFDIR | 0o755, b"")),
+        ("a.json", b' \n{"a": [1, 2.5e3, "\\u00e9", null]}\n'),
+        ("a.json", b"[]"),
+        ("a.pth", torch_file(legacy=True)),
+        ("a.pth", torch_file(legacy=False)),
+        ("a.bin", torch_file(legacy=False)),
+        ("a.txt", "é\n".encode()),
+        ("a.tsv", b"anything"),
+        ("a.html", b"<html></html>"),
+    ],
+)
+def test_files_that_are_what_their_names_say_pass(checked: Checked, name: str, content: bytes) -> None:
+    checked(name, content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.zip", b"", "is empty"),
+        ("a.zip", b"not a zip", "begins with b'not a zi'; expected a zip"),
+        ("a.zip", b"PK\x03\x04" + bytes(100), "damaged zip"),
+        ("a.json", b"hello", "begins with b'hello'; expected JSON"),
+        ("a.json", b'{"a": [1, 2', "damaged JSON"),
+        ("a.json", b'{"a": 1} and more', "damaged JSON"),
+        ("a.pth", b"garbage of some length", "expected weights as torch saves them"),
+        ("a.pth", torch_file(legacy=False)[:-30], "damaged zip"),
+        ("a.bin", b'{"error": "Entry not found"}', "expected weights as torch saves them"),
+        ("a.txt", b"\x00\x01\x02", "zero bytes"),
+        ("a.txt", b"\xff\xfe", "is not text"),
+        ("a.tsv", b"<!DOCTYPE html><title>403</title>", "is a web page"),
+        ("a.txt", b"\xef\xbb\xbf \n<HTML>", "is a web page"),
+        ("a.txt", b'<?xml version="1.0"?>\n<!-- hello -->\n<!doctype HTML PUBLIC>', "is a web page"),
+    ],
+)  # fmt: skip
+def test_files_that_are_not_what_their_names_say_are_refused(
+    checked: Checked, name: str, content: bytes, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        checked(name, content)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("/etc/passwd", "absolute path"),
+        ("\\\\server\\x", "absolute path"),
+        ("../x", "leads upwards"),
+        ("a/../../x", "leads upwards"),
+        ("a\\..\\..\\x", "leads upwards"),
+        ("C:\\x", "drive letter"),
+        ("c:x", "drive letter"),
+    ],
+)
+def test_a_member_that_would_leave_its_folder_is_refused(checked: Checked, name: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        checked("a.zip", zip_with(name))
+    with pytest.raises(DataError, match=message):
+        checked("a.pth", zip_with(name))
+
+
+def test_a_member_with_a_zero_byte_in_its_name_is_refused(checked: Checked) -> None:
+    with pytest.raises(DataError, match="zero byte"):
+        checked("a.zip", zip_with("trainXtsv").replace(b"trainXtsv", b"train\0tsv"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [(stat.S_IFLNK | 0o777, "symbolic link"), (stat.S_IFCHR, "neither a file"), (stat.S_IFIFO, "neither a file")],
+)
+def test_a_member_that_is_no_plain_file_is_refused(checked: Checked, mode: int, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        checked("a.zip", zip_with("x", mode))
+
+
+def test_an_encrypted_member_is_refused(checked: Checked) -> None:
+    content = bytearray(zip_with("x"))
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    with pytest.raises(DataError, match="encrypted"):
+        checked("a.zip", bytes(content))
+
+
+def test_a_zip_without_members_is_refused(checked: Checked, tmp_path: Path) -> None:
+    empty = b"PK\x05\x06" + bytes(18)
+    with pytest.raises(DataError, match="begins with"):
+        checked("a.zip", empty)
+    with pytest.raises(DataError, match="without members"):
+        checked("a.zip", zip_with("x")[:31] + empty[:16] + struct.pack("<LH", 31, 0))
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_flipped_bit_in_the_content_of_a_zip_is_noticed(checked: Checked, data: st.DataObject) -> None:
+    content = bytearray(zip_bytes(2000))
+    first = content.index(b"train.tsv") + len(b"train.tsv")
+    position = data.draw(st.integers(first, first + 1999))
+    content[position] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(DataError, match="damaged zip"):
+        checked("a.zip", bytes(content))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(1, 2100))
+def test_a_zip_cut_anywhere_is_refused(checked: Checked, n_cut: int) -> None:
+    with pytest.raises(DataError):
+        checked("a.zip", zip_bytes(2000)[:-n_cut])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_json_passes_whole_and_fails_cut(checked: Checked, value: object) -> None:
+    text = json.dumps([value], ensure_ascii=False).encode()
+    checked("a.json", text)
+    with pytest.raises(DataError):
+        checked("a.json", text[:-1])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["a.zip", "a.json", "a.pth", "a.txt", "a"]), st.binary(), st.sampled_from([b"", b"PK\x03\x04"]))
+def test_arbitrary_bytes_pass_or_are_refused_in_words(checked: Checked, name: str, rest: bytes, magic: bytes) -> None:
+    with suppress(DataError):
+        checked(name, magic + rest)
+
+
+def test_a_page_is_known_by_its_type_or_by_its_beginning() -> None:
+    assert opening_fault("a.txt", b"Sorry", "text/html; charset=utf-8") is not None
+    assert opening_fault("a.txt", b"Sorry", "text/plain") is None
+    assert opening_fault("a.txt", b"<html>", "text/plain") is not None
+
+
+@pytest.mark.parametrize(
+    ("page", "title"),
+    [
+        (b"<title>Not\n  found</title>", ' with the title "Not found"'),
+        (b'<TITLE lang="en">A &amp; B</TITLE>', ' with the title "A & B"'),
+        (b"<title>cut", ' with the title "cut"'),
+        (b"<title>\x1b[31mred</title>", ' with the title "[31mred"'),
+        (b"<title></title>", ""),
+        (b"<h1>none</h1>", ""),
+    ],
+)
+def test_the_title_of_a_page_is_told_in_printable_words(page: bytes, title: str) -> None:
+    assert page_title(page) == title

@@ -1,0 +1,153 @@
+"""A file ends in place and verified, whether it was downloaded or put there by hand; no secret is told."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from breaking_server import Answer, BreakingServer, Served
+from downloads_made import OTHER_ZIP, PAGE, ZIP, Get, break_off, part_of, pin, receipt_of
+
+from lxmert_tickets.downloads.fetch import fetch
+from lxmert_tickets.errors import ConfigError, DataError
+
+
+def test_a_file_is_downloaded_verified_and_pinned(server: BreakingServer, get: Get, target: Path, lock: Path) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    assert get(server.url()) == receipt_of(ZIP)
+    assert target.read_bytes() == ZIP
+    entry = {"sha256": receipt_of(ZIP).sha256, "size_bytes": len(ZIP), "url": server.url()}
+    assert json.loads(lock.read_text()) == {"vqa2/train.zip": entry}
+    assert server.asked[0].headers["accept-encoding"] == "identity"
+
+
+def test_nothing_is_left_beside_the_file_but_its_lock(server: BreakingServer, get: Get, target: Path) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    get(server.url())
+    assert sorted(path.name for path in target.parent.iterdir()) == [".train.zip.lock", "train.zip"]
+
+
+def test_a_file_put_in_place_by_hand_is_taken_without_network(get: Get, target: Path, lock: Path) -> None:
+    target.parent.mkdir(parents=True)
+    target.write_bytes(ZIP)
+    assert get("http://127.0.0.1:9/train.zip") == receipt_of(ZIP)
+    entry = {"sha256": receipt_of(ZIP).sha256, "size_bytes": len(ZIP), "url": None}
+    assert json.loads(lock.read_text()) == {"vqa2/train.zip": entry}
+
+
+def test_a_link_put_in_place_is_followed(get: Get, target: Path, tmp_path: Path) -> None:
+    (tmp_path / "big_disk.zip").write_bytes(ZIP)
+    target.parent.mkdir(parents=True)
+    target.symlink_to(tmp_path / "big_disk.zip")
+    assert get() == receipt_of(ZIP)
+    assert target.is_symlink()
+    (tmp_path / "big_disk.zip").unlink()
+    with pytest.raises(DataError, match="broken link"):
+        get()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(PAGE, "is a web page"), (ZIP[:-100], "damaged zip"), (b"", "is empty"), (b"hello", "begins with b'hello'")],
+)
+def test_a_wrong_file_put_in_place_is_refused_and_left_alone(
+    server: BreakingServer, get: Get, target: Path, content: bytes, message: str
+) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    target.parent.mkdir(parents=True)
+    target.write_bytes(content)
+    with pytest.raises(DataError, match=f"(?s){message}.*Nothing was changed"):
+        get(server.url())
+    assert target.read_bytes() == content
+    assert not server.asked
+
+
+def test_a_file_put_in_place_that_is_not_the_pinned_one_is_refused(get: Get, target: Path, lock: Path) -> None:
+    pin(lock, ZIP)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(OTHER_ZIP)
+    with pytest.raises(DataError, match=r"remove the entry.*Nothing was changed") as caught:
+        get()
+    assert receipt_of(ZIP).sha256 in str(caught.value)
+    assert receipt_of(OTHER_ZIP).sha256 in str(caught.value)
+    assert target.read_bytes() == OTHER_ZIP
+
+
+def test_a_file_put_in_place_ends_a_download_begun(server: BreakingServer, get: Get, target: Path) -> None:
+    break_off(get, server, 150_000)
+    target.write_bytes(ZIP)
+    get(server.url())
+    assert not part_of(target).exists()
+
+
+@pytest.mark.parametrize("content", [ZIP, OTHER_ZIP])
+def test_a_file_put_in_place_during_the_download_is_not_overwritten(
+    server: BreakingServer, target: Path, lock: Path, content: bytes
+) -> None:
+    def put_in_place(path: Path, name: str) -> None:
+        target.write_bytes(content)
+
+    server.files["/train.zip"] = Served(ZIP)
+    if content == ZIP:
+        assert fetch([server.url()], target, lock=lock, check=put_in_place) == receipt_of(ZIP)
+        assert not part_of(target).exists()
+    else:
+        with pytest.raises(DataError, match="Nothing was changed"):
+            fetch([server.url()], target, lock=lock, check=put_in_place)
+    assert target.read_bytes() == content
+
+
+def test_no_mirror_and_no_file_says_what_to_do(get: Get, target: Path) -> None:
+    with pytest.raises(DataError, match=f"expected a mirror in the configuration.*{target} by hand"):
+        get()
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/x", "vqa.zip", "http://", "http://[::1"])
+def test_an_address_that_is_none_is_refused(get: Get, url: str) -> None:
+    with pytest.raises(ConfigError, match="address"):
+        get(url)
+
+
+def test_a_proxy_is_used_when_the_environment_names_one(
+    server: BreakingServer, get: Get, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files["http://nowhere.invalid/train.zip"] = Served(ZIP)
+    monkeypatch.setenv("HTTP_PROXY", server.url(""))
+    assert get("http://nowhere.invalid/train.zip") == receipt_of(ZIP)
+
+
+def test_secrets_in_addresses_are_used_but_never_told(
+    server: BreakingServer, mirror: BreakingServer, get: Get, target: Path, lock: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server.files["/train.zip"] = Served(ZIP)
+    server.answers = [Answer(status=503), Answer(break_after=70_000), Answer(status=404)]
+    mirror.always = Answer(status=302, headers={"Location": server.url("/gone?signature=hunter2")})
+    secret = server.url("/train.zip?signature=hunter2").replace("://", "://me:hunter2@")
+    with pytest.raises(DataError) as caught:
+        get(secret, mirror.url("/x?token=hunter2"))
+    told = [str(caught.value), caplog.text, target.with_name(".train.zip.part.json").read_text()]
+    get(secret)
+    assert server.asked[-1].headers["authorization"].startswith("Basic ")
+    assert "signature=hunter2" in server.asked[-1].path
+    assert "hunter2" not in "".join([*told, caplog.text, lock.read_text()])
+
+
+def test_a_half_file_is_gone_on_from_though_the_signature_is_new(server: BreakingServer, get: Get) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    server.answers = [Answer(break_after=70_000), Answer(status=404)]
+    with pytest.raises(DataError):
+        get(server.url("/train.zip?signature=a"))
+    get(server.url("/train.zip?signature=b"))
+    assert server.sent == len(ZIP)
+
+
+def test_a_resumed_download_tells_its_progress_from_what_is_there(
+    server: BreakingServer, get: Get, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    server.files["/train.zip"] = Served(ZIP)
+    server.answers = [Answer(break_after=150_000)]
+    get(server.url())
+    assert any(line.startswith("downloading train.zip: 200.1 kB of 200.1 kB") for line in caplog.messages)
+    assert any("breaks off" in line and "after 150.0 kB; trying again" in line for line in caplog.messages)

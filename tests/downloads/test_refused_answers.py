@@ -1,0 +1,210 @@
+"""What is not the file is refused; the next mirror is asked, and every reason told."""
+
+from pathlib import Path
+
+import pytest
+from breaking_server import Answer, BreakingServer, Served
+from downloads_made import OTHER_ZIP, PAGE, QUICK, ZIP, Get, break_off, part_of, pin, receipt_of
+from made_zips import zip_bytes
+
+from lxmert_tickets.downloads.fetch import fetch
+from lxmert_tickets.errors import DataError
+
+
+@pytest.mark.parametrize("content_type", ["text/html; charset=utf-8", "application/zip"])
+def test_a_page_instead_of_the_file_is_refused_by_its_title(
+    server: BreakingServer, mirror: BreakingServer, get: Get, target: Path, content_type: str
+) -> None:
+    server.files["/train.zip"] = Served(PAGE, content_type=content_type)
+    with pytest.raises(DataError, match='is a web page with the title "Sorry, we are down"'):
+        get(server.url())
+    assert len(server.asked) == 1
+    mirror.files["/train.zip"] = Served(ZIP)
+    assert get(server.url(), mirror.url()) == receipt_of(ZIP)
+    assert target.read_bytes() == ZIP
+
+
+def test_a_page_may_be_known_by_its_type_alone(server: BreakingServer, target: Path, lock: Path) -> None:
+    server.files["/a.txt"] = Served(b"Sorry", content_type="text/html")
+    with pytest.raises(DataError, match="is a web page"):
+        fetch([server.url("/a.txt")], target.with_name("a.txt"), lock=lock, patience=QUICK)
+
+
+def test_a_page_does_not_cost_the_half_file(server: BreakingServer, get: Get, target: Path) -> None:
+    break_off(get, server, 150_000)
+    server.files["/train.zip"] = Served(PAGE, etag='"page"', content_type="text/html")
+    with pytest.raises(DataError, match=r"150\.0 kB have come and are kept"):
+        get(server.url())
+    assert part_of(target).read_bytes() == ZIP[:150_000]
+
+
+def test_a_cut_zip_is_refused_though_its_size_is_as_announced(server: BreakingServer, get: Get, target: Path) -> None:
+    server.files["/train.zip"] = Served(ZIP[:-100])
+    with pytest.raises(DataError, match="damaged zip"):
+        get(server.url())
+    assert not target.exists()
+    assert not part_of(target).exists()
+
+
+def test_a_cut_zip_on_one_mirror_leads_to_the_next(server: BreakingServer, mirror: BreakingServer, get: Get) -> None:
+    server.files["/train.zip"] = Served(ZIP[:-100])
+    mirror.files["/train.zip"] = Served(ZIP)
+    assert get(server.url(), mirror.url()) == receipt_of(ZIP)
+
+
+def test_other_bytes_than_the_pinned_are_refused_with_both_digests_and_the_remedy(
+    server: BreakingServer, get: Get, target: Path, lock: Path
+) -> None:
+    server.files["/train.zip"] = Served(OTHER_ZIP)
+    pin(lock, ZIP)
+    before = lock.read_bytes()
+    with pytest.raises(DataError) as caught:
+        get(server.url())
+    assert receipt_of(ZIP).sha256 in str(caught.value)
+    assert receipt_of(OTHER_ZIP).sha256 in str(caught.value)
+    assert f'remove the entry "vqa2/train.zip" from {lock}' in str(caught.value)
+    assert not target.exists()
+    assert lock.read_bytes() == before
+
+
+def test_a_file_of_another_size_than_the_pinned_is_not_even_downloaded(
+    server: BreakingServer, get: Get, lock: Path
+) -> None:
+    pin(lock, zip_bytes(5_000_000))
+    server.files["/train.zip"] = Served(ZIP)
+    with pytest.raises(DataError, match=r"file of 200116 bytes; expected 5000116.*remove the entry"):
+        get(server.url())
+    assert len(server.asked) == 1
+
+
+def test_a_gzipped_answer_is_refused(server: BreakingServer, get: Get) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    server.always = Answer(headers={"Content-Encoding": "gzip"})
+    with pytest.raises(DataError, match="coded as 'gzip'"):
+        get(server.url())
+
+
+def test_chunks_without_a_size_are_taken(server: BreakingServer, get: Get, target: Path) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    server.answers = [Answer(chunked=True, break_after=70_000)]
+    assert get(server.url()) == receipt_of(ZIP)
+    assert server.sent == len(ZIP)
+
+
+def test_an_end_that_may_be_a_break_is_not_taken_for_kinds_that_do_not_tell(
+    server: BreakingServer, target: Path, lock: Path
+) -> None:
+    server.files["/a.txt"] = Served(b"a line\n" * 1000)
+    server.always = Answer(leave_out=("Content-Length",), headers={"Connection": "close"})
+    with pytest.raises(DataError, match="does not say how long"):
+        fetch([server.url("/a.txt")], target.with_name("a.txt"), lock=lock, patience=QUICK)
+    server.files["/train.zip"] = Served(ZIP)
+    assert fetch([server.url()], target, lock=lock, patience=QUICK) == receipt_of(ZIP)
+
+
+def test_a_redirect_is_followed_with_its_range(server: BreakingServer, mirror: BreakingServer, get: Get) -> None:
+    mirror.files["/store"] = Served(ZIP)
+    mirror.answers = [Answer(break_after=70_000)]
+    server.always = Answer(status=302, headers={"Location": mirror.url("/store?signature=secret")})
+    assert get(server.url()) == receipt_of(ZIP)
+    assert [asked.first_byte for asked in mirror.asked] == [None, 70_000]
+
+
+def test_redirects_in_a_circle_end(server: BreakingServer, get: Get) -> None:
+    server.always = Answer(status=302, headers={"Location": "/train.zip"})
+    with pytest.raises(DataError, match="redirects more than 10 times"):
+        get(server.url())
+
+
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://127.0.0.1/x", "http://[::1", "gopher:x"])
+def test_a_redirect_that_leaves_the_web_is_refused(server: BreakingServer, get: Get, location: str) -> None:
+    server.always = Answer(status=302, headers={"Location": location})
+    with pytest.raises(DataError, match="redirects to"):
+        get(server.url())
+
+
+def test_a_missing_file_is_not_asked_for_again_and_every_mirror_is_named(
+    server: BreakingServer, mirror: BreakingServer, get: Get, target: Path
+) -> None:
+    mirror.always = Answer(status=503)
+    with pytest.raises(DataError) as caught:
+        get(server.url(), mirror.url())
+    message = str(caught.value)
+    assert f"{server.url()}, which answers 404 Not Found" in message
+    assert f"{mirror.url()}, which answers 503 Service Unavailable (3 times in a row)" in message
+    assert f"put the file at {target} by hand" in message
+    assert (len(server.asked), len(mirror.asked)) == (1, 3)
+
+
+def test_a_host_that_is_down_leads_to_the_next_mirror(server: BreakingServer, get: Get) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    assert get("http://127.0.0.1:9/train.zip", server.url()) == receipt_of(ZIP)
+
+
+def test_the_half_file_is_asked_for_first_where_it_came_from(
+    server: BreakingServer, mirror: BreakingServer, get: Get
+) -> None:
+    break_off(get, mirror, 150_000)
+    server.files["/train.zip"] = Served(ZIP)
+    assert get(server.url(), mirror.url()) == receipt_of(ZIP)
+    assert (server.sent, mirror.sent) == (0, len(ZIP) - 150_000)
+
+
+def test_another_mirror_goes_on_with_the_half_file_when_the_digest_is_pinned(
+    server: BreakingServer, mirror: BreakingServer, get: Get, lock: Path, target: Path
+) -> None:
+    pin(lock, ZIP)
+    break_off(get, server, 150_000)
+    mirror.files["/train.zip"] = Served(ZIP, etag='"of another host"')
+    assert get(mirror.url()) == receipt_of(ZIP)
+    assert mirror.sent == len(ZIP) - 150_000
+    assert target.read_bytes() == ZIP
+
+
+def test_another_mirror_begins_anew_when_nothing_is_pinned(
+    server: BreakingServer, mirror: BreakingServer, get: Get
+) -> None:
+    break_off(get, server, 150_000)
+    mirror.files["/train.zip"] = Served(ZIP, etag='"of another host"')
+    assert get(mirror.url()) == receipt_of(ZIP)
+    assert mirror.sent == len(ZIP)
+
+
+def test_a_wrong_seam_is_downloaded_once_more_from_the_start(
+    server: BreakingServer, get: Get, lock: Path, target: Path
+) -> None:
+    break_off(get, server, 150_000, content=OTHER_ZIP)  # the same ETag: a server that lies
+    pin(lock, ZIP)
+    server.files["/train.zip"] = Served(ZIP)
+    assert get(server.url()) == receipt_of(ZIP)
+    assert [asked.first_byte for asked in server.asked] == [150_000, None]
+    assert target.read_bytes() == ZIP
+
+
+def test_a_wrong_seam_between_two_mirrors_is_mended_too(
+    server: BreakingServer, mirror: BreakingServer, get: Get, lock: Path
+) -> None:
+    pin(lock, ZIP)
+    server.files["/train.zip"] = Served(OTHER_ZIP)
+    server.answers = [Answer(break_after=150_000), Answer(status=404)]
+    mirror.files["/train.zip"] = Served(ZIP)
+    assert get(server.url(), mirror.url()) == receipt_of(ZIP)
+    assert [asked.first_byte for asked in mirror.asked] == [150_000, None]
+
+
+def test_bytes_of_unknown_origin_are_thrown_away(server: BreakingServer, get: Get, target: Path) -> None:
+    break_off(get, server, 150_000)
+    target.with_name(".train.zip.part.json").write_text("{")
+    with pytest.raises(DataError):
+        get(server.url("/gone.zip"))
+    assert not part_of(target).exists()
+    assert get(server.url()) == receipt_of(ZIP)
+    assert server.sent == len(ZIP)
+
+
+def test_a_run_killed_before_the_last_step_needs_no_network(server: BreakingServer, get: Get, target: Path) -> None:
+    break_off(get, server, 150_000)
+    part_of(target).write_bytes(ZIP)
+    assert get() == receipt_of(ZIP)
+    assert target.read_bytes() == ZIP
+    assert not server.asked

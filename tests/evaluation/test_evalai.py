@@ -1,0 +1,201 @@
+"""What EvalAI returned: every known layout is read, networks are known by their files, nothing is left out unseen."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lxmert_tickets.errors import DataError
+from lxmert_tickets.evaluation.accuracy import Score
+from lxmert_tickets.evaluation.evalai import find_evalai_scores, read_evalai, read_evalai_scores
+
+DEV = {"yes/no": 87.28, "number": 54.13, "other": 62.65, "overall": 71.83}
+STD = {"yes/no": 87.41, "number": 53.8, "other": 62.86, "overall": 72.05}
+BOTH = [{"test-dev": DEV}, {"test-standard": STD}]
+SEEDS = (0, 1)
+MODELS = ["dense", "low_magnitude/s10", "low_magnitude/s50", "low_magnitude/s5", "low_magnitude/s12.5", "random/s50"]
+
+
+def score_of(figures: dict[str, float]) -> Score:
+    types = {name: value for name, value in figures.items() if name != "overall"}
+    return Score(figures["overall"], types, per_question_type={}, per_question={})
+
+
+def put(path: Path, content: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        BOTH,
+        BOTH[::-1],
+        {"result": BOTH},
+        {"result": {"test-dev": DEV, "test-standard": STD}},
+        {"test-dev": DEV, "test-standard": STD},
+        [{"test-dev": DEV, "test-std": STD}],
+        [{"test-dev2015": DEV}, {"test-std2015": STD}],
+        [{"Test-Dev": DEV}, {"test_standard": STD}],
+        [*BOTH, {"test-challenge": STD}, {"test-reserve": "no figures"}],
+        [*BOTH, BOTH[0]],
+    ],
+)
+def test_every_known_layout_gives_both_splits(tmp_path: Path, content: Any) -> None:
+    found = read_evalai(put(tmp_path / "r.json", content))
+    assert found == {"test-dev": score_of(DEV), "test-std": score_of(STD)}
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {name: str(value) for name, value in DEV.items()},
+        {name.title(): value for name, value in DEV.items()},
+        {name.replace("/", "_"): value for name, value in DEV.items()},
+    ],
+)
+def test_figures_may_be_text_and_names_are_read_with_some_latitude(tmp_path: Path, figures: dict[str, Any]) -> None:
+    assert read_evalai(put(tmp_path / "r.json", [{"test-dev": figures}])) == {"test-dev": score_of(DEV)}
+
+
+def test_a_byte_order_mark_and_line_breaks_do_not_matter(tmp_path: Path) -> None:
+    path = put(tmp_path / "r.json", "\ufeff" + json.dumps(BOTH, indent=4).replace("\n", "\r\n"))
+    assert read_evalai(path)["test-std"].overall == 72.05
+
+
+def test_what_comes_of_a_submission_that_lacks_most_questions_is_read_as_it_is(tmp_path: Path) -> None:
+    low = {"yes/no": 0, "number": 0.02, "other": 0.04, "overall": 0.02}
+    assert read_evalai(put(tmp_path / "r.json", [{"test-standard": low}]))["test-std"].overall == 0.02
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("", "truncated"),
+        (str(BOTH), r"r\.json:1:3: no JSON .*not stdout"),  # Python's quotes: what EvalAI prints to stdout
+        ("[" * 100_000, "nested deeper"),
+        ('[{"test-dev": {"overall": ' + "9" * 500 + "}}]", "'overall' is 9999"),
+        ('[{"test-dev": {"overall": ' + "9" * 5000 + "}}]", "out of range"),
+        ([], "neither test-dev nor test-standard"),
+        ({}, "neither test-dev nor test-standard"),
+        ([{"test-challenge": DEV}], "neither test-dev nor test-standard"),
+        ([87.28, 54.13, 62.65, 71.83], "a number"),
+        ({"result": [87.28, 54.13]}, "a number"),
+        ([{"test-dev": 71.83}], "a number"),
+        ([{"test-dev": None}], "null"),
+        ([[BOTH]], "a list"),
+        ([{"test-de": DEV}], "the split 'test-de'.*did you mean 'test-dev'"),
+        ([{"val": DEV}], "the split 'val'"),
+        ([{"test-dev": {"overall": 71.83}}], "no 'number', no 'other', no 'yes/no'"),
+        ([{"test-dev": DEV | {"rank": 3}}], "also 'rank'"),
+        ([{"test-dev": DEV | {"number": 101}}], "'number' is 101; expected a percentage from 0 to 100"),
+        ([{"test-dev": DEV | {"number": -1}}], "'number' is -1"),
+        ([{"test-dev": DEV | {"number": "nan"}}], "'number' is 'nan'"),
+        ([{"test-dev": DEV | {"number": "54 %"}}], "'number' is '54 %'"),
+        ([{"test-dev": DEV | {"number": True}}], "'number' is True"),
+        ([{"test-dev": DEV | {"number": None}}], "'number' is None"),
+        ([{"test-dev": DEV | {"overall": 90}}], "overall 90.0, which is no mean of"),
+        ([{"test-dev": DEV | {"overall": 54}}], "overall 54.0, which is no mean of"),
+        ([{"test-dev": DEV}, {"test_dev": STD}], "test-dev twice, with other figures"),
+    ],
+)
+def test_anything_else_is_refused_and_the_layout_shown(tmp_path: Path, content: Any, found: str) -> None:
+    with pytest.raises(DataError, match=found) as refused:
+        read_evalai(put(tmp_path / "r.json", content))
+    assert '{"yes/no": 87.28, "number": 54.13, "other": 62.65, "overall": 71.83}' in str(refused.value)
+    assert str(tmp_path / "r.json") in refused.value.place
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_content_gives_another_error(tmp_path: Path, data: st.DataObject) -> None:
+    leaves = st.sampled_from([DEV, STD, 5, "x", None, True, 2**70, float("inf"), 1e308]) | st.text(max_size=3)
+    names = st.sampled_from(["test-dev", "test-standard", "result", "overall", "yes/no", ""]) | st.text(max_size=3)
+    nested = st.recursive(
+        leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4), max_leaves=6
+    )
+    with suppress(DataError):
+        found = read_evalai(put(tmp_path / "r.json", data.draw(nested)))
+        assert found.keys() <= {"test-dev", "test-std"}
+
+
+def test_files_are_found_by_seed_and_network_and_may_say_more(tmp_path: Path) -> None:
+    names = [
+        "seed0/dense.json",
+        "seed0/low_magnitude/s5.json",
+        "seed0/low_magnitude/s50.json",
+        "seed0/low_magnitude/s12.5.json",
+        "seed1/dense.test-dev.json",
+        "seed1/dense (1).json",
+        "seed1/random/s50_result.JSON",
+    ]
+    files = [put(tmp_path / name, [{"test-dev": DEV}]) for name in names]
+    assert find_evalai_scores(tmp_path, SEEDS, MODELS) == sorted(files)
+    found = read_evalai_scores(files, SEEDS, MODELS)
+    assert [(seed, model, split) for seed, model, split, _ in found] == [
+        (0, "dense", "test-dev"),
+        (0, "low_magnitude/s12.5", "test-dev"),
+        (0, "low_magnitude/s5", "test-dev"),
+        (0, "low_magnitude/s50", "test-dev"),
+        (1, "dense", "test-dev"),
+        (1, "random/s50", "test-dev"),
+    ]
+    assert {score.overall for *_, score in found} == {71.83}
+
+
+def test_dev_and_std_may_come_in_two_files(tmp_path: Path) -> None:
+    files = [
+        put(tmp_path / "seed0" / "dense.dev.json", [{"test-dev": DEV}]),
+        put(tmp_path / "seed0" / "dense.std.json", BOTH),
+    ]
+    assert read_evalai_scores(files, SEEDS, MODELS) == [
+        (0, "dense", "test-dev", score_of(DEV)),
+        (0, "dense", "test-std", score_of(STD)),
+    ]
+
+
+def test_files_that_contradict_each_other_are_refused_by_both_names(tmp_path: Path) -> None:
+    first = put(tmp_path / "seed0" / "dense.json", [{"test-dev": DEV}])
+    second = put(tmp_path / "seed0" / "dense.new.json", [{"test-dev": STD}])
+    with pytest.raises(DataError, match=r"dense\.new\.json: overall 72.05 on test-dev, and 71.83 in") as refused:
+        read_evalai_scores([first, second], SEEDS, MODELS)
+    assert str(first) in refused.value.found
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("seed2/dense.json", "'seed2' is no seed of this experiment.*did you mean 'seed"),
+        ("dense.json", "'dense.json' is no seed"),
+        ("seed0.json", "'seed0.json' is no seed"),
+        ("seed0/dens.json", "'dens' is no network of this experiment.*did you mean 'dense'"),
+        ("seed0/dense2.json", "'dense2' is no network"),
+        ("seed0/low_magnitude/s500.json", "'low_magnitude/s500' is no network"),
+        ("seed0/low_magnitude/s50.5.json", "'low_magnitude/s50.5' is no network"),
+        ("seed0/low_magnitude/s50/test-dev.json", "'low_magnitude/s50/test-dev' is no network"),
+        ("seed0/s50.json", "'s50' is no network"),
+        ("seed0/dense.txt", r"no \.json file"),
+        ("seed0/dense", r"no \.json file"),
+    ],
+)
+def test_a_file_of_no_network_is_named_never_left_out(tmp_path: Path, name: str, found: str) -> None:
+    put(tmp_path / "seed0" / "random" / "s50.json", BOTH)
+    path = put(tmp_path / name, BOTH)
+    with pytest.raises(DataError, match=found) as refused:
+        find_evalai_scores(tmp_path, SEEDS, MODELS)
+    assert refused.value.place == str(path)
+    with pytest.raises(DataError, match=found):
+        read_evalai_scores([path], SEEDS, MODELS)
+
+
+def test_a_missing_folder_hidden_files_and_a_readme_hold_no_scores(tmp_path: Path) -> None:
+    put(tmp_path / ".DS_Store", "")
+    put(tmp_path / "seed0" / "._dense.json", "")
+    put(tmp_path / "README.md", "How these came about.")
+    assert find_evalai_scores(tmp_path, SEEDS, MODELS) == []
+    assert find_evalai_scores(tmp_path / "absent", SEEDS, MODELS) == []
