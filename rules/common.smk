@@ -37,8 +37,8 @@ MODELS = EXPERIMENT.models()
 SHOWN_SUBNETWORK = next(iter(EXPERIMENT.names_of(MagnitudeSubnetwork)), None)
 # Snakemake only counts GPUs; where there is none, training must not wait for one.
 GPUS_PER_TRAINING = 1 if has_gpu() or not workflow.local_exec else 0
-# The embedded tables are small, and several are converted at once.
-CONVERSION_THREADS = 1 if EXPERIMENT.data == "scenes" else workflow.cores
+# The embedded tables are small, and several are converted at once; of those of COCO, more than this gains nothing.
+CONVERSION_THREADS = 1 if EXPERIMENT.data == "scenes" else 8
 ENVIRONMENT = "../envs/lxmert-tickets.yaml"
 
 

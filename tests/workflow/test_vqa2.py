@@ -68,8 +68,8 @@ def config(site: WebSite, tmp_path_factory: pytest.TempPathFactory) -> Callable[
     return write
 
 
-def run(folder: Path, *arguments: str, config: Path) -> Any:
-    return snakemake(folder, *arguments, configs=(config,), experiment="vqa2")
+def run(folder: Path, *arguments: str, config: Path, cores: int | None = 2) -> Any:
+    return snakemake(folder, *arguments, configs=(config,), experiment="vqa2", cores=cores)
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +137,13 @@ def test_everything_done_nothing_is_left_to_do_even_with_other_mirrors_and_witho
         archive.unlink()
     moved = overlay(site)["vqa2"] | {"sources": configuration("http://127.0.0.1:1")}
     assert jobs_of(run(copy, "--dry-run", config=config(vqa2=moved))) == set()
+
+
+def test_a_lock_that_a_crash_left_is_released_without_saying_how_many_cores(
+    done: Path, config: Callable[..., Path]
+) -> None:
+    ran = run(done, "--unlock", config=config(), cores=None)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_scores_from_evalai_fill_their_columns(copy: Path, config: Callable[..., Path]) -> None:

@@ -10,7 +10,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def snakemake(
-    folder: Path, *arguments: str, configs: tuple[Path, ...] = (), project: Path = ROOT, experiment: str = "smoke"
+    folder: Path,
+    *arguments: str,
+    configs: tuple[Path, ...] = (),
+    project: Path = ROOT,
+    experiment: str = "smoke",
+    cores: int | None = 2,
 ) -> subprocess.CompletedProcess[str]:
     """Run the Snakefile of `project` in `folder`, with the configuration of `experiment` and what overlays it.
 
@@ -19,8 +24,8 @@ def snakemake(
     overlays = [str(project / f"configs/{experiment}.yaml"), *map(str, configs)]
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(project / "Snakefile"), "--directory", str(folder),
-        "--workflow-profile", str(project / "profiles/default"), *arguments, "--cores", "2",
-        "--configfile", str(project / "config.yaml"), *overlays,
+        "--workflow-profile", str(project / "profiles/default"), *arguments,
+        *([] if cores is None else ["--cores", str(cores)]), "--configfile", str(project / "config.yaml"), *overlays,
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
