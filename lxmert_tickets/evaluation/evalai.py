@@ -32,6 +32,8 @@ RESULT_FILE = f"EvalAI's result file, {SHAPE}"
 REMEDY = 'Save the "Result File" of the submission (not stdout) as it is.'
 PLACE = "seed<seed>/dense.json or seed<seed>/<subnetwork>/s<sparsity>.json; more may follow the name: s50.test-std.json"
 
+SEED = re.compile(r"seed(0|[1-9]\d*)")
+
 MORE = re.compile(r"[._ -][A-Za-z].*|[._ -]?\(.*", re.DOTALL)
 """What may follow a network's name: a word or a number in parentheses, never digits (s12.5 is not s12)."""
 
@@ -66,16 +68,22 @@ def read_evalai(path: str | Path) -> dict[str, Score]:
 def find_evalai_scores(folder: str | Path, seeds: Iterable[int], models: Iterable[str]) -> list[Path]:
     """Return the result files below `folder`, sorted: `seed0/dense.json`, `seed0/low_magnitude/s50.test-std.json`, ….
 
-    A folder that is not there holds none. Hidden files and a README are no results.
+    A folder that is not there holds none. Hidden files and a README are no results. Those of a seed that is not among
+    `seeds` wait for it: a run of fewer seeds shows fewer.
 
-    Raises DataError for any other file that belongs to no network of `seeds` and `models`: none is left out unnoticed.
+    Raises DataError for any other file that belongs to no network of `seeds` and `models`: a misspelt name is not
+    passed over.
     """
     root, seeds, models = Path(folder), tuple(seeds), tuple(models)
-    files = sorted(file for file in root.rglob("*") if not file.is_dir())
-    shown = [file for file in files if not _is_hidden(file.relative_to(root)) and file.stem.upper() != "README"]
-    for file in shown:
-        _network_of(file, file.relative_to(root), seeds, models)
-    return shown
+    found = []
+    for file in sorted(file for file in root.rglob("*") if not file.is_dir()):
+        below = file.relative_to(root)
+        seed = SEED.fullmatch(below.parts[0])
+        waits = seed is not None and int(seed[1]) not in seeds
+        if not (waits or _is_hidden(below) or file.stem.upper() == "README"):
+            _network_of(file, below, seeds, models)
+            found.append(file)
+    return found
 
 
 def read_evalai_scores(

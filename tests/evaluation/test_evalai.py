@@ -170,7 +170,8 @@ def test_files_that_contradict_each_other_are_refused_by_both_names(tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "found"),
     [
-        ("seed2/dense.json", "'seed2' is no seed of this experiment.*did you mean 'seed"),
+        ("seed_1/dense.json", "'seed_1' is no seed of this experiment.*did you mean 'seed1'"),
+        ("seed01/dense.json", "'seed01' is no seed of this experiment.*did you mean 'seed1'"),
         ("dense.json", "'dense.json' is no seed"),
         ("seed0.json", "'seed0.json' is no seed"),
         ("seed0/dens.json", "'dens' is no network of this experiment.*did you mean 'dense'"),
@@ -191,6 +192,13 @@ def test_a_file_of_no_network_is_named_never_left_out(tmp_path: Path, name: str,
     assert refused.value.place == str(path)
     with pytest.raises(DataError, match=found):
         read_evalai_scores([path], SEEDS, MODELS)
+
+
+def test_scores_of_a_seed_that_is_not_run_now_wait_for_it(tmp_path: Path) -> None:
+    files = [put(tmp_path / f"seed{seed}" / "dense.json", BOTH) for seed in (0, 1, 2)]
+    assert find_evalai_scores(tmp_path, SEEDS, MODELS) == files[:2]
+    assert find_evalai_scores(tmp_path, (0, 1, 2), MODELS) == files
+    assert find_evalai_scores(tmp_path, (2,), MODELS) == files[2:]
 
 
 def test_a_missing_folder_hidden_files_and_a_readme_hold_no_scores(tmp_path: Path) -> None:
