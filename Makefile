@@ -1,6 +1,7 @@
 # make demo   the paper's table and figure on the embedded data set, in about ten minutes on two cores
 # make test   the tests
 # make check  linters and type checks
+# make bench  speed, beside others' and the machine's limit, in about ten minutes; BENCH="--only NAME" for a part
 # make setup  the environment alone
 # make clean  remove the environment; results stay
 
@@ -13,7 +14,7 @@ DEMO := results/scenes
 # One job, one CPU thread, unless a rule says otherwise.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow check setup clean
+.PHONY: demo test test-slow check bench setup clean
 
 demo: $(READY)
 	@started=$$(date +%s) \
@@ -35,6 +36,9 @@ check: $(READY)
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.bench $(BENCH)
 
 setup: $(READY)
 

@@ -1,24 +1,26 @@
 """Mask selection at LXMERT-base size, ours against torch.nn.utils.prune: time, extra memory, and the floor.
 
-    python benchmarks/mask_selection.py [millions of weights, default 181.7]
+    python -m benchmarks.mask_selection [millions of weights, default 181.7]
 
 Each contender runs in a process of its own and prunes 10 % of the same weights. The floor is reading every weight once
 from memory, at the bandwidth measured in the same run.
 """
 
-import json
 import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import numpy as np
+
+from benchmarks import contenders
+from benchmarks.contenders import largest, least
+from benchmarks.figures import Figure, least_seconds
 
 SHAPE = (768, 3072)  # of a feed-forward matrix of the base network
 SPARSITY_PERCENT = 10
+MILLIONS = 181.7
+ROUNDS = 2
 
 
 def weights(n_millions: float) -> dict[str, np.ndarray]:
@@ -62,32 +64,35 @@ def bandwidth(tensors: dict[str, np.ndarray]) -> float:
     return float(size / min(times))
 
 
-def contend(name: str, n_millions: float) -> None:
-    tensors = weights(n_millions)
+def contend(name: str, n_millions: str) -> dict[str, float]:
+    tensors = weights(float(n_millions))
     {"ours": ours, "peer": peer}[name]({"0": tensors["000"]})  # imports do not count
     before, started = peak_bytes(), time.perf_counter()
     {"ours": ours, "peer": peer}[name](tensors)
     seconds = time.perf_counter() - started
     size = sum(tensor.nbytes for tensor in tensors.values())
-    floor = size / bandwidth(tensors)
-    print(json.dumps({"seconds": seconds, "extra_bytes": peak_bytes() - before, "floor_seconds": floor}))
+    floor = least_seconds(size, bandwidth(tensors))
+    return {"seconds": seconds, "extra_bytes": peak_bytes() - before, "floor_seconds": floor}
 
 
-def main(n_millions: float) -> None:
-    measured = {}
-    for name in ("ours", "peer"):
-        command = [sys.executable, __file__, name, str(n_millions)]
-        measured[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    mine, theirs = measured["ours"], measured["peer"]
-    print(f"{n_millions} M weights | seconds | extra GB")
-    for name, of in (("lxmert_tickets", mine), ("torch.nn.utils.prune", theirs)):
-        print(f"{name:20s} | {of['seconds']:.2f} | {of['extra_bytes'] / 1e9:.2f}")
-    print(f"ratio {theirs['seconds'] / mine['seconds']:.1f} in time, floor {mine['floor_seconds']:.2f} s "
-          f"({100 * mine['floor_seconds'] / mine['seconds']:.0f} % reached)")  # fmt: skip
+CONTENDERS = {
+    "ours": lambda n_millions: contend("ours", n_millions),
+    "peer": lambda n_millions: contend("peer", n_millions),
+}
+
+
+def mask_base(folder: Path, n_millions: float = MILLIONS) -> Figure:
+    """Return seconds of both; the note has the memory."""
+    found = contenders.alternate("mask_selection", ["ours", "peer"], n_millions, rounds=ROUNDS)
+    memory = {name: largest(numbers, "extra_bytes") / 1e9 for name, numbers in found.items()}
+    floor = least([*found["ours"], *found["peer"]], "floor_seconds")
+    note = (
+        f"{n_millions} million weights, one thread; extra memory {memory['ours']:.2f} GB against "
+        f"{memory['peer']:.2f} GB of the peer's, {memory['peer'] / memory['ours']:.0f} times less; "
+        "the floor is reading every weight once"
+    )
+    return Figure("mask_base", "s", least(found["ours"], "seconds"), least(found["peer"], "seconds"), floor, note)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] in (["ours"], ["peer"]):
-        contend(sys.argv[1], float(sys.argv[2]))
-    else:
-        main(float(sys.argv[1]) if len(sys.argv) > 1 else 181.7)
+    print(mask_base(Path(), float(sys.argv[1]) if len(sys.argv) > 1 else MILLIONS).as_json())

@@ -14,6 +14,7 @@ from lxmert_tickets.experiment import (
     ComplementSubnetwork,
     Experiment,
     MagnitudeSubnetwork,
+    Part,
     RandomSubnetwork,
     Settings,
     Subnetwork,
@@ -22,6 +23,13 @@ from lxmert_tickets.experiment import (
     percent_text,
 )
 from lxmert_tickets.sources import VQA2_SPLITS
+from lxmert_tickets.training.recipe import PositiveFloat
+
+
+class Checkpoints(Part, frozen=True):
+    """How running trainings are kept safe. No part of the experiment: it changes no result."""
+
+    interval_minutes: PositiveFloat
 
 
 def read_experiment(config: Mapping[str, Any]) -> Experiment:
@@ -34,6 +42,8 @@ def read_experiment(config: Mapping[str, Any]) -> Experiment:
     """
     check_finite(config)
     plain = dict(config)
+    read_checkpoints(plain)
+    plain.pop("checkpoints")
     declared = _mapping(plain.pop("subnetworks", None), "subnetworks")
     settings: Settings = convert(plain, Settings)
     subnetworks = {
@@ -43,6 +53,17 @@ def read_experiment(config: Mapping[str, Any]) -> Experiment:
     experiment = Experiment(**parts, subnetworks=subnetworks)
     _check(experiment)
     return experiment
+
+
+def read_checkpoints(config: Mapping[str, Any]) -> Checkpoints:
+    """Return the section `checkpoints` of `config`.
+
+    Raises ConfigError when it is missing or wrong.
+    """
+    if "checkpoints" not in config:
+        raise ConfigError("checkpoints", "is missing", "a value", "Copy it from config.yaml.")
+    found: Checkpoints = convert(config["checkpoints"], Checkpoints, "checkpoints")
+    return found
 
 
 def _mapping(value: Any, place: str) -> Mapping[str, Any]:

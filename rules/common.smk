@@ -9,7 +9,7 @@ ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))  # the package is not installed
 
 from lxmert_tickets.code_digest import code_digest
-from lxmert_tickets.configuration import read_experiment
+from lxmert_tickets.configuration import read_checkpoints, read_experiment
 from lxmert_tickets.environment import has_gpu, let_jobs_import_this_package
 from lxmert_tickets.errors import TicketsError
 from lxmert_tickets.evaluation.evalai import find_evalai_scores
@@ -27,6 +27,7 @@ from lxmert_tickets.training.recipe import TRAINING_VERSION
 let_jobs_import_this_package()
 try:
     EXPERIMENT = read_experiment(config)
+    CHECKPOINTS = read_checkpoints(config)
 except TicketsError as error:
     raise WorkflowError(f"{error} (in config.yaml, or what overlays it)") from None
 
@@ -60,6 +61,11 @@ def code_of(rule):
 def stage(*sections):
     """Return canonical JSON of just these sections of the experiment: a change elsewhere reruns nothing here."""
     return EXPERIMENT.stage(*sections)
+
+
+def not_compared(value):
+    """Return `value` as a param that reruns nothing: Snakemake does not compare params that are made of `output`."""
+    return lambda wildcards, output: value
 
 
 def weights_of_previous_round(wildcards):

@@ -83,5 +83,6 @@ rule pretrain:
         recipe=stage("pretraining"),
         max_length=EXPERIMENT.text.max_length,
         version=TRAINING_VERSION,
+        checkpoint_minutes=not_compared(CHECKPOINTS.interval_minutes),
     script:
         "../workflow_scripts/pretrain.py"

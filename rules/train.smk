@@ -23,6 +23,7 @@ rule finetune:
     params:
         recipe=stage("training"),
         version=TRAINING_VERSION,
+        checkpoint_minutes=not_compared(CHECKPOINTS.interval_minutes),
     script:
         "../workflow_scripts/train.py"
 

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lxmert_tickets.configuration import read_experiment
+from lxmert_tickets.configuration import read_checkpoints, read_experiment
 from lxmert_tickets.errors import ConfigError
 from lxmert_tickets.experiment import (
     ComplementSubnetwork,
@@ -29,6 +29,7 @@ SHIPPED: dict[str, Any] = yaml.safe_load((PROJECT / "config.yaml").read_text(enc
 SMOKE: dict[str, Any] = yaml.safe_load((PROJECT / "configs" / "smoke.yaml").read_text(encoding="utf-8"))
 VQA2: dict[str, Any] = yaml.safe_load((PROJECT / "configs" / "vqa2.yaml").read_text(encoding="utf-8"))
 SECTIONS = [name for name, value in SHIPPED.items() if isinstance(value, dict)]
+STAGES = [name for name in SECTIONS if name not in {"subnetworks", "checkpoints"}]  # what results are made of
 REMOVED = object()
 
 
@@ -140,6 +141,11 @@ MISTAKES = [
     ("weights.source", "hub", "weights.source: 'hub'", "expected pretrain for data: scenes"),
     ("weights.answer_head", "rand", "weights.answer_head: 'rand'", "expected one of random, pretrained"),
     ("splits.test", [], "splits.test: no split", "expected at least one"),
+    ("checkpoints", REMOVED, "checkpoints: is missing", "Copy it from config.yaml."),
+    ("checkpoints", 10, "checkpoints: 10", "expected a mapping"),
+    ("checkpoints.interval_minutes", 0, "checkpoints.interval_minutes: 0", "expected a number > 0"),
+    ("checkpoints.interval_minutes", float("inf"), "checkpoints.interval_minutes: inf", "expected a finite number"),
+    ("checkpoints.interval_minute", 5, "checkpoints.interval_minute: is no known", "did you mean 'interval_minutes'?"),
     ("training", [1], "training: [1]", "expected a mapping"),
     ("training", None, "training: None", "expected a mapping"),
     ("subnetworks", [], "subnetworks: []", "expected a mapping"),
@@ -244,16 +250,21 @@ CHANGES = [
 @pytest.mark.parametrize(("place", "value"), CHANGES)
 def test_a_change_in_one_section_changes_the_text_of_that_stage_alone(place: str, value: object) -> None:
     before, after = experiment(), read_experiment(with_value(place, value))
-    sections = [name for name in SECTIONS if name != "subnetworks"]
-    assert [name for name in sections if before.stage(name) != after.stage(name)] == [place.partition(".")[0]]
+    assert [name for name in STAGES if before.stage(name) != after.stage(name)] == [place.partition(".")[0]]
 
 
 def test_the_text_of_a_stage_does_not_depend_on_how_the_file_is_written() -> None:
     turned = {key: dict(reversed(value.items())) if key in SECTIONS else value for key, value in SHIPPED.items()}
     turned["scenes"]["sets"] = dict(reversed(turned["scenes"]["sets"].items()))
     turned["training"] |= {"clip_norm": 5, "weight_decay": 1.0e-2}
-    for names in ([name] for name in SECTIONS if name != "subnetworks"):
+    for names in ([name] for name in STAGES):
         assert read_experiment(turned).stage(*names) == experiment().stage(*names)
+
+
+def test_the_interval_of_checkpoints_is_no_part_of_the_experiment() -> None:
+    slower = with_value("checkpoints.interval_minutes", 60)
+    assert read_experiment(slower) == read_experiment(SHIPPED)
+    assert (read_checkpoints(slower).interval_minutes, read_checkpoints(SHIPPED).interval_minutes) == (60, 10)
 
 
 def test_a_stage_comes_back_from_its_text() -> None:

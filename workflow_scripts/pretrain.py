@@ -16,8 +16,10 @@ from lxmert_tickets.model.checkpoints import save_weights
 from lxmert_tickets.training.batches import open_vqa_data
 from lxmert_tickets.training.device import best_device
 from lxmert_tickets.training.history import write_history
+from lxmert_tickets.training.interruption import resumable
 from lxmert_tickets.training.pretraining import Captions, pretrain
 from lxmert_tickets.training.recipe import PretrainingRecipe
+from lxmert_tickets.training.resume import run_identity
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -39,9 +41,12 @@ with job(snakemake.log[0]) as log:
     names = [image_name(DATA_TYPE, PRETRAIN, image_id) for image_id, _ in written]
     captions = Captions(ids, length, questions.regions.rows_of(names))
 
-    weights, history = pretrain(architecture, captions, questions, recipe)
-
     origin = provenance(snakemake.rule, params.recipe, recipe.seed, paths)
-    tensors = {name: tensor.numpy() for name, tensor in weights.items()}
-    save_weights(snakemake.output.weights, tensors, architecture, origin)
-    write_history(snakemake.output.history, history)
+    decoded = {name: msgspec.json.decode(params[name]) for name in ("recipe", "model")}
+    identity = run_identity("pretrain", decoded | {"max_length": params.max_length}, origin, questions.device)
+
+    with resumable(snakemake.output.weights, identity, params.checkpoint_minutes) as checkpoints:
+        weights, history = pretrain(architecture, captions, questions, recipe, checkpoints)
+        tensors = {name: tensor.numpy() for name, tensor in weights.items()}
+        save_weights(snakemake.output.weights, tensors, architecture, origin)
+        write_history(snakemake.output.history, history)

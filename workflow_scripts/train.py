@@ -13,8 +13,10 @@ from lxmert_tickets.pruning.mask_files import check_fits, load_mask
 from lxmert_tickets.training.batches import open_vqa_data
 from lxmert_tickets.training.device import best_device
 from lxmert_tickets.training.history import write_history
+from lxmert_tickets.training.interruption import resumable
 from lxmert_tickets.training.loop import train
 from lxmert_tickets.training.recipe import TrainingRecipe
+from lxmert_tickets.training.resume import run_identity
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -40,9 +42,11 @@ with job(snakemake.log[0]) as log:
     val = open_vqa_data(paths.val_questions[0], paths.val_features[0], device)
     name = " ".join([f"seed {wildcards.seed}", *wildcards[1:]]) if mask is not None else f"seed {wildcards.seed} dense"
 
-    trained = train(network, data, val, recipe, int(wildcards.seed), mask, name)
-
     origin = provenance(snakemake.rule, params.recipe, int(wildcards.seed), paths)
-    weights = {key: tensor.numpy() for key, tensor in trained.weights.items()}
-    save_weights(snakemake.output.weights, weights, architecture, origin | {"epoch": trained.kept_epoch})
-    write_history(snakemake.output.history, trained.history)
+    identity = run_identity("train", msgspec.json.decode(params.recipe), origin, device)
+
+    with resumable(snakemake.output.weights, identity, params.checkpoint_minutes) as checkpoints:
+        trained = train(network, data, val, recipe, int(wildcards.seed), mask, name, checkpoints)
+        weights = {key: tensor.numpy() for key, tensor in trained.weights.items()}
+        save_weights(snakemake.output.weights, weights, architecture, origin | {"epoch": trained.kept_epoch})
+        write_history(snakemake.output.history, trained.history)

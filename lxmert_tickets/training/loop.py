@@ -3,8 +3,9 @@
 import copy
 import logging
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from lxmert_tickets.training.device import autocast
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.pruned import PrunedWeights
 from lxmert_tickets.training.recipe import TrainingRecipe
+from lxmert_tickets.training.resume import Checkpoint, Checkpoints, NoCheckpoints, network_tensors, restore_network
 from lxmert_tickets.training.schedule import warmup_linear
 
 CHECK_EVERY_STEPS = 25  # how often losses leave the device, to be logged and checked
@@ -55,6 +57,7 @@ def train(
     seed: int,
     mask: Mapping[str, np.ndarray] | None = None,
     name: str = "training",
+    checkpoints: Checkpoints | NoCheckpoints | None = None,
 ) -> Trained:
     """Train `network` in place from its present weights; return the weights of the best or last epoch.
 
@@ -63,9 +66,12 @@ def train(
         mask: bool per prunable weight, True = kept; None trains a dense network. Pruned weights are 0 after every step.
         seed: of the run; the data order and dropout are derived from it.
         name: what the progress bar and the log call this run.
+        checkpoints: where to go on from, and to write to; a run that went on ends in the same bytes as one that did not
+            have to.
 
     Raises:
         TrainingError: the loss or a weight is not finite, or there are fewer questions than one batch.
+        Interrupted: the process was asked to end, and a checkpoint is written.
     """
     torch.manual_seed(derive_seed(seed, "dropout"))
     device = next(network.parameters()).device
@@ -76,29 +82,37 @@ def train(
     if n_steps == 0:
         raise TrainingError(name, f"{len(data)} questions", f"at least one batch of {recipe.batch_size}")
 
-    history: list[Epoch] = []
-    best: dict[str, Tensor] = {}
-    best_epoch = 0
-    step = 0
-    with Progress(name, n_steps) as progress:
+    checkpoints = checkpoints or NoCheckpoints()
+    found = checkpoints.newest()
+    with Progress(name, n_steps, initial=found.step if found else 0) as progress:
         losses = LossWatch(name, recipe, n_steps, progress)
-        for epoch in range(1, recipe.epochs + 1):
+        now = TrainingState(network, optimizer, losses)
+        if found:
+            now.restore(found)
+        for epoch in range(len(now.history) + 1, recipe.epochs + 1):
             network.train()
-            for rows in data.shuffled(recipe.batch_size, seed, epoch):
-                learning_rate = recipe.learning_rate * warmup_linear(step, n_steps, recipe.warmup_fraction)
+            n_done = now.step - (epoch - 1) * steps_per_epoch
+            for rows in islice(data.shuffled(recipe.batch_size, seed, epoch), n_done, None):
                 with autocast(device, recipe.precision):
                     logits = network(*data.batch(rows).inputs())
                 loss = vqa_loss(logits, data.targets(rows))
-                take_step(network, optimizer, loss, learning_rate, recipe.clip_norm, pruned)
-                step += 1
+                take_step(network, optimizer, loss, learning_rate(recipe, now.step, n_steps), recipe.clip_norm, pruned)
+                now.step += 1
                 losses.add(loss)
-            accuracy = soft_accuracy_percent(network, val, recipe)
-            history.append(Epoch(epoch, step, losses.finish_epoch(), learning_rate, accuracy))
-            log.info("%s: epoch %d, loss %.4f, val %.2f %%", name, epoch, history[-1].train_loss, accuracy)
-            if recipe.keep == "last" or not best or accuracy > history[best_epoch - 1].val_accuracy_percent:
-                best, best_epoch = copy_weights(network), epoch
-    _check_finite(best, f"{name}, step {history[best_epoch - 1].step} of {n_steps}", recipe)
-    return Trained(best, history, best_epoch)
+                checkpoints.keep(now)
+            accuracy = soft_accuracy_percent(network, val, recipe, lambda: checkpoints.keep(now))
+            last_rate = learning_rate(recipe, now.step - 1, n_steps)
+            now.history.append(Epoch(epoch, now.step, losses.finish_epoch(), last_rate, accuracy))
+            log.info("%s: epoch %d, loss %.4f, val %.2f %%", name, epoch, now.history[-1].train_loss, accuracy)
+            if recipe.keep == "last" or not now.best or accuracy > now.history[now.best_epoch - 1].val_accuracy_percent:
+                now.best, now.best_epoch = copy_weights(network), epoch
+    _check_finite(now.best, f"{name}, step {now.history[now.best_epoch - 1].step} of {n_steps}", recipe)
+    return Trained(now.best, now.history, now.best_epoch)
+
+
+def learning_rate(recipe: TrainingRecipe, step: int, n_steps: int) -> float:
+    """Return the learning rate of `step` (0-based)."""
+    return recipe.learning_rate * warmup_linear(step, n_steps, recipe.warmup_fraction)
 
 
 def take_step(
@@ -134,6 +148,15 @@ class LossWatch:
         if len(self._unread) == CHECK_EVERY_STEPS:
             self._read()
 
+    def of_epoch(self) -> list[float]:
+        """Return the losses of the epoch's steps so far."""
+        self._read()
+        return list(self._epoch)
+
+    def go_on(self, step: int, of_epoch: list[float]) -> None:
+        """Take up the losses of an epoch that an earlier process has begun, up to `step`."""
+        self._n_read, self._epoch = step, of_epoch
+
     def finish_epoch(self) -> float:
         """Return the mean loss of the epoch's steps."""
         self._read()
@@ -154,13 +177,48 @@ class LossWatch:
         self._progress.advance(len(values), f"loss {values[-1]:.4f}")
 
     def _stop(self, value: float) -> None:
-        factor = warmup_linear(self._n_read, self._n_steps, self._recipe.warmup_fraction)
+        rate = learning_rate(self._recipe, self._n_read, self._n_steps)
         raise TrainingError(
             f"{self._name}, step {self._n_read} of {self._n_steps}",
-            f"the loss is {value} at learning rate {self._recipe.learning_rate * factor:.3g}",
+            f"the loss is {value} at learning rate {rate:.3g}",
             "a finite loss",
             "Lower training.learning_rate or training.clip_norm, or set training.precision: float32.",
         )
+
+
+@dataclass
+class TrainingState:
+    """Where a training stands: all that its next step depends on, and what is kept of the epochs before.
+
+    Neither epoch nor place in the order of the data is here: they follow from `step`.
+    """
+
+    network: nn.Module
+    optimizer: BertAdam
+    losses: LossWatch
+    step: int = 0
+    history: list[Epoch] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+
+    def checkpoint(self) -> Checkpoint:
+        """Return all of this on the CPU, for a file."""
+        tensors, numbers = network_tensors(self.network, self.optimizer)
+        tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
+        tensors["losses"] = torch.tensor(self.losses.of_epoch(), dtype=torch.float64)
+        history = [asdict(line) for line in self.history]
+        return Checkpoint(self.step, tensors, {"optimizer": numbers, "history": history, "best_epoch": self.best_epoch})
+
+    def restore(self, found: Checkpoint) -> None:
+        """Become what `found` was made of, and take its tensors."""
+        facts, tensors = found.facts, found.tensors
+        restore_network(self.network, self.optimizer, tensors, facts["optimizer"])
+        self.best = {
+            name.removeprefix("best/"): tensors.pop(name) for name in list(tensors) if name.startswith("best/")
+        }
+        self.step, self.best_epoch = found.step, facts["best_epoch"]
+        self.history = [Epoch(**line) for line in facts["history"]]
+        self.losses.go_on(self.step, tensors.pop("losses").tolist())
 
 
 def _check_finite(weights: Mapping[str, Tensor], place: str, recipe: TrainingRecipe) -> None:
@@ -176,11 +234,14 @@ def _check_finite(weights: Mapping[str, Tensor], place: str, recipe: TrainingRec
 
 
 @torch.inference_mode()
-def soft_accuracy_percent(network: LxmertForVqa, data: VqaData, recipe: TrainingRecipe) -> float:
+def soft_accuracy_percent(
+    network: LxmertForVqa, data: VqaData, recipe: TrainingRecipe, after_batch: Callable[[], None] = lambda: None
+) -> float:
     """Return the mean soft label of the network's answers, in percent: LXMERT's own validation score."""
     total = 0.0
     for rows, chosen, _ in answers(network, data, recipe.precision):
         total += float(data.targets(rows).gather(1, chosen[:, None]).sum())
+        after_batch()
     return 100 * total / len(data)
 
 

@@ -1,10 +1,10 @@
 """Pretraining as LXMERT's: masked words and image-text matching on captions, answers on questions."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lxmert_tickets.errors import TrainingError
@@ -18,6 +18,7 @@ from lxmert_tickets.training.loop import copy_weights, take_step
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.pruned import PrunedWeights
 from lxmert_tickets.training.recipe import PretrainingRecipe
+from lxmert_tickets.training.resume import Checkpoint, Checkpoints, NoCheckpoints, network_tensors, restore_network
 from lxmert_tickets.training.schedule import warmup_linear
 
 MASK_TOKEN = 4  # [MASK] in the vocabularies made by data.tokens
@@ -58,11 +59,16 @@ class PretrainingLine:
 
 
 def pretrain(
-    arch: Architecture, captions: Captions, questions: VqaData, recipe: PretrainingRecipe
+    arch: Architecture,
+    captions: Captions,
+    questions: VqaData,
+    recipe: PretrainingRecipe,
+    checkpoints: Checkpoints | NoCheckpoints | None = None,
 ) -> tuple[dict[str, Tensor], list[PretrainingLine]]:
     """Return pretrained weights of the whole VQA network, and the history of the losses.
 
-    Raises TrainingError when a loss is not finite.
+    `checkpoints` are where to go on from, and to write to. Raises TrainingError when a loss is not finite, Interrupted
+    when the process was asked to end and a checkpoint is written.
     """
     network = LxmertForPretraining(arch)
     generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "pretraining_weights"))
@@ -70,20 +76,55 @@ def pretrain(
     network.to(questions.device).train()
     optimizer = BertAdam(network.parameters(), recipe)
     rng = np.random.default_rng(derive_seed(recipe.seed, "pretraining_batches"))
-    history: list[PretrainingLine] = []
-    unread: list[Tensor] = []
-    with Progress("pretraining", recipe.steps) as progress:
-        for step in range(recipe.steps):
+    now = PretrainingState(network, optimizer, rng)
+    checkpoints = checkpoints or NoCheckpoints()
+    found = checkpoints.newest()
+    if found:
+        now.restore(found)
+    with Progress("pretraining", recipe.steps, initial=now.step) as progress:
+        for step in range(now.step, recipe.steps):
             losses = _losses(network, draw_batch(captions, questions, recipe, rng), questions)
             learning_rate = recipe.learning_rate * warmup_linear(step, recipe.steps, recipe.warmup_fraction)
             take_step(network, optimizer, losses.sum(), learning_rate, recipe.clip_norm, PrunedWeights(network, None))
-            unread.append(losses.detach())
-            if len(unread) == LOG_EVERY_STEPS or step + 1 == recipe.steps:
-                history.append(_line(step + 1, unread, learning_rate))
-                progress.advance(len(unread), "words {0.words:.3f} matching {0.matching:.3f} answers {0.answers:.3f}"
-                                 .format(history[-1]))  # fmt: skip
-                unread = []
-    return copy_weights(network.vqa), history
+            now.unread.append(losses.detach())
+            now.step = step + 1
+            if len(now.unread) == LOG_EVERY_STEPS or now.step == recipe.steps:
+                now.history.append(_line(now.step, now.unread, learning_rate))
+                note = "words {0.words:.3f} matching {0.matching:.3f} answers {0.answers:.3f}".format(now.history[-1])
+                progress.advance(len(now.unread), note)
+                now.unread = []
+            checkpoints.keep(now)
+    return copy_weights(network.vqa), now.history
+
+
+@dataclass
+class PretrainingState:
+    """Where pretraining stands: all that its next step depends on, and the losses up to then."""
+
+    network: nn.Module
+    optimizer: BertAdam
+    rng: np.random.Generator  # draws the batches
+    step: int = 0
+    history: list[PretrainingLine] = field(default_factory=list)
+    unread: list[Tensor] = field(default_factory=list)  # losses since the last line
+
+    def checkpoint(self) -> Checkpoint:
+        """Return all of this on the CPU, for a file."""
+        tensors, numbers = network_tensors(self.network, self.optimizer)
+        if self.unread:
+            tensors["unread"] = torch.stack(self.unread).cpu()
+        history = [asdict(line) for line in self.history]
+        facts = {"optimizer": numbers, "history": history, "rng": self.rng.bit_generator.state}
+        return Checkpoint(self.step, tensors, facts)
+
+    def restore(self, found: Checkpoint) -> None:
+        """Become what `found` was made of, and take its tensors."""
+        restore_network(self.network, self.optimizer, found.tensors, found.facts["optimizer"])
+        device = next(self.network.parameters()).device
+        self.unread = list(found.tensors["unread"].to(device)) if "unread" in found.tensors else []
+        self.rng.bit_generator.state = found.facts["rng"]
+        self.step = found.step
+        self.history = [PretrainingLine(**line) for line in found.facts["history"]]
 
 
 def draw_batch(

@@ -1,0 +1,71 @@
+"""Contenders in processes of their own, so that neither memory nor warm caches leak from one to the next.
+
+A module that measures has a dict CONTENDERS of functions from texts to numbers by name. This module runs them:
+
+    python -m benchmarks.contenders MODULE CONTENDER [argument …]      prints the numbers as JSON, in the last line
+"""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+STARTED = "LXT_BENCH_STARTED"
+"""Variable with the time of a contender's start, in seconds since the epoch."""
+
+Numbers = Mapping[str, float]
+
+
+def run(module: str, contender: str, *arguments: object, threads: int = 1) -> dict[str, float]:
+    """Return what `contender` of `benchmarks.<module>` measured in a process of its own on `threads` threads.
+
+    Raises CalledProcessError, with what the process wrote to the terminal, where it fails.
+    """
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": os.pathsep.join(map(str, (PROJECT, PROJECT / "tests"))),
+        STARTED: repr(time.time()),
+    }
+    command = [sys.executable, "-m", "benchmarks.contenders", module, contender, *map(str, arguments)]
+    try:
+        ended = subprocess.run(command, cwd=PROJECT, env=environment, check=True, capture_output=True, text=True)
+    except subprocess.CalledProcessError as error:
+        print(error.stdout, error.stderr, file=sys.stderr)
+        raise
+    return dict(json.loads(ended.stdout.splitlines()[-1]))
+
+
+def alternate(
+    module: str, contenders: Sequence[str], *arguments: object, rounds: int, threads: int = 1
+) -> dict[str, list[dict[str, float]]]:
+    """Return what each contender measured in each round; in every round each has its turn."""
+    found: dict[str, list[dict[str, float]]] = {contender: [] for contender in contenders}
+    for _ in range(rounds):
+        for contender in contenders:
+            found[contender].append(run(module, contender, *arguments, threads=threads))
+    return found
+
+
+def least(found: Sequence[Numbers], key: str) -> float:
+    return min(numbers[key] for numbers in found)
+
+
+def largest(found: Sequence[Numbers], key: str) -> float:
+    return max(numbers[key] for numbers in found)
+
+
+def seconds_since_start() -> float:
+    """Return how long this process has been there, from before Python itself started."""
+    return time.time() - float(os.environ[STARTED])
+
+
+if __name__ == "__main__":
+    measured = importlib.import_module(f"benchmarks.{sys.argv[1]}").CONTENDERS[sys.argv[2]](*sys.argv[3:])
+    print("\n" + json.dumps(measured))

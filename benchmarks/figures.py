@@ -1,0 +1,110 @@
+"""What a benchmark found: figures beside each other, what the machine would allow, as JSON and as a table."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+UNITS = {
+    "train_scenes": "samples/s",
+    "train_base": "samples/s",
+    "evaluate_base": "questions/s",
+    "mask_base": "s",
+    "read_features": "images/s",
+    "accuracy": "s",
+    "startup": "s",
+    "demo": "s",
+}
+NAMES = tuple(UNITS)
+DIGITS = 4  # that are kept: repeated runs differ in the third
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line: ours and the peer's, in `unit`, and the best that this machine allows; None where nothing was measured.
+
+    A unit that ends in "/s" is the better the higher; seconds are the better the lower. `floor` is in the same unit.
+    `ratio` says how many times better ours is than the peer's, `share_of_floor` how near it comes to the floor, 0 to 1.
+    """
+
+    name: str
+    unit: str
+    ours: float | None = None
+    peer: float | None = None
+    floor: float | None = None
+    note: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        return self._better_than(self.peer)
+
+    @property
+    def share_of_floor(self) -> float | None:
+        return self._better_than(self.floor)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figure as it is stored; `note` only where there is one."""
+        numbers = {
+            "ours": self.ours,
+            "peer": self.peer,
+            "ratio": self.ratio,
+            "unit": self.unit,
+            "floor": self.floor,
+            "share_of_floor": self.share_of_floor,
+        }
+        record = {"name": self.name} | {key: _short(value) for key, value in numbers.items()}
+        return record | ({"note": self.note} if self.note else {})
+
+    def _better_than(self, other: float | None) -> float | None:
+        if not self.ours or not other:
+            return None
+        return self.ours / other if self.unit.endswith("/s") else other / self.ours
+
+
+def from_json(record: Mapping[str, Any]) -> Figure:
+    """Return the figure that `as_json` made `record` of; what follows from other values is computed anew."""
+    return Figure(**{key: record[key] for key in asdict(Figure("", "")) if key in record})
+
+
+def highest_rate(peak_flops: float, flops_each: float) -> float:
+    """Return how many a second the machine could do at most, each needing `flops_each`, at `peak_flops` a second."""
+    return peak_flops / flops_each
+
+
+def least_seconds(size_bytes: float, bytes_a_second: float) -> float:
+    """Return the time that moving `size_bytes` takes at the memory's bandwidth."""
+    return size_bytes / bytes_a_second
+
+
+def merged(new: Sequence[Figure], old: Sequence[Figure]) -> list[Figure]:
+    """Return all figures in the order of NAMES: `new` before `old`, and an empty one where neither has it."""
+    known = {figure.name: figure for figure in [*old, *new]}
+    return [known.get(name, Figure(name, UNITS[name], note="not measured")) for name in NAMES]
+
+
+def table(figures: Sequence[Figure], machine: Mapping[str, str]) -> str:
+    """Return the figures as Markdown, below what they were measured on."""
+    lines = [f"- {key}: {value}" for key, value in machine.items()]
+    lines += ["", "| | ours | peer | unit | times better | floor | share of the floor |"]
+    lines += ["|---|---:|---:|---|---:|---:|---:|"]
+    for figure in figures:
+        share = "" if figure.share_of_floor is None else f"{100 * figure.share_of_floor:.0f} %"
+        cells = [figure.name, _shown(figure.ours), _shown(figure.peer), figure.unit, _shown(figure.ratio)]
+        lines.append("| " + " | ".join([*cells, _shown(figure.floor), share]) + " |")
+    notes = [f"- {figure.name}: {figure.note}." for figure in figures if figure.note]
+    return "\n".join([*lines, "", *notes, ""])
+
+
+def file_stem(machine: Mapping[str, str]) -> str:
+    """Return a name for the files of a machine, such as "amd-epyc-2-cores"."""
+    return re.sub(r"[^a-z0-9]+", "-", f"{machine.get('GPU') or machine['CPU']} {machine['cores']} cores".lower())
+
+
+def _short(value: object) -> object:
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def _shown(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

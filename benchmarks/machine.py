@@ -1,0 +1,77 @@
+"""The machine: what it is, how fast it multiplies matrices, and how fast it moves memory."""
+
+import importlib.metadata
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from lxmert_tickets.data.feature_workers import available_cores
+from lxmert_tickets.environment import has_gpu
+
+MATRIX = 2048  # float32 on the CPU: 17 GFLOP a product, 16 MB a matrix
+MATRIX_OF_GPU = 8192  # bfloat16
+COPIED_BYTES = 1 << 28  # far more than any cache
+ROUNDS = 6
+
+
+def describe() -> dict[str, str]:
+    """Return the machine's description: what figures depend on."""
+    described = {
+        "CPU": _cpu_model(),
+        "cores": str(available_cores()),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB",
+        "torch": importlib.metadata.version("torch"),
+        "transformers": importlib.metadata.version("transformers"),
+    }
+    if has_gpu():
+        asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        described["GPU"] = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.splitlines()[0]
+    return described
+
+
+def _cpu_model() -> str:
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "CPU")
+
+
+def matrix_peak() -> dict[str, float]:
+    """Return the most FLOPs a second of one large matrix product: float32 on the CPU, bfloat16 on a GPU."""
+    import torch
+
+    from lxmert_tickets.training.device import best_device
+
+    device = best_device()
+    on_gpu = device.type == "cuda"
+    width, dtype = (MATRIX_OF_GPU, torch.bfloat16) if on_gpu else (MATRIX, torch.float32)
+    left, right = torch.randn(2, width, width, device=device).to(dtype)
+
+    def product() -> None:
+        torch.mm(left, right)
+        if on_gpu:
+            torch.cuda.synchronize()
+
+    return {"flops": 2 * width**3 / _quickest(product)}
+
+
+def copy_bandwidth() -> dict[str, float]:
+    """Return bytes a second of one thread that copies memory; what is read and what is written both count."""
+    source = np.ones(COPIED_BYTES, np.uint8)
+    target = np.zeros_like(source)
+    return {"bytes": 2 * COPIED_BYTES / _quickest(lambda: np.copyto(target, source))}
+
+
+def _quickest(work: Callable[[], object]) -> float:
+    seconds = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+CONTENDERS = {"matrix_peak": matrix_peak, "copy_bandwidth": copy_bandwidth}

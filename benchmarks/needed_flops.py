@@ -1,0 +1,70 @@
+"""FLOPs that training and evaluation cannot do without: matrix products of our network, without padding.
+
+Counted by torch on the meta device, where tensors have shapes and no numbers. Left out are the FLOPs of anything but
+matrix products (LayerNorm, GELU, softmax, dropout, the optimiser), so a floor made of them is a lower bound.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.made_up_data import QUESTIONS_PER_IMAGE, sizes
+from lxmert_tickets.data.questions import load_questions
+from lxmert_tickets.model.architecture import Architecture
+from lxmert_tickets.model.checkpoints import load_weights
+from lxmert_tickets.model.lxmert import LxmertForVqa, vqa_loss
+
+
+def training_flops(architecture: Architecture, n_tokens: int, n_regions: int) -> int:
+    """Return FLOPs of one question's forward and backward pass."""
+    network, inputs = _network_and_inputs(architecture, n_tokens, n_regions)
+    with FlopCounterMode(display=False) as counter:
+        logits = network.train()(*inputs)
+        vqa_loss(logits, torch.zeros_like(logits)).backward()
+    return int(counter.get_total_flops())
+
+
+def answering_flops(architecture: Architecture, n_tokens: int, n_regions: int) -> int:
+    """Return FLOPs of answering one question."""
+    network, inputs = _network_and_inputs(architecture, n_tokens, n_regions)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(*inputs)
+    return int(counter.get_total_flops())
+
+
+def vision_flops(architecture: Architecture, n_regions: int) -> int:
+    """Return the part of `answering_flops` that knows nothing of the question: once an image is enough."""
+    network, (_, _, features, boxes) = _network_and_inputs(architecture, 2, n_regions)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        vision = network.lxmert.encoder.visn_fc(features, boxes)
+        for layer in network.lxmert.encoder.r_layers:
+            vision = layer(vision, None)
+    return int(counter.get_total_flops())
+
+
+def _network_and_inputs(
+    architecture: Architecture, n_tokens: int, n_regions: int
+) -> tuple[LxmertForVqa, tuple[torch.Tensor, None, torch.Tensor, torch.Tensor]]:
+    with torch.device("meta"):
+        ids = torch.zeros(1, n_tokens, dtype=torch.int64)
+        features, boxes = torch.zeros(1, n_regions, architecture.feature_dim), torch.zeros(1, n_regions, 4)
+        return LxmertForVqa(architecture), (ids, None, features, boxes)
+
+
+def count(folder: str, name: str) -> dict[str, float]:
+    """Return FLOPs that a question of the data in `folder` needs on average."""
+    files, n_regions = Path(folder), sizes()[name].n_regions
+    _, architecture = load_weights(files / "start.safetensors")
+
+    def mean(split: str, flops_of: object) -> float:
+        lengths, counts = np.unique(load_questions(files / f"{split}.h5").length, return_counts=True)
+        each = [flops_of(architecture, int(length), n_regions) for length in lengths]
+        return float(np.average(each, weights=counts))
+
+    again = vision_flops(architecture, n_regions) * (1 - 1 / QUESTIONS_PER_IMAGE)
+    return {"train": mean("train", training_flops), "evaluate": mean("evaluate", answering_flops) - again}
+
+
+CONTENDERS = {"count": count}

@@ -1,0 +1,96 @@
+"""Our side of training and evaluation: the real loop and the real answering pass, timed from outside."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.made_up_data import recipe_of, sizes
+from lxmert_tickets.data.features import open_features
+from lxmert_tickets.data.questions import EncodedQuestions, load_questions
+from lxmert_tickets.model.building import build_network
+from lxmert_tickets.model.checkpoints import load_weights
+from lxmert_tickets.model.lxmert import LxmertForVqa
+from lxmert_tickets.training.answering import answer_all
+from lxmert_tickets.training.batches import VqaData, open_vqa_data
+from lxmert_tickets.training.device import best_device
+from lxmert_tickets.training.loop import train
+
+
+class TimedData(VqaData):
+    """Data that notes when the loop asks for each batch: the time between two is a step."""
+
+    asked: list[float]
+
+    def shuffled(self, batch_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:
+        self.asked = []
+        for rows in super().shuffled(batch_size, seed, epoch):
+            self.note_time()
+            yield rows
+        self.note_time()
+
+    def note_time(self) -> None:
+        self.asked.append(time.perf_counter())
+
+
+class TimedDataOnGpu(TimedData):
+    """Waits for the device at the first and last timed step: it works ahead of Python."""
+
+    waits_at: frozenset[int]
+
+    def note_time(self) -> None:
+        if len(self.asked) in self.waits_at:
+            torch.cuda.synchronize()
+        super().note_time()
+
+
+def train_some_steps(folder: str, name: str) -> dict[str, float]:
+    """Return samples a second of the training loop, from asking for a batch to the end of its step."""
+    size, files, device = sizes()[name], Path(folder), best_device()
+    recipe = recipe_of(size)
+    questions, features = load_questions(files / "train.h5"), open_features(files / "features.h5")
+    data = (TimedDataOnGpu if device.type == "cuda" else TimedData)(questions, features, device)
+    if isinstance(data, TimedDataOnGpu):
+        data.waits_at = frozenset({size.first_steps, size.first_steps + size.timed_steps})
+    val = open_vqa_data(files / "val.h5", files / "features.h5", device)
+    network = network_of(files, recipe.hidden_dropout, recipe.attention_dropout)
+    train(network, data, val, recipe, seed=0)
+    seconds = data.asked[-1] - data.asked[size.first_steps]
+    return {"rate": recipe.batch_size * size.timed_steps / seconds, "step_seconds": seconds / size.timed_steps}
+
+
+def answer_questions(folder: str, name: str) -> dict[str, float]:
+    """Return questions a second of the answering pass."""
+    files, device = Path(folder), best_device()
+    questions, features = load_questions(files / "evaluate.h5"), open_features(files / "features.h5")
+    network = network_of(files)
+    answer_all(network, VqaData(first_of(questions, 32), features, device), "auto")
+    started = time.perf_counter()
+    answer_all(network, VqaData(questions, features, device), "auto")  # the answers are on the CPU when it returns
+    return {"rate": len(questions) / (time.perf_counter() - started)}
+
+
+def first_of(questions: EncodedQuestions, n: int) -> EncodedQuestions:
+    """Return the first `n` questions."""
+    last_label = questions.label_start[n]
+    return replace(
+        questions,
+        **{name: getattr(questions, name)[:n] for name in ("question_id", "image_row", "input_ids", "length")},
+        label_start=questions.label_start[: n + 1],
+        label_answer=questions.label_answer[:last_label],
+        label_score=questions.label_score[:last_label],
+    )
+
+
+def network_of(files: Path, hidden_dropout: float = 0.0, attention_dropout: float = 0.0) -> LxmertForVqa:
+    """Return the network with the start weights, on the device."""
+    network = build_network(
+        *load_weights(files / "start.safetensors"), hidden_dropout=hidden_dropout, attention_dropout=attention_dropout
+    )
+    return network.to(best_device())
+
+
+CONTENDERS = {"train": train_some_steps, "evaluate": answer_questions}

@@ -1,0 +1,228 @@
+"""Checkpoints of a training that is under way: all that its next step depends on, so that it ends in the same bytes.
+
+A checkpoint is a disposable file. It is used by the run that wrote it alone: same settings, inputs, code and versions.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from lxmert_tickets.artifacts import Metadata, canonical_json, load_tensors, read_metadata, save_tensors
+from lxmert_tickets.code_digest import PACKAGE, code_digest
+from lxmert_tickets.errors import ArtifactError
+from lxmert_tickets.training.recipe import TRAINING_VERSION
+
+KIND = "checkpoint"
+GENERATIONS = 2  # the newest may be torn
+LARGEST_SHARE = 0.02  # of a run's time, spent on checkpoints; where writing is slow, they come less often
+
+log = logging.getLogger("lxmert_tickets")
+
+
+class Interrupted(Exception):  # noqa: N818 (nothing is wrong)
+    """The process was asked to end, and a checkpoint is on disk."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a run stands after `step` steps."""
+
+    step: int
+    tensors: dict[str, Tensor]  # on the CPU
+    facts: dict[str, Any]  # as JSON; floats come back bit for bit
+
+
+class Resumable(Protocol):
+    """What can be written down and taken up again."""
+
+    step: int
+
+    def checkpoint(self) -> Checkpoint: ...
+
+
+def network_tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return weights, the optimiser's tensors and the states of random number generators; and its numbers by name."""
+    tensors = {f"weights/{name}": tensor for name, tensor in network.state_dict().items()}
+    numbers: dict[str, Any] = {}
+    for name, parameter in network.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            (tensors if isinstance(value, Tensor) else numbers)[f"{key}/{name}"] = value
+    tensors["random/cpu"] = torch.get_rng_state()
+    device = next(network.parameters()).device
+    if device.type == "cuda":
+        tensors["random/cuda"] = torch.cuda.get_rng_state(device)
+    return {name: tensor.detach().cpu() for name, tensor in tensors.items()}, numbers
+
+
+def restore_network(
+    network: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbers: Mapping[str, Any]
+) -> None:
+    """Bring `network`, `optimizer` and the random number generators to where `network_tensors` found them.
+
+    What is taken leaves `tensors`, so that a large network is never there twice.
+    """
+    weights = {name: tensors.pop(f"weights/{name}") for name in list(network.state_dict())}
+    network.load_state_dict(weights)
+    parameters = dict(network.named_parameters())
+    for state in [*numbers, *tensors]:
+        key, _, name = state.partition("/")
+        if name not in parameters or key == "best":
+            continue
+        parameter = parameters[name]
+        value = numbers[state] if state in numbers else tensors.pop(state).to(parameter.device, copy=True)
+        optimizer.state[parameter][key] = value
+    torch.set_rng_state(tensors.pop("random/cpu"))
+    device = next(network.parameters()).device
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(tensors.pop("random/cuda"), device)
+
+
+def run_identity(script: str, settings: Mapping[str, Any], origin: Metadata, device: torch.device) -> Metadata:
+    """Return all that decides the bytes of a run: a checkpoint of a run that differs in any of it is refused.
+
+    Args:
+        script: the workflow script, for a digest of the code behind it.
+        settings: recipe and the like, as JSON values.
+        origin: `artifacts.provenance` of the run's result: rule, seed and digests of its inputs.
+    """
+    return {
+        "rule": origin["rule"],
+        "seed": origin["seed"],
+        "inputs": origin["parents"],
+        "settings": dict(settings),
+        "training_version": TRAINING_VERSION,
+        "code": code_digest(PACKAGE.parent / "workflow_scripts" / f"{script}.py"),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+    }
+
+
+class Checkpoints:
+    """The checkpoints of one run in a folder: the newest, and the one before."""
+
+    def __init__(
+        self,
+        folder: Path,
+        identity: Metadata,
+        interval_seconds: float,
+        asked_to_end: Callable[[], str] = lambda: "",
+    ) -> None:
+        """`asked_to_end` says by what the process was asked to end, "" while it was not."""
+        self._folder, self._identity, self._asked_to_end = folder, identity, asked_to_end
+        self._interval = interval_seconds
+        self._next = time.monotonic() + interval_seconds
+        self._kept: list[Path] = []  # files that this process wrote or used, the newest last
+        for torn in folder.glob(".*.tmp"):  # of a writer that was killed
+            torn.unlink(missing_ok=True)
+
+    def newest(self) -> Checkpoint | None:
+        """Return the newest checkpoint that is whole and of this run; None where there is none."""
+        for path in sorted(self._folder.glob("step*.safetensors"), reverse=True):
+            try:
+                found = read_checkpoint(path, self._identity)
+            except ArtifactError as error:
+                log.warning("checkpoint not used: %s", error)
+                continue
+            self._kept = [path]
+            log.info("going on from step %d (%s)", found.step, path)
+            return found
+        return None
+
+    def keep(self, state: Resumable) -> None:
+        """Write `state` if it is time to.
+
+        Raises Interrupted, with `state` on disk, when the process was asked to end.
+        """
+        asked = self._asked_to_end()
+        if not asked and time.monotonic() < self._next:
+            return
+        path = self._folder / f"step{state.step:010d}.safetensors"
+        if path not in self._kept:
+            self._write(path, state)
+        if asked:
+            raise Interrupted(f"{asked} came: the run stops after step {state.step}, and goes on from there next time")
+
+    def _write(self, path: Path, state: Resumable) -> None:
+        started = time.monotonic()
+        try:
+            write_checkpoint(path, state.checkpoint(), self._identity)
+        except (OSError, SafetensorError) as error:  # a full disk must not end weeks of training
+            log.warning("no checkpoint at step %d: %s", state.step, error)
+        else:
+            self._kept = [*self._kept, path][-GENERATIONS:]
+            for old in set(self._folder.glob("step*.safetensors")) - set(self._kept):
+                old.unlink()
+            log.info("checkpoint at step %d, %.1f s", state.step, time.monotonic() - started)
+        now = time.monotonic()
+        self._next = now + max(self._interval, (now - started) / LARGEST_SHARE)
+
+
+class NoCheckpoints:
+    """For a run that need not survive."""
+
+    def newest(self) -> None:
+        """Return None: there is none."""
+
+    def keep(self, state: Resumable) -> None:
+        """Do nothing."""
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint, identity: Metadata) -> None:
+    """Write a checkpoint of the run `identity`, whole or not at all."""
+    arrays = {name: tensor.numpy() for name, tensor in checkpoint.tensors.items()}
+    about = {"identity": identity, "step": checkpoint.step, "facts": checkpoint.facts}
+    save_tensors(path, KIND, arrays, about | {"digest": _digest(arrays, about)})
+
+
+def read_checkpoint(path: Path, identity: Metadata) -> Checkpoint:
+    """Return the checkpoint at `path`.
+
+    Raises ArtifactError when it is damaged, or of a run with another identity: then it says what differs.
+    """
+    differing = differences(read_metadata(path).get("identity"), identity)
+    if differing:
+        raise ArtifactError(path, f"is of another run ({'; '.join(differing)})", "one of this run")
+    arrays, about = load_tensors(path, KIND)
+    digest, kind = about.pop("digest", None), about.pop("kind", None)
+    if kind != KIND or digest != _digest(arrays, about):
+        raise ArtifactError(path, "damaged: its content is not what was written", "a whole checkpoint")
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return Checkpoint(about["step"], tensors, about["facts"])
+
+
+def differences(found: Any, expected: Metadata) -> list[str]:
+    """Return what differs, such as "settings.learning_rate was 0.1, is 0.2"."""
+    before, now = _flat(found), _flat(expected)
+    return [
+        f"{key} was {before.get(key, 'not there')}, is {now.get(key, 'not there')}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
+
+
+def _flat(value: Any, place: str = "") -> dict[str, str]:
+    if isinstance(value, Mapping):
+        parts = [_flat(inner, f"{place}.{key}" if place else str(key)) for key, inner in value.items()]
+        return {key: text for part in parts for key, text in part.items()}
+    return {place: json.dumps(value)}
+
+
+def _digest(arrays: Mapping[str, np.ndarray], about: Metadata) -> str:
+    digest = hashlib.sha256(canonical_json(about).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

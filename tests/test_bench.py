@@ -1,0 +1,215 @@
+"""The benchmarks report what they promise, and their arithmetic is right."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_up_vqa2 import made_up_texts
+from toys import CPU, TINY, changed, toy_features, toy_questions
+
+from benchmarks import contenders, machine
+from benchmarks.accuracy_scoring import write_inputs
+from benchmarks.bench import MEASURES, write
+from benchmarks.contenders import PROJECT
+from benchmarks.demo_run import Job, jobs_of, split_of
+from benchmarks.figures import NAMES, Figure, file_stem, from_json, highest_rate, least_seconds, merged, table
+from benchmarks.made_up_data import recipe_of, sizes, write_features
+from benchmarks.needed_flops import answering_flops, training_flops, vision_flops
+from benchmarks.own_engine import TimedData, first_of
+from benchmarks.plain_accuracy import plain_scores
+from lxmert_tickets.data.features import open_features
+from lxmert_tickets.data.vqa_json import Annotation
+from lxmert_tickets.evaluation.accuracy import score_predictions
+from lxmert_tickets.model.architecture import Architecture
+
+FIELDS = {"name", "ours", "peer", "ratio", "unit", "floor", "share_of_floor"}
+AWKWARD = ("Yes", "yes", "a dog", "1,000 t-shirts", "2", "two", "t-shirt", "dont", "no.\n", "a/c", "3.5", "none", "")
+
+
+def test_every_name_has_a_measurement_and_the_reverse() -> None:
+    assert tuple(MEASURES) == NAMES
+
+
+def test_a_record_has_just_the_fields_that_were_promised_and_reads_back() -> None:
+    bare = Figure("accuracy", "s", 2.0, 3.0)
+    assert bare.as_json().keys() == FIELDS
+    noted = Figure("train_base", "samples/s", 6.0, 3.0, 12.0, "one thread")
+    assert noted.as_json().keys() == FIELDS | {"note"}
+    assert from_json(noted.as_json()) == noted
+
+
+def test_a_ratio_above_one_is_an_advantage_of_ours_in_rates_and_in_seconds() -> None:
+    rate = Figure("train_base", "samples/s", ours=6.0, peer=3.0, floor=12.0)
+    assert (rate.ratio, rate.share_of_floor) == (2.0, 0.5)
+    seconds = Figure("mask_base", "s", ours=2.0, peer=30.0, floor=0.5)
+    assert (seconds.ratio, seconds.share_of_floor) == (15.0, 0.25)
+
+
+def test_what_was_not_measured_is_null() -> None:
+    record = Figure("demo", "s", ours=600.0).as_json()
+    assert [record[field] for field in ("peer", "ratio", "floor", "share_of_floor")] == [None] * 4
+
+
+def test_new_figures_replace_old_ones_and_every_name_is_there_in_order() -> None:
+    old = [Figure("demo", "s", 600.0), Figure("startup", "s", 9.0)]
+    found = merged([Figure("startup", "s", 3.0)], old)
+    assert tuple(figure.name for figure in found) == NAMES
+    assert {figure.name: figure.ours for figure in found if figure.ours} == {"demo": 600.0, "startup": 3.0}
+
+
+def test_json_and_table_are_written_side_by_side(tmp_path: Path) -> None:
+    figures = merged([Figure("accuracy", "s", 0.5, 2.0, 0.25, "alike")], [])
+    write(tmp_path / "this.json", figures, {"CPU": "Some CPU", "cores": "2"})
+    records = json.loads((tmp_path / "this.json").read_text())
+    assert [record["name"] for record in records] == list(NAMES)
+    shown = (tmp_path / "this.md").read_text()
+    assert "- CPU: Some CPU\n" in shown
+    assert "| accuracy | 0.5 | 2 | s | 4 | 0.25 | 50 % |\n" in shown
+    assert "- accuracy: alike.\n" in shown
+    assert shown == table(figures, {"CPU": "Some CPU", "cores": "2"})
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "benchmarks/results").glob("*.json")), ids=lambda path: path.stem)
+def test_published_results_have_every_name_and_agree_with_themselves(path: Path) -> None:
+    records = json.loads(path.read_text())
+    assert tuple(record["name"] for record in records) == NAMES
+    for record in records:
+        again = from_json(record).as_json()
+        assert again.keys() == record.keys()
+        for field in ("ratio", "share_of_floor"):  # made of rounded figures here
+            assert again[field] == (record[field] and pytest.approx(record[field], rel=2e-3))
+
+
+def test_a_file_is_named_after_the_processor_or_the_gpu() -> None:
+    assert file_stem({"CPU": "AMD EPYC 9B45 (Turin)", "cores": "2"}) == "amd-epyc-9b45-turin-2-cores"
+    assert file_stem({"CPU": "AMD EPYC", "cores": "16", "GPU": "NVIDIA H200"}) == "nvidia-h200-16-cores"
+    assert {"CPU", "cores", "memory", "torch"} <= machine.describe().keys()
+
+
+def test_floors_follow_from_flops_and_bytes() -> None:
+    assert highest_rate(peak_flops=200e9, flops_each=50e9) == 4
+    assert least_seconds(size_bytes=30e9, bytes_a_second=10e9) == 3
+
+
+def counted_by_hand(arch: Architecture, tokens: int, regions: int) -> tuple[int, int]:
+    """Return multiply-adds of answering one question, and of its part that sees the image alone."""
+    hidden = arch.hidden_size
+
+    def attention(queries: int, keys: int) -> int:
+        return (2 * queries + 2 * keys) * hidden**2 + 2 * queries * keys * hidden
+
+    def feed_forward(n: int) -> int:
+        return 2 * n * hidden * arch.intermediate_size
+
+    def layer(n: int) -> int:
+        return attention(n, n) + feed_forward(n)
+
+    vision = regions * (arch.feature_dim + 4) * hidden + arch.n_vision_layers * layer(regions)
+    crossing = attention(tokens, regions)
+    both_ways = crossing + attention(regions, tokens) + layer(tokens) + layer(regions)
+    last = crossing + attention(1, tokens) + feed_forward(1)
+    head = hidden**2 + hidden * 2 * hidden + 2 * hidden * arch.n_answers
+    language = arch.n_language_layers * layer(tokens)
+    return vision + language + (arch.n_cross_layers - 1) * both_ways + last + head, vision
+
+
+@pytest.mark.parametrize(("tokens", "regions"), [(5, 3), (9, 12)])
+def test_needed_flops_are_those_of_the_matrix_products(tokens: int, regions: int) -> None:
+    whole, vision = counted_by_hand(TINY, tokens, regions)
+    assert answering_flops(TINY, tokens, regions) == 2 * whole
+    assert vision_flops(TINY, regions) == 2 * vision
+
+
+def test_training_needs_a_product_for_each_gradient_but_none_for_those_of_features_and_boxes() -> None:
+    forward = answering_flops(TINY, 6, 4)
+    inputs = 2 * 4 * (TINY.feature_dim + 4) * TINY.hidden_size
+    assert training_flops(TINY, 6, 4) == 3 * forward - inputs
+    assert training_flops(changed(TINY, n_answers=70), 6, 4) > 3 * forward
+
+
+def scored_both_ways(annotations: list[dict[str, object]], predictions: list[tuple[int, str]]) -> tuple[object, object]:
+    typed = msgspec.convert(annotations, tuple[Annotation, ...])
+    return score_predictions(typed, predictions).as_json(), plain_scores(annotations, predictions)
+
+
+def test_the_plain_accuracy_equals_ours_on_made_up_questions(tmp_path: Path) -> None:
+    write_inputs(tmp_path / "made.json", made_up_texts(), 300)
+    made = json.loads((tmp_path / "made.json").read_text())
+    ours, plain = scored_both_ways(made["annotations"], [(number, answer) for number, answer in made["predictions"]])
+    assert ours == plain
+
+
+@given(st.lists(st.tuples(st.lists(st.sampled_from(AWKWARD), min_size=1, max_size=10), st.sampled_from(AWKWARD))))
+def test_the_plain_accuracy_equals_ours_on_awkward_answers(asked: list[tuple[list[str], str]]) -> None:
+    cases = [*asked, (["yes"] * 9 + ["Yes"], "yes"), (["Yes"] * 10, "yes")]  # all alike: capitals count
+    annotations = [
+        {
+            "question_id": number, "image_id": 1, "question_type": f"kind {number % 3}", "answer_type": "other",
+            "multiple_choice_answer": answers[0],
+            "answers": [
+                {"answer": answer, "answer_id": place % 4, "answer_confidence": "yes"}
+                for place, answer in enumerate(answers)
+            ],
+        }
+        for number, (answers, _) in enumerate(cases)
+    ]  # fmt: skip
+    ours, plain = scored_both_ways(annotations, [(number, answer) for number, (_, answer) in enumerate(cases)])
+    assert ours == plain
+
+
+def test_parts_of_the_demo_add_up_to_the_whole() -> None:
+    jobs = [Job("retrain", 20.0), Job("pretrain", 62.0, threads=2), Job("score", 3.0), Job("score", 1.0)]
+    split = split_of(jobs, {"retrain": 4.0, "pretrain": 2.0, "score": 2.0}, whole_seconds=100.0, n_cores=2)
+    assert split.training == 16 / 2 + 60
+    assert split.imports == (4 + 2 * 2 + 2 + 1) / 2
+    assert split.other_jobs == 1 / 2
+    assert split.training + split.imports + split.other_jobs + split.snakemake_and_waiting == 100
+
+
+def test_jobs_are_found_by_their_rule_also_where_a_model_makes_a_folder(tmp_path: Path) -> None:
+    for name in ("finetune.0.tsv", "predict.0.random/s50.tsv", "pretrain.tsv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("s\th:m:s\n2.5\t0:00:02\n")
+    assert jobs_of(tmp_path, 2) == [Job("finetune", 2.5), Job("predict", 2.5), Job("pretrain", 2.5, threads=2)]
+
+
+def test_timed_data_gives_the_same_batches_and_a_time_before_each_and_after_the_last() -> None:
+    questions, features = toy_questions(20, 4), toy_features(4)
+    data = TimedData(questions, features, CPU)
+    batches = [rows.tolist() for rows in data.shuffled(8, 0, 1)]
+    assert batches == [rows.tolist() for rows in super(TimedData, data).shuffled(8, 0, 1)]
+    assert len(data.asked) == 3
+    assert all(earlier < later for earlier, later in pairwise(data.asked))
+
+
+def test_the_first_questions_keep_their_labels() -> None:
+    questions = toy_questions(20, 4)
+    rows = list(range(3))
+    assert (first_of(questions, 3).targets(rows) == questions.targets(rows)).all()
+    assert len(first_of(questions, 3)) == 3
+
+
+def test_made_up_features_are_read_by_memory_map(tmp_path: Path) -> None:
+    write_features(tmp_path / "features.h5", n_images=70, n_regions=3, feature_dim=4)
+    features = open_features(tmp_path / "features.h5")
+    assert features.features.shape == (70, 3, 4)
+    assert (features.features[64:] == features.features[:6]).all()  # the block again
+    assert features.boxes.min() >= 0 and features.boxes.max() <= 1  # noqa: PT018
+
+
+@pytest.mark.parametrize("name", ["scenes", "base"])
+def test_sizes_are_those_of_their_configuration(name: str) -> None:
+    size = sizes()[name]
+    recipe = recipe_of(size)
+    assert recipe.epochs == 1
+    assert size.n_trained // recipe.batch_size == size.first_steps + size.timed_steps
+
+
+def test_a_contender_runs_in_a_process_of_its_own_and_prints_numbers() -> None:
+    found = contenders.run("mask_selection", "ours", 0.1)
+    assert found.keys() == {"seconds", "extra_bytes", "floor_seconds"}
+    assert min(found.values()) >= 0

@@ -1,0 +1,54 @@
+"""A tiny training that can be broken off at any point."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from test_loop import DROPOUTS, half_mask
+from toys import RECIPE, changed, tiny_network, toy_data
+
+from lxmert_tickets.pruning.masks import Mask
+from lxmert_tickets.training.loop import Trained, train
+from lxmert_tickets.training.resume import Checkpoints, Interrupted, Resumable
+
+IDENTITY: dict[str, Any] = {"rule": "retrain", "seed": 0, "settings": {"learning_rate": 0.01, "keep": "best"}}
+N_EPOCHS, N_STEPS, N_VALIDATING = 2, 3, 2  # steps and batches of validation of an epoch
+N_KEPT = N_EPOCHS * (N_STEPS + N_VALIDATING)  # how often a run may write a checkpoint
+ONE_RUN = changed(RECIPE, epochs=N_EPOCHS)
+MASKS = {"dense": None, "masked": half_mask()}
+
+
+@dataclass
+class BreaksOff(Checkpoints):
+    """Writes a checkpoint whenever it is asked to keep something, and breaks the run off at the `at`-th time."""
+
+    folder: Path
+    at: int = 10**9
+    interval: float = 0.0
+    identity: dict[str, Any] = field(default_factory=lambda: IDENTITY)
+    n: int = 0
+
+    def __post_init__(self) -> None:
+        super().__init__(self.folder, self.identity, self.interval)
+
+    def keep(self, state: Resumable) -> None:
+        self._next = 0
+        super().keep(state)
+        self.n += 1
+        if self.n == self.at:
+            raise Interrupted
+
+
+def run(
+    checkpoints: Checkpoints | None = None, mask: Mask | None = None, device: str = "cpu", **fields: object
+) -> Trained:
+    place = torch.device(device)
+    data, val = toy_data(8 * N_STEPS, device=place), toy_data(20, seed=1, device=place)
+    recipe = changed(ONE_RUN, **fields)
+    torch.rand(3)  # what else is drawn in a process does not matter
+    return train(tiny_network(**DROPOUTS).to(place), data, val, recipe, 5, mask, "retraining", checkpoints)
+
+
+def steps_in(folder: Path) -> list[int]:
+    return sorted(int(path.stem.removeprefix("step")) for path in folder.glob("step*"))

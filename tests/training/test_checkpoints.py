@@ -1,0 +1,297 @@
+"""Checkpoints are written when it is time, and only a whole one of the same run is ever used."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from interrupted_runs import IDENTITY, MASKS, N_KEPT, BreaksOff, run, steps_in
+from test_loop import as_bytes
+
+from lxmert_tickets.artifacts import load_tensors, save_tensors
+from lxmert_tickets.errors import ArtifactError, TrainingError
+from lxmert_tickets.training import resume
+from lxmert_tickets.training.loop import Epoch
+from lxmert_tickets.training.resume import (
+    Checkpoint,
+    Checkpoints,
+    Interrupted,
+    differences,
+    read_checkpoint,
+    run_identity,
+    write_checkpoint,
+)
+
+pytestmark = pytest.mark.usefixtures("small_batches")
+
+
+@dataclass
+class Counter:
+    """The smallest thing that can be kept."""
+
+    step: int = 0
+
+    def checkpoint(self) -> Checkpoint:
+        return Checkpoint(self.step, {"a": torch.full((3, 2), float(self.step))}, {"loss": 0.1 * self.step})
+
+
+def written(folder: Path, *steps: int, identity: dict[str, Any] = IDENTITY) -> None:
+    checkpoints = BreaksOff(folder, identity=identity)
+    for step in steps:
+        checkpoints.keep(Counter(step))
+
+
+def newest_step(folder: Path, identity: dict[str, Any] = IDENTITY) -> int | None:
+    found = Checkpoints(folder, identity, 600).newest()
+    return found.step if found else None
+
+
+def test_two_generations_are_kept(tmp_path: Path) -> None:
+    written(tmp_path, 9, 10, 100)
+    assert steps_in(tmp_path) == [10, 100]
+    assert newest_step(tmp_path) == 100
+
+
+def test_a_checkpoint_comes_back_as_it_was_floats_to_the_last_bit(tmp_path: Path) -> None:
+    tensors = {"a": torch.randn(3, 5), "b": torch.arange(4), "c": torch.zeros(0), "d": torch.tensor([True, False])}
+    facts = {"loss": 0.1 + 0.2, "rng": {"state": 2**127 + 1}, "nothing": []}
+    write_checkpoint(tmp_path / "x", Checkpoint(7, dict(tensors), facts), IDENTITY)
+    found = read_checkpoint(tmp_path / "x", IDENTITY)
+    assert (found.step, found.facts) == (7, facts)
+    assert found.tensors.keys() == tensors.keys()
+    assert all(torch.equal(found.tensors[name], tensors[name]) for name in tensors)
+
+
+def truncated(content: bytes) -> bytes:
+    return content[: len(content) * 2 // 3]
+
+
+def with_a_flipped_bit(content: bytes) -> bytes:
+    return content[:-5] + bytes([content[-5] ^ 1]) + content[-4:]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "torn": truncated,
+    "empty": lambda _: b"",
+    "a bit flipped": with_a_flipped_bit,
+    "zeros": lambda content: bytes(len(content)),
+    "another kind": lambda content: content.replace(b'\\"kind\\": \\"checkpoint\\"', b'\\"kind\\": \\"weights___\\"'),
+    "another loss": lambda content: content.replace(b'\\"step\\": 20', b'\\"step\\": 21'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    written(tmp_path, 10, 20)
+    newest = tmp_path / "step0000000020.safetensors"
+    content = newest.read_bytes()
+    damaged = DAMAGES[damage](content)
+    assert damaged != content
+    newest.write_bytes(damaged)
+    assert newest_step(tmp_path) == 10
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert caplog.messages[0].startswith(f"checkpoint not used: {newest}: ")
+
+
+def test_no_flipped_byte_is_ever_trusted(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    write_checkpoint(path, Counter(3).checkpoint(), IDENTITY)
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        for bit in (1, 128):
+            path.write_bytes(whole[:position] + bytes([whole[position] ^ bit]) + whole[position + 1 :])
+            try:
+                found = read_checkpoint(path, IDENTITY)
+            except ArtifactError:
+                continue
+            # What pads the header may be anything.
+            assert (found.step, found.facts) == (3, Counter(3).checkpoint().facts), position
+            assert torch.equal(found.tensors["a"], Counter(3).checkpoint().tensors["a"]), position
+
+
+def test_no_good_checkpoint_means_to_start_anew_and_bad_ones_go_when_there_are_new_ones(tmp_path: Path) -> None:
+    written(tmp_path, 10, 20)
+    for path in tmp_path.glob("step*"):
+        path.write_bytes(truncated(path.read_bytes()))
+    checkpoints = BreaksOff(tmp_path)
+    assert checkpoints.newest() is None
+    checkpoints.keep(Counter(1))
+    assert steps_in(tmp_path) == [1]
+
+
+def test_after_a_fall_back_the_older_checkpoint_is_not_the_first_to_go(tmp_path: Path) -> None:
+    written(tmp_path, 10, 20)
+    (tmp_path / "step0000000020.safetensors").write_bytes(b"")
+    checkpoints = BreaksOff(tmp_path)
+    checkpoints.newest()
+    checkpoints.keep(Counter(12))
+    assert steps_in(tmp_path) == [10, 12]
+
+
+def test_a_torn_newest_checkpoint_of_a_run_costs_steps_but_no_byte(tmp_path: Path) -> None:
+    calm = as_bytes(run(), tmp_path)
+    with pytest.raises(Interrupted):
+        run(BreaksOff(tmp_path, at=7))
+    newest = sorted(tmp_path.glob("step*"))[-1]
+    newest.write_bytes(truncated(newest.read_bytes()))
+    assert as_bytes(run(BreaksOff(tmp_path)), tmp_path) == calm
+
+
+def test_what_a_killed_writer_left_is_swept(tmp_path: Path) -> None:
+    (tmp_path / ".step0000000020.safetensors.abc.tmp").write_bytes(b"half")
+    written(tmp_path, 10)
+    assert [path.name for path in tmp_path.iterdir()] == ["step0000000010.safetensors"]
+
+
+OTHER_RUNS = [
+    ({"seed": 1}, "seed was 0, is 1"),
+    ({"settings": {"learning_rate": 0.02, "keep": "best"}}, "settings.learning_rate was 0.01, is 0.02"),
+    ({"inputs": {"mask": "abc"}}, 'inputs.mask was not there, is "abc"'),
+]
+
+
+@pytest.mark.parametrize(("fields", "words"), OTHER_RUNS)
+def test_a_checkpoint_of_another_run_is_refused_with_what_differs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, fields: dict[str, Any], words: str
+) -> None:
+    written(tmp_path, 10)
+    assert newest_step(tmp_path, IDENTITY | fields) is None
+    assert f"is of another run ({words})" in caplog.text
+    assert newest_step(tmp_path) == 10
+
+
+def test_another_run_trains_from_its_beginning_beside_a_foreign_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        run(BreaksOff(tmp_path, at=6))
+    other = BreaksOff(tmp_path, identity=IDENTITY | {"seed": 9})
+    assert as_bytes(run(other, MASKS["masked"]), tmp_path) == as_bytes(run(None, MASKS["masked"]), tmp_path)
+    assert other.n == N_KEPT
+
+
+def test_all_that_decides_bytes_is_part_of_a_runs_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    origin = {"rule": "retrain", "seed": 3, "spec": "…", "parents": {"a/mask.safetensors": "12"}}
+    settings = {"learning_rate": 0.1}
+    before = run_identity("train", settings, origin, torch.device("cpu"))
+
+    def changes(script: str = "train", device: str = "cpu", **other: Any) -> set[str]:
+        now = run_identity(script, other.pop("settings", settings), origin | other, torch.device(device))
+        return {line.split(" ")[0] for line in differences(before, now)}
+
+    assert changes() == set()
+    assert changes(script="pretrain") == {"code"}
+    assert changes(device="cuda") == {"device"}
+    assert changes(rule="finetune", seed=4) == {"rule", "seed"}
+    assert changes(parents={"a/mask.safetensors": "13"}) == {"inputs.a/mask.safetensors"}
+    assert changes(settings={"learning_rate": 0.2}) == {"settings.learning_rate"}
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    monkeypatch.setattr(torch, "__version__", "0.0")
+    monkeypatch.setattr(resume, "TRAINING_VERSION", 0)
+    assert changes() == {"threads", "torch", "training_version"}
+
+
+# When one is written
+
+
+class Clock:
+    """A time that passes when it is told to; and every look at a state takes `write_seconds`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, write_seconds: float = 0.0) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(resume.time, "monotonic", lambda: self.now)
+        write = resume.write_checkpoint
+
+        def slow(*arguments: Any) -> None:
+            write(*arguments)
+            self.now += write_seconds
+
+        monkeypatch.setattr(resume, "write_checkpoint", slow)
+
+
+def written_at(checkpoints: Checkpoints, clock: Clock, seconds: int) -> list[float]:
+    """Return when a run whose steps last a second writes."""
+    times, newest = [], 0
+    for step in range(1, seconds + 1):
+        clock.now += 1
+        before = clock.now
+        checkpoints.keep(Counter(step))
+        found = max(steps_in(checkpoints._folder), default=0)
+        if found != newest:
+            times.append(before)
+            newest = found
+    return times
+
+
+def test_a_checkpoint_is_written_every_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    assert written_at(Checkpoints(tmp_path, IDENTITY, 60), clock, 200) == [60, 120, 180]
+
+
+def test_where_writing_is_slow_checkpoints_cost_two_percent_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch, write_seconds=4)
+    times = written_at(Checkpoints(tmp_path, IDENTITY, 60), clock, 1000)
+    assert times[0] == 60
+    assert np.diff(times).tolist() == [204] * 4  # 4 s of writing and 200 s of work
+
+
+def test_a_full_disk_ends_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(resume, "save_tensors", full)
+        assert as_bytes(run(BreaksOff(tmp_path)), tmp_path) == as_bytes(run(), tmp_path)
+    assert "no checkpoint at step 1: [Errno 28] No space left on device" in caplog.text
+    assert not steps_in(tmp_path)
+
+
+def test_one_that_is_asked_to_end_writes_at_once_and_tells_which_step(tmp_path: Path) -> None:
+    asked = ["", "", "SIGTERM"]
+    checkpoints = Checkpoints(tmp_path, IDENTITY, 600, lambda: asked.pop(0))
+    checkpoints.keep(Counter(1))
+    checkpoints.keep(Counter(2))
+    with pytest.raises(Interrupted, match="SIGTERM came: the run stops after step 3"):
+        checkpoints.keep(Counter(3))
+    assert steps_in(tmp_path) == [3]
+
+
+def test_losses_that_are_no_numbers_are_found_before_they_are_kept(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"retraining, step \d+ of 6: the loss is (nan|inf)"):
+        run(BreaksOff(tmp_path), learning_rate=1e30)
+    found = Checkpoints(tmp_path, IDENTITY, 600).newest()
+    assert found is not None
+    assert bool(found.tensors["losses"].isfinite().all())
+
+
+def test_a_step_that_is_on_disk_is_not_written_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="lxmert_tickets")
+    written(tmp_path, 5, 5, 5)
+    assert caplog.text.count("checkpoint at step 5") == 1
+
+
+def test_the_form_of_a_checkpoint_is_safetensors_with_its_facts_as_json(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        run(BreaksOff(tmp_path, at=6), mask=MASKS["masked"])
+    tensors, about = load_tensors(sorted(tmp_path.glob("step*"))[-1], "checkpoint")
+    assert about["step"] == 4
+    assert [Epoch(**line).step for line in about["facts"]["history"]] == [3]
+    name = "lxmert.pooler.dense.weight"
+    kept = {f"{part}/{name}" for part in ("weights", "exp_avg", "exp_avg_sq", "best")}
+    assert {*kept, "random/cpu", "losses"} <= tensors.keys()
+    assert len(tensors["losses"]) == 1
+    assert about["facts"]["optimizer"][f"step/{name}"] == 4
+    pruned = ~MASKS["masked"][name]  # type: ignore[index]
+    assert not any(tensors[key][pruned].any() for key in kept)
+    with pytest.raises(ArtifactError, match="is a checkpoint file; expected a weights file"):
+        load_tensors(sorted(tmp_path.glob("step*"))[-1], "weights")
+    save_tensors(tmp_path / "again", "checkpoint", tensors, about)
+    assert (tmp_path / "again").read_bytes() == sorted(tmp_path.glob("step*"))[-1].read_bytes()

@@ -1,0 +1,108 @@
+"""A storm: jobs and Snakemake itself are killed at random, again and again; the grid ends as if nothing had been."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from workflow_runs import ROOT, snakemake
+
+N_KILLS = 30
+OVERLAY = {
+    # Long enough that most kills find a network half trained.
+    "seeds": [0],
+    "training": {"epochs": 30, "hidden_dropout": 0.1},
+    "checkpoints": {"interval_minutes": 0.002},
+}
+LONGEST_CALM_SECONDS = 5.0
+PATIENCE_SECONDS = 3600
+
+
+def processes_in(folder: Path) -> dict[int, str]:
+    """Return the processes that work in `folder`, by number, with their command lines."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if (entry / "cwd").readlink() == folder:
+                found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
+def trainings_in(folder: Path) -> list[int]:
+    return [number for number, command in processes_in(folder).items() if ".snakemake/scripts/" in command]
+
+
+def kill(number: int, how: signal.Signals) -> bool:
+    try:
+        os.kill(number, how)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def start(folder: Path, overlay: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Start the grid, as a user would after a crash: unlocked first, with retries as a cluster's profile has them."""
+    snakemake(folder, "--unlock", configs=(overlay,))
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
+        "--workflow-profile", str(ROOT / "profiles/default"), "--cores", "2", "--retries", "3",
+        "--configfile", str(ROOT / "config.yaml"), str(ROOT / "configs/smoke.yaml"), str(overlay),
+    ]  # fmt: skip
+    with log.open("ab") as said:
+        return subprocess.Popen(
+            command, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=said, stderr=said
+        )
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """Return weights, histories, masks, predictions, scores and tables of a finished grid, by path."""
+    names = ("weights.safetensors", "mask.safetensors", "history.csv", "score.*.json", "*.md")
+    root = folder / "results/smoke"
+    return {str(path.relative_to(root)): path.read_bytes() for name in names for path in root.rglob(name)}
+
+
+@pytest.mark.slow
+def test_a_grid_killed_thirty_times_ends_in_the_bytes_of_a_calm_one(tmp_path: Path) -> None:
+    overlay = tmp_path / "storm.yaml"
+    overlay.write_text(yaml.safe_dump(OVERLAY))
+    calm, stormy, log = tmp_path / "calm", tmp_path / "stormy", tmp_path / "said"
+    calm.mkdir()
+    stormy.mkdir()
+    run = snakemake(calm, configs=(overlay,))
+    assert run.returncode == 0, run.stdout + run.stderr
+
+    dice, n_kills, n_of_main = random.Random(0), 0, 0
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    main = start(stormy, overlay, log)
+    while n_kills < N_KILLS or main.poll() != 0:
+        assert time.monotonic() < deadline, log.read_text()[-5000:]
+        if main.poll() is not None:
+            main = start(stormy, overlay, log)
+        if n_kills >= N_KILLS:
+            time.sleep(0.5)
+            continue
+        time.sleep(dice.uniform(0, LONGEST_CALM_SECONDS))
+        working = trainings_in(stormy)
+        if not working:
+            assert main.poll() != 0, f"done after {n_kills} kills: make the trainings longer"
+        elif dice.random() < 0.2:  # the main process, and its jobs live on for a while, to meet their successors
+            n_kills += kill(main.pid, signal.SIGKILL)
+            n_of_main += 1
+            main.wait()
+        else:
+            how = dice.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
+            n_kills += kill(dice.choice(working), how)
+    assert n_of_main
+    assert "going on from step" in log.read_text()
+    found, expected = results(stormy), results(calm)
+    assert len(expected) > 30
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if found[name] != expected[name]] == []
+    assert not list(stormy.rglob(".resume"))
