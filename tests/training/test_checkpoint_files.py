@@ -88,6 +88,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
+    caplog.set_level(logging.WARNING, logger="lxmert_tickets")
     written(tmp_path, 10, 20)
     newest = tmp_path / "step0000000020.safetensors"
     content = newest.read_bytes()
