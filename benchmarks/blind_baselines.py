@@ -32,6 +32,7 @@ from lxmert_tickets.training.answering import answer_all
 from lxmert_tickets.training.batches import VqaData
 from lxmert_tickets.training.device import best_device
 from lxmert_tickets.training.loop import train
+from lxmert_tickets.training.regions import Regions
 
 KINDS = ("yes/no", "number", "other")
 
@@ -51,7 +52,7 @@ def blind(experiment: Experiment, paths: Layout, seed: int, split: str) -> list[
     def unseen(part: str) -> VqaData:
         features = open_features(paths.features.format(split=part))
         zeros = replace(features, features=np.zeros_like(features.features))
-        return VqaData(load_questions(paths.encoded_questions.format(split=part)), zeros, device)
+        return VqaData(load_questions(paths.encoded_questions.format(split=part)), Regions(zeros, device), device)
 
     network = build_network(*load_weights(paths.initial.format(seed=seed))).to(device)
     trained = train(network, unseen(experiment.splits.train), unseen(experiment.splits.validate), recipe, seed)

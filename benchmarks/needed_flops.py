@@ -38,9 +38,7 @@ def vision_flops(architecture: Architecture, n_regions: int) -> int:
     """Return the part of `answering_flops` that knows nothing of the question: once an image is enough."""
     network, (_, _, features, boxes) = _network_and_inputs(architecture, 2, n_regions)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        vision = network.lxmert.encoder.visn_fc(features, boxes)
-        for layer in network.lxmert.encoder.r_layers:
-            vision = layer(vision, None)
+        network.lxmert.encoder.see(features, boxes)
     return int(counter.get_total_flops())
 
 

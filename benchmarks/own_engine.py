@@ -16,8 +16,9 @@ from lxmert_tickets.model.checkpoints import load_weights
 from lxmert_tickets.model.lxmert import LxmertForVqa
 from lxmert_tickets.training.answering import answer_all
 from lxmert_tickets.training.batches import VqaData, open_vqa_data
-from lxmert_tickets.training.device import best_device
+from lxmert_tickets.training.device import best_device, set_up_process
 from lxmert_tickets.training.loop import train
+from lxmert_tickets.training.regions import Regions
 
 
 class TimedData(VqaData):
@@ -49,13 +50,14 @@ class TimedDataOnGpu(TimedData):
 
 def train_some_steps(folder: str, name: str) -> dict[str, float]:
     """Return samples a second of the training loop, from asking for a batch to the end of its step."""
+    set_up_process(torch.get_num_threads())
     size, files, device = sizes()[name], Path(folder), best_device()
     recipe = recipe_of(size)
-    questions, features = load_questions(files / "train.h5"), open_features(files / "features.h5")
-    data = (TimedDataOnGpu if device.type == "cuda" else TimedData)(questions, features, device)
+    questions, regions = load_questions(files / "train.h5"), Regions(open_features(files / "features.h5"), device)
+    data = (TimedDataOnGpu if device.type == "cuda" else TimedData)(questions, regions, device)
     if isinstance(data, TimedDataOnGpu):
         data.waits_at = frozenset({size.first_steps, size.first_steps + size.timed_steps})
-    val = open_vqa_data(files / "val.h5", files / "features.h5", device)
+    val = open_vqa_data(files / "val.h5", files / "features.h5", device, like=data)
     network = network_of(files, recipe.hidden_dropout, recipe.attention_dropout)
     train(network, data, val, recipe, seed=0)
     seconds = data.asked[-1] - data.asked[size.first_steps]
@@ -64,12 +66,13 @@ def train_some_steps(folder: str, name: str) -> dict[str, float]:
 
 def answer_questions(folder: str, name: str) -> dict[str, float]:
     """Return questions a second of the answering pass."""
+    set_up_process(torch.get_num_threads())
     files, device = Path(folder), best_device()
-    questions, features = load_questions(files / "evaluate.h5"), open_features(files / "features.h5")
+    questions, regions = load_questions(files / "evaluate.h5"), Regions(open_features(files / "features.h5"), device)
     network = network_of(files)
-    answer_all(network, VqaData(first_of(questions, 32), features, device), "auto")
+    answer_all(network, VqaData(first_of(questions, 32), regions, device), "auto")
     started = time.perf_counter()
-    answer_all(network, VqaData(questions, features, device), "auto")  # the answers are on the CPU when it returns
+    answer_all(network, VqaData(questions, regions, device), "auto")  # the answers are on the CPU when it returns
     return {"rate": len(questions) / (time.perf_counter() - started)}
 
 

@@ -14,6 +14,7 @@ from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.lxmert import LxmertForVqa
 from lxmert_tickets.training.batches import VqaData
 from lxmert_tickets.training.recipe import TrainingRecipe
+from lxmert_tickets.training.regions import Regions
 
 CPU = torch.device("cpu")
 START, END = 2, 3  # [CLS] and [SEP]
@@ -108,4 +109,4 @@ def toy_questions(n: int, n_images: int, seed: int = 0) -> EncodedQuestions:
 
 
 def toy_data(n: int = 32, n_images: int = 16, seed: int = 0, device: torch.device = CPU) -> VqaData:
-    return VqaData(toy_questions(n, n_images, seed), toy_features(n_images, seed), device)
+    return VqaData(toy_questions(n, n_images, seed), Regions(toy_features(n_images, seed), device), device)

@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from lxmert_tickets.artifacts import provenance
 from lxmert_tickets.data.answers import read_answers
 from lxmert_tickets.evaluation.predictions import save_predictions
@@ -12,20 +10,21 @@ from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.checkpoints import load_weights
 from lxmert_tickets.training.answering import answer_all
 from lxmert_tickets.training.batches import open_vqa_data
-from lxmert_tickets.training.device import best_device
+from lxmert_tickets.training.device import best_device, set_up_process
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
     paths, precision = snakemake.input, snakemake.params.precision
-    torch.set_num_threads(snakemake.threads)
+    set_up_process(snakemake.threads)
     device = best_device()
     network = build_network(*load_weights(paths.weights), place=paths.weights).to(device)
     words = read_answers(paths.answers)
     seed = int(snakemake.wildcards.seed)
+    data = None
     for questions, features, output in zip(paths.questions, paths.features, snakemake.output.predictions, strict=True):
-        data = open_vqa_data(questions, features, device)
+        data = open_vqa_data(questions, features, device, like=data)
         chosen, scores = answer_all(network, data, precision)
         origin = provenance(snakemake.rule, precision, seed, [paths.weights, questions, features])
         given = [words[label] for label in chosen]

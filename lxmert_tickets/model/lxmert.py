@@ -3,8 +3,9 @@
 Hub checkpoints load here, and weights saved here load in `transformers.LxmertForQuestionAnswering`. The numbers are
 the same; less is computed: nothing that the answer does not depend on. The answer head reads the language [CLS]
 alone, so the last cross layer computes no vision branch, and nothing but [CLS] once its cross-attention is done.
+A stream goes through the layers as rows, so that on the CPU padding is no row (`places`).
 
-Shapes: B questions, T tokens, R regions, H hidden, A answers.
+Shapes: B questions, T tokens, R regions, H hidden, A answers; n rows of language, m = B * R of vision.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lxmert_tickets.model.architecture import Architecture
+from lxmert_tickets.model.operators import (
+    attend,
+    cross_attend,
+    feed_forward,
+    make_neighbours,
+    project,
+    residual_output,
+    self_attend,
+)
+from lxmert_tickets.model.places import Places
 
 LAYER_NORM_EPS = 1e-12
 INITIAL_STD = 0.02
@@ -27,8 +38,25 @@ class Dropouts:
     attention: float = 0.0
 
 
+@dataclass(frozen=True)
+class Stream:
+    """Language or vision on its way through the layers."""
+
+    rows: Tensor  # (n, H)
+    places: Places
+
+    def becomes(self, rows: Tensor) -> "Stream":
+        """Return the stream with other rows in the same places."""
+        return Stream(rows, self.places)
+
+    def of_sequences(self, chosen: Tensor) -> "Stream":
+        """Return the stream of the sequences `chosen` (B); all their places are rows."""
+        shaped = self.rows.view(self.places.n_sequences, self.places.n_places, -1)
+        return Stream(shaped.index_select(0, chosen).flatten(0, 1), Places(len(chosen), self.places.n_places))
+
+
 class Attention(nn.Module):
-    """Multi-head attention from `hidden` (queries) to `context` (keys and values)."""
+    """The projections of multi-head attention."""
 
     def __init__(self, arch: Architecture, dropouts: Dropouts) -> None:
         super().__init__()
@@ -36,20 +64,27 @@ class Attention(nn.Module):
         self.query = nn.Linear(arch.hidden_size, arch.hidden_size)
         self.key = nn.Linear(arch.hidden_size, arch.hidden_size)
         self.value = nn.Linear(arch.hidden_size, arch.hidden_size)
+        make_neighbours([self.query, self.key, self.value])
         self.dropouts = dropouts
 
-    def forward(self, hidden: Tensor, context: Tensor, attention_mask: Tensor | None) -> Tensor:
-        attended = F.scaled_dot_product_attention(
-            self._split_heads(self.query(hidden)),  # (B, heads, T, H / heads)
-            self._split_heads(self.key(context)),
-            self._split_heads(self.value(context)),
-            attn_mask=attention_mask,
-            dropout_p=self.dropouts.attention if self.training else 0.0,
-        )
-        return attended.transpose(1, 2).flatten(2)  # (B, T, H)
+    @property
+    def dropout(self) -> float:
+        return self.dropouts.attention if self.training else 0.0
 
-    def _split_heads(self, x: Tensor) -> Tensor:
-        return x.view(*x.shape[:-1], self.n_heads, -1).transpose(1, 2)
+    def within(self, stream: Stream) -> Tensor:
+        """Return the rows (n, H) of attention within one stream."""
+        projected = project(stream.rows, [self.query, self.key, self.value])
+        return self_attend(projected, stream.places, self.n_heads, self.dropout)
+
+    def across(self, rows: Tensor, places_of_both: tuple[Places, Places]) -> Tensor:
+        """Return the rows (n + m, H) of attention from each of two streams, with `rows` (n + m, H), to the other."""
+        projected = project(rows, [self.query, self.key, self.value])
+        return cross_attend(projected, places_of_both, self.n_heads, self.dropout)
+
+    def one_way(self, stream: Stream, context: Stream) -> Tensor:
+        """Return the rows (n, H) of attention from `stream` to `context`."""
+        queries, projected = project(stream.rows, [self.query]), project(context.rows, [self.key, self.value])
+        return attend(queries, projected, stream.places, context.places, self.n_heads, self.dropout)
 
 
 class ResidualOutput(nn.Module):
@@ -61,9 +96,12 @@ class ResidualOutput(nn.Module):
         self.LayerNorm = nn.LayerNorm(arch.hidden_size, eps=LAYER_NORM_EPS)
         self.dropouts = dropouts
 
+    @property
+    def dropout(self) -> float:
+        return self.dropouts.hidden if self.training else 0.0
+
     def forward(self, hidden: Tensor, residual: Tensor) -> Tensor:
-        projected = F.dropout(self.dense(hidden), self.dropouts.hidden, self.training)
-        return self.LayerNorm(projected + residual)  # type: ignore[no-any-return]
+        return residual_output(hidden, residual, self.dense, self.LayerNorm, self.dropout)
 
 
 class SelfAttentionLayer(nn.Module):
@@ -74,10 +112,13 @@ class SelfAttentionLayer(nn.Module):
         self.self = Attention(arch, dropouts)
         self.output = ResidualOutput(arch.hidden_size, arch, dropouts)
 
-    def forward(self, hidden: Tensor, attention_mask: Tensor | None, n_queries: int | None = None) -> Tensor:
-        """Return the first `n_queries` positions (default: all) after attending to every position of `hidden`."""
-        queries = hidden[:, :n_queries]
-        return self.output(self.self(queries, hidden, attention_mask), queries)  # type: ignore[no-any-return]
+    def forward(self, stream: Stream) -> Stream:
+        return stream.becomes(self.output(self.self.within(stream), stream.rows))
+
+    def first_only(self, stream: Stream) -> Stream:
+        """Return the first place of every sequence alone, after it attended to all of them."""
+        first = Stream(stream.places.first(stream.rows), Places(stream.places.n_sequences, 1))
+        return first.becomes(self.output(self.self.one_way(first, stream), first.rows))
 
 
 class CrossAttentionLayer(nn.Module):
@@ -88,19 +129,24 @@ class CrossAttentionLayer(nn.Module):
         self.att = Attention(arch, dropouts)
         self.output = ResidualOutput(arch.hidden_size, arch, dropouts)
 
-    def forward(self, hidden: Tensor, context: Tensor, attention_mask: Tensor | None) -> Tensor:
-        return self.output(self.att(hidden, context, attention_mask), hidden)  # type: ignore[no-any-return]
+    def forward(self, language: Stream, vision: Stream) -> tuple[Stream, Stream]:
+        """Return both streams; what shares its weights is computed for the rows of both at once."""
+        rows = torch.cat([language.rows, vision.rows])  # (n + m, H)
+        crossed = self.output(self.att.across(rows, (language.places, vision.places)), rows)
+        of_language, of_vision = torch.split(crossed, [language.places.n_rows, vision.places.n_rows])
+        return language.becomes(of_language), vision.becomes(of_vision)
+
+    def language_only(self, language: Stream, vision: Stream) -> Stream:
+        """Return the language stream alone."""
+        return language.becomes(self.output(self.att.one_way(language, vision), language.rows))
 
 
 class Intermediate(nn.Module):
-    """First half of a feed-forward sublayer: dense and erf-GELU."""
+    """First half of a feed-forward sublayer: dense, whose output goes through erf-GELU."""
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
         self.dense = nn.Linear(arch.hidden_size, arch.intermediate_size)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return F.gelu(self.dense(hidden))
 
 
 class Layer(nn.Module):
@@ -112,9 +158,8 @@ class Layer(nn.Module):
         self.intermediate = Intermediate(arch)
         self.output = ResidualOutput(arch.intermediate_size, arch, dropouts)
 
-    def forward(self, hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
-        attended = self.attention(hidden, attention_mask)
-        return self.output(self.intermediate(attended), attended)  # type: ignore[no-any-return]
+    def forward(self, stream: Stream) -> Stream:
+        return _fed_forward(self.attention(stream), self.intermediate, self.output)
 
 
 class CrossLayer(nn.Module):
@@ -130,20 +175,22 @@ class CrossLayer(nn.Module):
         self.visn_inter = Intermediate(arch)
         self.visn_output = ResidualOutput(arch.intermediate_size, arch, dropouts)
 
-    def forward(self, language: Tensor, vision: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        crossed = self.visual_attention(vision, language, attention_mask)
-        attended = self.visn_self_att(crossed, None)
-        return self.language_only(language, vision, attention_mask), self.visn_output(
-            self.visn_inter(attended), attended
+    def forward(self, language: Stream, vision: Stream) -> tuple[Stream, Stream]:
+        language, vision = self.visual_attention(language, vision)
+        return (
+            _fed_forward(self.lang_self_att(language), self.lang_inter, self.lang_output),
+            _fed_forward(self.visn_self_att(vision), self.visn_inter, self.visn_output),
         )
 
-    def language_only(
-        self, language: Tensor, vision: Tensor, attention_mask: Tensor | None, n_queries: int | None = None
-    ) -> Tensor:
-        """Return the language stream alone, its first `n_queries` positions: what a last layer is needed for."""
-        crossed = self.visual_attention(language, vision, None)
-        attended = self.lang_self_att(crossed, attention_mask, n_queries)
-        return self.lang_output(self.lang_inter(attended), attended)  # type: ignore[no-any-return]
+    def language_only(self, language: Stream, vision: Stream, first_only: bool) -> Stream:
+        """Return the language stream, or its first places: what a last layer is needed for."""
+        crossed = self.visual_attention.language_only(language, vision)
+        attended = self.lang_self_att.first_only(crossed) if first_only else self.lang_self_att(crossed)
+        return _fed_forward(attended, self.lang_inter, self.lang_output)
+
+
+def _fed_forward(stream: Stream, inner: Intermediate, output: ResidualOutput) -> Stream:
+    return stream.becomes(feed_forward(stream.rows, inner.dense, output.dense, output.LayerNorm, output.dropout))
 
 
 class Embeddings(nn.Module):
@@ -158,14 +205,17 @@ class Embeddings(nn.Module):
         self.LayerNorm = nn.LayerNorm(arch.hidden_size, eps=LAYER_NORM_EPS)
         self.dropouts = dropouts
 
-    def forward(self, input_ids: Tensor) -> Tensor:
-        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None) -> Stream:
+        places = Places.of(len(input_ids), input_ids.shape[1], attention_mask)
+        positions = places.pack(torch.arange(input_ids.shape[1], device=input_ids.device).repeat(len(input_ids)))
         # A question is one segment, so all token types are 0.
         types = torch.zeros_like(positions)
         embedded = (
-            self.word_embeddings(input_ids) + self.position_embeddings(positions) + self.token_type_embeddings(types)
+            self.word_embeddings(places.pack(input_ids.flatten()))
+            + self.position_embeddings(positions)
+            + self.token_type_embeddings(types)
         )
-        return F.dropout(self.LayerNorm(embedded), self.dropouts.hidden, self.training)
+        return Stream(F.dropout(self.LayerNorm(embedded), self.dropouts.hidden, self.training), places)
 
 
 class VisualEmbeddings(nn.Module):
@@ -179,9 +229,11 @@ class VisualEmbeddings(nn.Module):
         self.box_layer_norm = nn.LayerNorm(arch.hidden_size, eps=LAYER_NORM_EPS)
         self.dropouts = dropouts
 
-    def forward(self, features: Tensor, boxes: Tensor) -> Tensor:
-        embedded = (self.visn_layer_norm(self.visn_fc(features)) + self.box_layer_norm(self.box_fc(boxes))) / 2
-        return F.dropout(embedded, self.dropouts.hidden, self.training)
+    def forward(self, features: Tensor, boxes: Tensor) -> Stream:
+        of_features = self.visn_layer_norm(project(features.flatten(0, 1), [self.visn_fc]))
+        of_boxes = self.box_layer_norm(self.box_fc(boxes.flatten(0, 1)))
+        embedded = F.dropout((of_features + of_boxes) / 2, self.dropouts.hidden, self.training)
+        return Stream(embedded, Places(*features.shape[:2]))
 
 
 class Encoder(nn.Module):
@@ -194,18 +246,25 @@ class Encoder(nn.Module):
         self.r_layers = nn.ModuleList(Layer(arch, dropouts) for _ in range(arch.n_vision_layers))
         self.x_layers = nn.ModuleList(CrossLayer(arch, dropouts) for _ in range(arch.n_cross_layers))
 
-    def forward(
-        self, language: Tensor, features: Tensor, boxes: Tensor, attention_mask: Tensor | None, n_queries: int | None
-    ) -> Tensor:
-        vision = self.visn_fc(features, boxes)  # (B, R, H)
+    def read(self, language: Stream) -> Stream:
+        """Return embedded questions after the layers that know nothing of images."""
         for layer in self.layer:
-            language = layer(language, attention_mask)
+            language = layer(language)
+        return language
+
+    def see(self, features: Tensor, boxes: Tensor) -> Stream:
+        """Return images after the layers that know nothing of questions."""
+        vision = self.visn_fc(features, boxes)
         for layer in self.r_layers:
-            vision = layer(vision, None)
+            vision = layer(vision)
+        return vision  # type: ignore[no-any-return]
+
+    def cross(self, language: Stream, vision: Stream, first_only: bool = False) -> Stream:
+        """Return the language stream, or its first places, after the layers over both."""
         *earlier, last = self.x_layers
         for layer in earlier:
-            language, vision = layer(language, vision, attention_mask)
-        return last.language_only(language, vision, attention_mask, n_queries)  # type: ignore[operator,no-any-return]
+            language, vision = layer(language, vision)
+        return last.language_only(language, vision, first_only)  # type: ignore[operator,no-any-return]
 
 
 class Pooler(nn.Module):
@@ -215,8 +274,8 @@ class Pooler(nn.Module):
         super().__init__()
         self.dense = nn.Linear(arch.hidden_size, arch.hidden_size)
 
-    def forward(self, language: Tensor) -> Tensor:
-        return torch.tanh(self.dense(language[:, 0]))
+    def forward(self, first: Tensor) -> Tensor:
+        return torch.tanh(self.dense(first))
 
 
 class Lxmert(nn.Module):
@@ -229,17 +288,20 @@ class Lxmert(nn.Module):
         self.pooler = Pooler(arch)
 
     def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None,
-        features: Tensor,
-        boxes: Tensor,
-        n_queries: int | None = None,
+        self, input_ids: Tensor, attention_mask: Tensor | None, features: Tensor, boxes: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return language states (B, `n_queries` or T, H) and the pooled [CLS] (B, H)."""
-        keys_only = None if attention_mask is None else attention_mask[:, None, None, :]  # (B, 1, 1, T)
-        language = self.encoder(self.embeddings(input_ids), features, boxes, keys_only, n_queries)
-        return language, self.pooler(language)
+        """Return language states (B, T, H), 0 or meaningless where there is padding, and the pooled [CLS] (B, H)."""
+        language = self.encoder.cross(self.read(input_ids, attention_mask), self.encoder.see(features, boxes))
+        padded = language.places.pad(language.rows).view(*input_ids.shape, -1)
+        return padded, self.pooler(padded[:, 0])
+
+    def read(self, input_ids: Tensor, attention_mask: Tensor | None) -> Stream:
+        """Return questions before they meet an image."""
+        return self.encoder.read(self.embeddings(input_ids, attention_mask))
+
+    def pooled(self, language: Stream, vision: Stream) -> Tensor:
+        """Return the pooled [CLS] (B, H) of questions that were read and images that were seen."""
+        return self.pooler(self.encoder.cross(language, vision, first_only=True).rows)  # type: ignore[no-any-return]
 
 
 class AnswerHead(nn.Module):
@@ -269,7 +331,14 @@ class LxmertForVqa(nn.Module):
         self.lxmert = Lxmert(arch, dropouts)
         self.answer_head = AnswerHead(arch)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None, features: Tensor, boxes: Tensor) -> Tensor:
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        features: Tensor,
+        boxes: Tensor,
+        image_of: Tensor | None = None,
+    ) -> Tensor:
         """Return answer logits (B, A), before the sigmoid.
 
         Args:
@@ -277,9 +346,14 @@ class LxmertForVqa(nn.Module):
             attention_mask: bool (B, T), True = a token; None = no padding anywhere.
             features: float (B, R, feature_dim), raw.
             boxes: float (B, R, 4), x1 y1 x2 y2 in 0..1.
+            image_of: int64 (B), where questions share images: the image, of the U that `features` and `boxes` then
+                have. What depends on the image alone is computed once for each, dropout too.
         """
-        _, pooled = self.lxmert(input_ids, attention_mask, features, boxes, n_queries=1)
-        return self.answer_head(pooled)  # type: ignore[no-any-return]
+        language = self.lxmert.read(input_ids, attention_mask)
+        vision = self.lxmert.encoder.see(features, boxes)
+        if image_of is not None:
+            vision = vision.of_sequences(image_of)
+        return self.answer_head(self.lxmert.pooled(language, vision))  # type: ignore[no-any-return]
 
 
 def vqa_loss(logits: Tensor, targets: Tensor) -> Tensor:

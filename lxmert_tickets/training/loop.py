@@ -1,6 +1,5 @@
 """The training loop: fine-tuning of the dense network and retraining of every subnetwork are this function."""
 
-import copy
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -12,17 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from lxmert_tickets.errors import TrainingError
-from lxmert_tickets.model.lxmert import LxmertForVqa, vqa_loss
+from lxmert_tickets.model.lxmert import LxmertForVqa
 from lxmert_tickets.progress import Progress
 from lxmert_tickets.seeds import derive_seed
 from lxmert_tickets.training.answering import answers
 from lxmert_tickets.training.batches import VqaData
-from lxmert_tickets.training.device import autocast
 from lxmert_tickets.training.optimizer import BertAdam
-from lxmert_tickets.training.pruned import PrunedWeights
 from lxmert_tickets.training.recipe import TrainingRecipe
 from lxmert_tickets.training.resume import Checkpoint, Checkpoints, NoCheckpoints, network_tensors, restore_network
 from lxmert_tickets.training.schedule import warmup_linear
+from lxmert_tickets.training.steps import step_of
 
 CHECK_EVERY_STEPS = 25  # how often losses leave the device, to be logged and checked
 
@@ -74,9 +72,8 @@ def train(
         Interrupted: the process was asked to end, and a checkpoint is written.
     """
     torch.manual_seed(derive_seed(seed, "dropout"))
-    device = next(network.parameters()).device
-    pruned = PrunedWeights(network, mask)
-    optimizer = BertAdam(network.parameters(), recipe)
+    optimizer = BertAdam(network, recipe, mask)
+    step = step_of(network, optimizer, recipe.precision)
     steps_per_epoch = len(data) // recipe.batch_size
     n_steps = recipe.epochs * steps_per_epoch
     if n_steps == 0:
@@ -93,10 +90,7 @@ def train(
             network.train()
             n_done = now.step - (epoch - 1) * steps_per_epoch
             for rows in islice(data.shuffled(recipe.batch_size, seed, epoch), n_done, None):
-                with autocast(device, recipe.precision):
-                    logits = network(*data.batch(rows).inputs())
-                loss = vqa_loss(logits, data.targets(rows))
-                take_step(network, optimizer, loss, learning_rate(recipe, now.step, n_steps), recipe.clip_norm, pruned)
+                loss = step(data.batch(rows), data.targets(rows), learning_rate(recipe, now.step, n_steps))
                 now.step += 1
                 losses.add(loss)
                 checkpoints.keep(now)
@@ -115,25 +109,6 @@ def learning_rate(recipe: TrainingRecipe, step: int, n_steps: int) -> float:
     return recipe.learning_rate * warmup_linear(step, n_steps, recipe.warmup_fraction)
 
 
-def take_step(
-    network: nn.Module,
-    optimizer: BertAdam,
-    loss: Tensor,
-    learning_rate: float,
-    clip_norm: float,
-    pruned: PrunedWeights,
-) -> None:
-    """Update the network once: gradient, clipping to a global norm, optimiser, mask."""
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    pruned.drop_gradients()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-    optimizer.step()
-    pruned.enforce()
-
-
 class LossWatch:
     """Collects losses on the device and looks at them every few steps, so that a GPU need not wait for each."""
 
@@ -144,7 +119,7 @@ class LossWatch:
         self._n_read = 0
 
     def add(self, loss: Tensor) -> None:
-        self._unread.append(loss.detach())
+        self._unread.append(loss)
         if len(self._unread) == CHECK_EVERY_STEPS:
             self._read()
 
@@ -203,16 +178,16 @@ class TrainingState:
 
     def checkpoint(self) -> Checkpoint:
         """Return all of this on the CPU, for a file."""
-        tensors, numbers = network_tensors(self.network, self.optimizer)
+        tensors = network_tensors(self.network, self.optimizer)
         tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
         tensors["losses"] = torch.tensor(self.losses.of_epoch(), dtype=torch.float64)
         history = [asdict(line) for line in self.history]
-        return Checkpoint(self.step, tensors, {"optimizer": numbers, "history": history, "best_epoch": self.best_epoch})
+        return Checkpoint(self.step, tensors, {"history": history, "best_epoch": self.best_epoch})
 
     def restore(self, found: Checkpoint) -> None:
         """Become what `found` was made of, and take its tensors."""
         facts, tensors = found.facts, found.tensors
-        restore_network(self.network, self.optimizer, tensors, facts["optimizer"])
+        restore_network(self.network, self.optimizer, tensors)
         self.best = {
             name.removeprefix("best/"): tensors.pop(name) for name in list(tensors) if name.startswith("best/")
         }
@@ -240,7 +215,7 @@ def soft_accuracy_percent(
     """Return the mean soft label of the network's answers, in percent: LXMERT's own validation score."""
     total = 0.0
     for rows, chosen, _ in answers(network, data, recipe.precision):
-        total += float(data.targets(rows).gather(1, chosen[:, None]).sum())
+        total += float(data.targets(rows).gather(1, chosen[:, None]).double().sum())
         after_batch()
     return 100 * total / len(data)
 
@@ -248,4 +223,4 @@ def soft_accuracy_percent(
 @torch.inference_mode()
 def copy_weights(network: nn.Module) -> dict[str, Tensor]:
     """Return a copy of all parameters on the CPU."""
-    return {name: copy.deepcopy(tensor.detach().cpu()) for name, tensor in network.state_dict().items()}
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in network.state_dict().items()}

@@ -1,58 +1,150 @@
-"""BERT's Adam: decoupled weight decay, and bias correction that can be left out as LXMERT's code does."""
+"""BERT's Adam: decoupled weight decay, bias correction that can be left out, clipping, and weights that stay pruned."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lxmert_tickets.training.recipe import OptimizerRecipe
 
+GATHERED_BELOW = 2**16  # numbers; smaller parameters are updated as one tensor, since each call costs microseconds
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
-class BertAdam(torch.optim.Optimizer):
-    """Adam (Kingma & Ba 2015) with decoupled weight decay (Loshchilov & Hutter 2019).
+
+class BertAdam:
+    """Adam (Kingma & Ba 2015) with decoupled weight decay (Loshchilov & Hutter 2019), of a network that may be pruned.
 
     Without bias correction the update is lr * (m / (sqrt(v) + eps) + weight_decay * p), as in the BertAdam that
     LXMERT was fine-tuned with; with it, `torch.optim.AdamW`'s. A parameter without a gradient is skipped.
+
+    A pruned weight is no parameter: it is 0, its gradient counts in no norm, and its moments are 0; so whatever a step
+    does, it stays 0. (The paper's public code masks once, before retraining, and lets pruned weights grow back.)
     """
 
-    def __init__(self, parameters: Iterable[Tensor], recipe: OptimizerRecipe) -> None:
-        super().__init__(parameters, {"lr": recipe.learning_rate})
+    def __init__(
+        self, network: nn.Module, recipe: OptimizerRecipe, mask: Mapping[str, np.ndarray] | None = None
+    ) -> None:
+        """`mask`: bool per prunable weight, True = kept; the others become 0 at once."""
         self.recipe = recipe
+        self._parameters = dict(network.named_parameters())
+        self._kept = {name: torch.from_numpy(kept) for name, kept in (mask or {}).items()}
+        for name, kept in self._kept.items():
+            self._parameters[name].data.masked_fill_(~kept.to(self._parameters[name].device), 0)
+        self._parts: list[_Part] = []
+        device = next(iter(self._parameters.values())).device
+        # On the device, so that a CUDA graph finds the numbers of a step where the last one had its own.
+        self._rate = torch.zeros((), device=device)
+        self._steps = torch.zeros(1, device=device)
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update every parameter that has a gradient, at the groups' current `lr`."""
-        for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
-            self._update(parameters, group["lr"])
+    def step(self, learning_rate: float) -> None:
+        """Update every parameter that has a gradient, and drop the gradients."""
+        self.set_learning_rate(learning_rate)
+        self.update()
+        self.drop_gradients()
 
-    def _update(self, parameters: list[Tensor], learning_rate: float) -> None:
-        recipe = self.recipe
-        for parameter in parameters:
-            if not self.state[parameter]:
-                self.state[parameter] = {
-                    "step": 0,
-                    "exp_avg": torch.zeros_like(parameter),
-                    "exp_avg_sq": torch.zeros_like(parameter),
-                }
-            self.state[parameter]["step"] += 1
-        if not parameters:
+    def drop_gradients(self) -> None:
+        """Leave no gradient anywhere."""
+        for parameter in self._parameters.values():
+            parameter.grad = None
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Set the learning rate of the next updates."""
+        self._rate.fill_(learning_rate)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Mask and clip the gradients, and update; nothing here waits for a GPU."""
+        if not self._parts:
+            self._parts = self._gathered([name for name, p in self._parameters.items() if p.grad is not None])
+        if not self._parts:
             return
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        first = [self.state[p]["exp_avg"] for p in parameters]
-        second = [self.state[p]["exp_avg_sq"] for p in parameters]
-        torch._foreach_lerp_(first, gradients, 1 - recipe.beta1)
-        torch._foreach_mul_(second, recipe.beta2)
-        torch._foreach_addcmul_(second, gradients, gradients, 1 - recipe.beta2)
+        recipe = self.recipe
+        gradients = [part.gradient() for part in self._parts]
+        masked = [(gradient, part.kept) for gradient, part in zip(gradients, self._parts, strict=True)]
+        pruned = [(gradient, kept) for gradient, kept in masked if kept is not None]
+        if pruned:
+            torch._foreach_mul_([gradient for gradient, _ in pruned], [kept for _, kept in pruned])
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        self._steps += 1
+        # Infinitely many steps on, bias correction is none.
+        steps = self._steps if recipe.bias_correction else torch.full_like(self._steps, math.inf)
+        torch._fused_adamw_(
+            [part.weights for part in self._parts],
+            gradients,
+            [part.exp_avg for part in self._parts],
+            [part.exp_avg_sq for part in self._parts],
+            [],
+            [steps] * len(gradients),
+            lr=self._rate,
+            beta1=recipe.beta1,
+            beta2=recipe.beta2,
+            weight_decay=recipe.weight_decay,
+            eps=recipe.eps,
+            amsgrad=False,
+            maximize=False,
+            grad_scale=(norm / recipe.clip_norm).clamp_(min=1).float(),  # gradients are divided by it
+        )
 
-        step_size, second_scale = learning_rate, 1.0
-        if recipe.bias_correction:
-            # All parameters with gradients are updated at every step, so one count serves them all.
-            count = self.state[parameters[0]]["step"]
-            step_size = learning_rate / (1 - recipe.beta1**count)
-            second_scale = (1 - recipe.beta2**count) ** -0.5
-        denominator = torch._foreach_sqrt(second)
-        torch._foreach_mul_(denominator, second_scale)
-        torch._foreach_add_(denominator, recipe.eps)
-        torch._foreach_mul_(parameters, 1 - learning_rate * recipe.weight_decay)
-        torch._foreach_addcdiv_(parameters, first, denominator, -step_size)
+    def state(self) -> dict[str, Tensor]:
+        """Return the number of steps and the moments by name, such as "exp_avg/answer_head.bias"; not copies."""
+        return {"steps": self._steps} | {
+            f"{moment}/{name}": tensor
+            for part in self._parts
+            for moment in MOMENTS
+            for name, tensor in part.views(getattr(part, moment)).items()
+        }
+
+    @torch.no_grad()
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Become the optimiser, of a network like this one, that had this `state`; what is taken leaves it."""
+        self._parts = self._gathered([name for name in self._parameters if f"{MOMENTS[0]}/{name}" in state])
+        for name, tensor in self.state().items():
+            tensor.copy_(state.pop(name))
+
+    def _gathered(self, names: list[str]) -> list["_Part"]:
+        small = [name for name in names if self._parameters[name].numel() < GATHERED_BELOW]
+        groups = [[name] for name in names if name not in set(small)] + ([small] if small else [])
+        return [self._part({name: self._parameters[name] for name in group}) for group in groups]
+
+    def _part(self, parameters: dict[str, nn.Parameter]) -> "_Part":
+        weights = _one_after_the_other([parameter.data for parameter in parameters.values()])
+        kept = None
+        if parameters.keys() & self._kept.keys():
+            every = {name: torch.ones(parameter.shape) for name, parameter in parameters.items()} | self._kept
+            kept = _one_after_the_other([every[name] for name in parameters]).to(weights)
+        part = _Part(parameters, weights, torch.zeros_like(weights), torch.zeros_like(weights), kept)
+        for name, view in part.views(weights).items():
+            parameters[name].data = view
+        return part
+
+
+def _one_after_the_other(tensors: list[Tensor]) -> Tensor:
+    """Return the numbers of `tensors`, of any shapes, in one dimension; a single one is not copied."""
+    return tensors[0].flatten() if len(tensors) == 1 else torch.cat([tensor.flatten() for tensor in tensors])
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Parameters that are updated at once: their numbers stand one after the other in each of the tensors."""
+
+    parameters: dict[str, nn.Parameter]
+    weights: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+    kept: Tensor | None  # 1 and 0, as floats; None = all are kept
+
+    def gradient(self) -> Tensor:
+        """Return the gradients, of this shape."""
+        return _one_after_the_other([p.grad for p in self.parameters.values() if p.grad is not None])
+
+    def views(self, tensor: Tensor) -> dict[str, Tensor]:
+        """Return the parts of one of the tensors by name, in their parameters' shapes."""
+        parts = torch.split(tensor, [parameter.numel() for parameter in self.parameters.values()])
+        return {
+            name: part.view(parameter.shape)
+            for (name, parameter), part in zip(self.parameters.items(), parts, strict=True)
+        }

@@ -14,9 +14,8 @@ from lxmert_tickets.model.pretraining_heads import LxmertForPretraining
 from lxmert_tickets.progress import Progress
 from lxmert_tickets.seeds import derive_seed
 from lxmert_tickets.training.batches import VqaData, padded
-from lxmert_tickets.training.loop import copy_weights, take_step
+from lxmert_tickets.training.loop import copy_weights
 from lxmert_tickets.training.optimizer import BertAdam
-from lxmert_tickets.training.pruned import PrunedWeights
 from lxmert_tickets.training.recipe import PretrainingRecipe
 from lxmert_tickets.training.resume import Checkpoint, Checkpoints, NoCheckpoints, network_tensors, restore_network
 from lxmert_tickets.training.schedule import warmup_linear
@@ -74,7 +73,7 @@ def pretrain(
     generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "pretraining_weights"))
     initialise(network, generator, recipe.initial_std)
     network.to(questions.device).train()
-    optimizer = BertAdam(network.parameters(), recipe)
+    optimizer = BertAdam(network, recipe)
     rng = np.random.default_rng(derive_seed(recipe.seed, "pretraining_batches"))
     now = PretrainingState(network, optimizer, rng)
     checkpoints = checkpoints or NoCheckpoints()
@@ -85,7 +84,8 @@ def pretrain(
         for step in range(now.step, recipe.steps):
             losses = _losses(network, draw_batch(captions, questions, recipe, rng), questions)
             learning_rate = recipe.learning_rate * warmup_linear(step, recipe.steps, recipe.warmup_fraction)
-            take_step(network, optimizer, losses.sum(), learning_rate, recipe.clip_norm, PrunedWeights(network, None))
+            losses.sum().backward()  # type: ignore[no-untyped-call]
+            optimizer.step(learning_rate)
             now.unread.append(losses.detach())
             now.step = step + 1
             if len(now.unread) == LOG_EVERY_STEPS or now.step == recipe.steps:
@@ -110,16 +110,16 @@ class PretrainingState:
 
     def checkpoint(self) -> Checkpoint:
         """Return all of this on the CPU, for a file."""
-        tensors, numbers = network_tensors(self.network, self.optimizer)
+        tensors = network_tensors(self.network, self.optimizer)
         if self.unread:
             tensors["unread"] = torch.stack(self.unread).cpu()
         history = [asdict(line) for line in self.history]
-        facts = {"optimizer": numbers, "history": history, "rng": self.rng.bit_generator.state}
+        facts = {"history": history, "rng": self.rng.bit_generator.state}
         return Checkpoint(self.step, tensors, facts)
 
     def restore(self, found: Checkpoint) -> None:
         """Become what `found` was made of, and take its tensors."""
-        restore_network(self.network, self.optimizer, found.tensors, found.facts["optimizer"])
+        restore_network(self.network, self.optimizer, found.tensors)
         device = next(self.network.parameters()).device
         self.unread = list(found.tensors["unread"].to(device)) if "unread" in found.tensors else []
         self.rng.bit_generator.state = found.facts["rng"]

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from lxmert_tickets.artifacts import Metadata, canonical_json, load_tensors, read_metadata, save_tensors
 from lxmert_tickets.code_digest import PACKAGE, code_digest
 from lxmert_tickets.errors import ArtifactError
+from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.recipe import TRAINING_VERSION
 
 KIND = "checkpoint"
@@ -50,37 +51,24 @@ class Resumable(Protocol):
     def checkpoint(self) -> Checkpoint: ...
 
 
-def network_tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return weights, the optimiser's tensors and the states of random number generators; and its numbers by name."""
-    tensors = {f"weights/{name}": tensor for name, tensor in network.state_dict().items()}
-    numbers: dict[str, Any] = {}
-    for name, parameter in network.named_parameters():
-        for key, value in optimizer.state.get(parameter, {}).items():
-            (tensors if isinstance(value, Tensor) else numbers)[f"{key}/{name}"] = value
+def network_tensors(network: nn.Module, optimizer: BertAdam) -> dict[str, Tensor]:
+    """Return weights, the optimiser's tensors and the states of random number generators, on the CPU."""
+    tensors = {f"weights/{name}": tensor for name, tensor in network.state_dict().items()} | optimizer.state()
     tensors["random/cpu"] = torch.get_rng_state()
     device = next(network.parameters()).device
     if device.type == "cuda":
         tensors["random/cuda"] = torch.cuda.get_rng_state(device)
-    return {name: tensor.detach().cpu() for name, tensor in tensors.items()}, numbers
+    return {name: tensor.detach().cpu() for name, tensor in tensors.items()}
 
 
-def restore_network(
-    network: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbers: Mapping[str, Any]
-) -> None:
+def restore_network(network: nn.Module, optimizer: BertAdam, tensors: dict[str, Tensor]) -> None:
     """Bring `network`, `optimizer` and the random number generators to where `network_tensors` found them.
 
     What is taken leaves `tensors`, so that a large network is never there twice.
     """
     weights = {name: tensors.pop(f"weights/{name}") for name in list(network.state_dict())}
     network.load_state_dict(weights)
-    parameters = dict(network.named_parameters())
-    for state in [*numbers, *tensors]:
-        key, _, name = state.partition("/")
-        if name not in parameters or key == "best":
-            continue
-        parameter = parameters[name]
-        value = numbers[state] if state in numbers else tensors.pop(state).to(parameter.device, copy=True)
-        optimizer.state[parameter][key] = value
+    optimizer.restore(tensors)
     torch.set_rng_state(tensors.pop("random/cpu"))
     device = next(network.parameters()).device
     if device.type == "cuda":

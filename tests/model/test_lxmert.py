@@ -169,8 +169,8 @@ def test_dropout_stands_where_transformers_has_it(monkeypatch: pytest.MonkeyPatc
     ours = tiny_network(hidden_dropout=0.2, attention_dropout=0.3).double()
     theirs = published(TINY, hidden_dropout_prob=0.2, attention_probs_dropout_prob=0.3)
     theirs.load_state_dict(ours.state_dict(), assign=True)
-    attention = F.scaled_dot_product_attention
     monkeypatch.setattr(F, "dropout", fake_dropout)
+    attention = F.scaled_dot_product_attention
     monkeypatch.setattr(
         F,
         "scaled_dot_product_attention",

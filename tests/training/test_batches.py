@@ -33,9 +33,10 @@ def test_sentences_of_one_length_need_no_attention_mask() -> None:
 def test_a_batch_holds_the_regions_and_labels_of_its_questions() -> None:
     data = toy_data()
     rows = np.array([5, 0, 17])
-    ids, attention_mask, features, boxes = data.batch(rows).inputs()
+    ids, attention_mask, features, boxes, image_of = data.batch(rows).inputs()
     images = data.questions.image_row[rows]
     there = data.regions._of_images
+    assert image_of is None
     assert attention_mask is not None
     assert attention_mask.sum(dim=1).tolist() == data.questions.length[rows].tolist()
     assert np.array_equal(ids.numpy(), data.questions.input_ids[rows][:, : ids.shape[1]])
@@ -67,10 +68,24 @@ def test_the_order_follows_seed_and_epoch() -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 12))
-def test_in_order_every_question_comes_once(n: int, batch_size: int) -> None:
-    batches = list(toy_data(n).in_order(batch_size))
-    assert np.concatenate(batches).tolist() == list(range(n))
+def test_by_image_every_question_comes_once_beside_its_image(n: int, batch_size: int) -> None:
+    data = toy_data(n)
+    batches = list(data.by_image(batch_size))
+    order = np.concatenate(batches)
+    assert sorted(order) == list(range(n))
     assert max(len(batch) for batch in batches) <= batch_size
+    images = data.questions.image_row[order]
+    assert (np.diff(images) >= 0).all()
+
+
+@given(st.lists(st.integers(0, 31), min_size=1, max_size=20))
+def test_a_batch_by_image_holds_each_image_once_and_says_whose_it_is(chosen: list[int]) -> None:
+    data, rows = toy_data(), np.array(chosen)
+    alone, shared = data.batch(rows), data.batch_by_image(rows)
+    assert torch.equal(shared.input_ids, alone.input_ids)
+    assert len(shared.features) == len(shared.boxes) == len(set(data.questions.image_row[rows]))
+    assert torch.equal(shared.features[shared.image_of], alone.features)
+    assert torch.equal(shared.boxes[shared.image_of], alone.boxes)
 
 
 def test_files_become_the_same_batches(tmp_path: Path) -> None:
@@ -82,7 +97,7 @@ def test_files_become_the_same_batches(tmp_path: Path) -> None:
     convert_features([tmp_path / "a.tsv"], tmp_path / "features.h5", metadata={})
     save_questions(tmp_path / "questions.h5", toy_questions(8, n_images=3), {})
     data = open_vqa_data(tmp_path / "questions.h5", tmp_path / "features.h5", CPU)
-    _, _, features, boxes = data.batch(np.array([0, 1, 2])).inputs()
+    _, _, features, boxes, _ = data.batch(np.array([0, 1, 2])).inputs()
     assert len(data) == 8
     assert data.regions.feature_dim == TINY.feature_dim
     assert np.array_equal(features.numpy(), regions[data.questions.image_row[:3]].astype(np.float16).astype(np.float32))
@@ -90,3 +105,16 @@ def test_files_become_the_same_batches(tmp_path: Path) -> None:
     assert data.regions.rows_of(["C", "A", "A"]).tolist() == [2, 0, 0]
     with pytest.raises(DataError, match=r"features\.h5: no features for 1 of the 2 images.*: D"):
         data.regions.rows_of(["A", "D"])
+
+
+def test_regions_of_one_file_are_there_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        with open(tmp_path / f"{name}.tsv", "wb") as handle:
+            write_feature_row(handle, "A", 30, 40, np.array([[0, 0, 10, 15]]), np.ones((1, TINY.feature_dim), "<f4"))
+        convert_features([tmp_path / f"{name}.tsv"], tmp_path / f"{name}.h5", metadata={})
+    save_questions(tmp_path / "questions.h5", toy_questions(8, n_images=1), {})
+    first = open_vqa_data(tmp_path / "questions.h5", tmp_path / "a.h5", CPU)
+    assert open_vqa_data(tmp_path / "questions.h5", tmp_path / "a.h5", CPU, like=first).regions is first.regions
+    other = open_vqa_data(tmp_path / "questions.h5", tmp_path / "b.h5", CPU, like=first)
+    assert other.regions is not first.regions
+    assert other.regions.path == tmp_path / "b.h5"

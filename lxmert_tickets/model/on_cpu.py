@@ -1,0 +1,279 @@
+"""The operators of the layers on the CPU in float32, with their gradients by hand.
+
+Where the time went with torch's own, and what is done instead:
+
+- Matrix products. `F.linear` calls MKL, which leaves half of the vector units of an AMD processor idle; oneDNN, which
+  is in torch too, does not, and on Intel's it is as fast. torch has no public name for it in float32:
+  `mkldnn._linear_pointwise` is what its own compiler emits. torch is pinned; without it, `addmm` serves.
+- Attention. torch's fused kernel is made for long sentences: over 12 or 36 keys its bookkeeping costs more than the
+  products, and with dropout there is none. Batched products and a softmax of whole-tensor operators are faster.
+- Calls. A small network's layer is some hundred operators of 10 µs each, forward and back; as four functions with
+  gradients by hand it is half of them.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lxmert_tickets.model.places import Places
+
+HAS_ONEDNN = bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+LEAST_PRODUCTS = 2**20  # multiplications; for less, calling oneDNN takes longer than it saves
+
+
+def takes(rows: Tensor) -> bool:
+    """Return whether the functions of this module may be called with `rows`."""
+    return rows.device.type == "cpu" and rows.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+
+
+def project(rows: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
+    """See `operators.project`."""
+    parameters = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
+    return _Project.apply(rows, *parameters)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def attend(
+    queries: Tensor, context: Tensor, of_queries: Places, of_context: Places, n_heads: int, dropout: float
+) -> Tensor:
+    """See `operators.attend`."""
+    return _Attend.apply(queries, context, of_queries, of_context, n_heads, dropout)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def self_attend(projected: Tensor, places: Places, n_heads: int, dropout: float) -> Tensor:
+    """See `operators.self_attend`."""
+    return _AttendWithin.apply(projected, (places,), n_heads, dropout)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def cross_attend(projected: Tensor, places_of_each: tuple[Places, Places], n_heads: int, dropout: float) -> Tensor:
+    """See `operators.cross_attend`."""
+    return _AttendWithin.apply(projected, places_of_each, n_heads, dropout)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def residual_output(hidden: Tensor, residual: Tensor, dense: nn.Linear, norm: nn.LayerNorm, dropout: float) -> Tensor:
+    """See `operators.residual_output`."""
+    return _ResidualOutput.apply(  # type: ignore[no-any-return, no-untyped-call]
+        hidden, residual, dense.weight, dense.bias, norm.weight, norm.bias, norm.eps, dropout
+    )
+
+
+def feed_forward(rows: Tensor, inner: nn.Linear, dense: nn.Linear, norm: nn.LayerNorm, dropout: float) -> Tensor:
+    """See `operators.feed_forward`."""
+    return _FeedForward.apply(  # type: ignore[no-any-return, no-untyped-call]
+        rows, inner.weight, inner.bias, dense.weight, dense.bias, norm.weight, norm.bias, norm.eps, dropout
+    )
+
+
+def _product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return `rows` (n, inputs) times `weight` (outputs, inputs) transposed, plus `bias`."""
+    if HAS_ONEDNN and len(rows) * weight.numel() >= LEAST_PRODUCTS:
+        return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")  # type: ignore[no-any-return]
+    return F.linear(rows, weight, bias)
+
+
+def _of_dense(gradient: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of a dense layer's weight and bias, from that of its output."""
+    return _product(gradient.t(), inputs.t()), gradient.sum(dim=0)
+
+
+class _Project(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, *parameters: Tensor) -> Tensor:
+        weights, biases = parameters[::2], parameters[1::2]
+        ctx.sizes = [len(weight) for weight in weights]
+        ctx.save_for_backward(rows, *weights)
+        return _product(rows, _joined(weights), _joined(biases))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        rows, *weights = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        of_rows = _product(gradient, _joined(weights).t()) if ctx.needs_input_grad[0] else None
+        of_weight, of_bias = _of_dense(gradient, rows)
+        of_each = zip(torch.split(of_weight, ctx.sizes), torch.split(of_bias, ctx.sizes), strict=True)
+        return of_rows, *[part for parts in of_each for part in parts]
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    """Return `tensors` one after the other: without a copy where that is how they are in memory."""
+    first = tensors[0]
+    if len(tensors) == 1:
+        return first
+    ends = itertools.accumulate(tensor.nbytes for tensor in tensors)
+    if all(tensor.data_ptr() == first.data_ptr() + end for tensor, end in zip(tensors[1:], ends, strict=False)):
+        rows = sum(map(len, tensors))
+        whole = first.storage_offset() + rows * first.stride(0) <= first.untyped_storage().nbytes() // first.itemsize
+        if whole:
+            return first.as_strided((rows, *first.shape[1:]), first.stride())
+    return torch.cat(list(tensors))
+
+
+class _Attend(torch.autograd.Function):
+    """From the queries of one stream to the keys and values of another."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, queries: Tensor, context: Tensor, of_queries: Places, of_context: Places, n_heads: int, dropout: float
+    ) -> Tensor:
+        [q] = _to_heads(queries, of_queries, 1, n_heads)
+        k, v = _to_heads(context, of_context, 2, n_heads)
+        attended, saved = _attended(q, k, v, of_context, n_heads, dropout)
+        ctx.places_of_each, ctx.n_heads = (of_queries, of_context), n_heads
+        ctx.save_for_backward(*saved)
+        return _to_rows(attended[None], of_queries, n_heads)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        of_queries, of_context = ctx.places_of_each
+        [of_attended] = _to_heads(gradient, of_queries, 1, ctx.n_heads)
+        q, k = ctx.saved_tensors[:2]
+        of_q, of_kv = q.new_empty(1, *q.shape), k.new_empty(2, *k.shape)
+        _attended_backward(of_attended, ctx.saved_tensors, of_q[0], of_kv[0], of_kv[1])
+        return (
+            _to_rows(of_q, of_queries, ctx.n_heads), _to_rows(of_kv, of_context, ctx.n_heads), None, None, None, None
+        )  # fmt: skip
+
+
+class _AttendWithin(torch.autograd.Function):
+    """Within one stream, or from each of two to the other; all their rows come projected alike."""
+
+    @staticmethod
+    def forward(ctx: Any, projected: Tensor, every: tuple[Places, ...], n_heads: int, dropout: float) -> Tensor:
+        sizes = [places.n_rows for places in every]
+        heads = [
+            _to_heads(rows, places, 3, n_heads)
+            for rows, places in zip(torch.split(projected, sizes), every, strict=True)
+        ]
+        ctx.every, ctx.n_heads, ctx.sizes = every, n_heads, sizes
+        attended, saved = [], []
+        for own, other, places, of_context in zip(heads, heads[::-1], every, every[::-1], strict=True):
+            result, needed = _attended(own[0], other[1], other[2], of_context, n_heads, dropout)
+            attended.append(_to_rows(result[None], places, n_heads))
+            saved += needed
+        ctx.save_for_backward(*saved)
+        return _joined(attended)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        every, n_heads, n = ctx.every, ctx.n_heads, len(ctx.saved_tensors) // len(ctx.every)
+        saved = [ctx.saved_tensors[first : first + n] for first in range(0, len(ctx.saved_tensors), n)]
+        of_heads = [needed[0].new_empty(3, *needed[0].shape) for needed in saved]
+        for rows, places, needed, own, other in zip(
+            torch.split(gradient, ctx.sizes), every, saved, of_heads, of_heads[::-1], strict=True
+        ):
+            [of_attended] = _to_heads(rows, places, 1, n_heads)
+            _attended_backward(of_attended, needed, own[0], other[1], other[2])
+        of_rows = [_to_rows(part, places, n_heads) for part, places in zip(of_heads, every, strict=True)]
+        return _joined(of_rows), None, None, None
+
+
+def _to_heads(rows: Tensor, places: Places, n_parts: int, n_heads: int) -> Tensor:
+    """Return rows (n, parts * H) as (parts, B * heads, T, H / heads)."""
+    shaped = places.pad(rows).view(places.n_sequences, places.n_places, n_parts, n_heads, -1)
+    return shaped.permute(2, 0, 3, 1, 4).reshape(n_parts, -1, places.n_places, shaped.shape[-1])
+
+
+def _to_rows(heads: Tensor, places: Places, n_heads: int) -> Tensor:
+    """Return (parts, B * heads, T, H / heads) as rows (n, parts * H)."""
+    shaped = heads.view(len(heads), places.n_sequences, n_heads, places.n_places, -1).permute(1, 3, 0, 2, 4)
+    return places.pack(shaped.reshape(places.n_sequences * places.n_places, -1))
+
+
+def _attended(
+    q: Tensor, k: Tensor, v: Tensor, of_context: Places, n_heads: int, dropout: float
+) -> tuple[Tensor, list[Tensor | None]]:
+    """Return softmax(q k' / sqrt(width)) v, (B * heads, queries, width), and what its gradient needs."""
+    scale, absent = q.shape[2] ** -0.5, of_context.absent(n_heads)
+    if absent is None:
+        logits = torch.baddbmm(q.new_empty(1), q, k.transpose(1, 2), beta=0, alpha=scale)
+    else:
+        logits = torch.baddbmm(absent, q, k.transpose(1, 2), alpha=scale)  # (B * heads, queries, keys)
+    # torch's softmax is slow where the last dimension is short, or no multiple of the vector width.
+    attention = logits.sub_(logits.amax(dim=2, keepdim=True)).exp_()
+    attention.div_(attention.sum(dim=2, keepdim=True))
+    noise = _noise(attention, dropout)
+    attended = torch.bmm(attention if noise is None else attention * noise, v)
+    return attended, [q, k, v, attention, noise]
+
+
+def _attended_backward(gradient: Tensor, saved: Sequence[Tensor], of_q: Tensor, of_k: Tensor, of_v: Tensor) -> None:
+    """Write the gradients of queries, keys and values, from that of what `_attended` gave."""
+    q, k, v, attention, noise = saved
+    torch.bmm((attention if noise is None else attention * noise).transpose(1, 2), gradient, out=of_v)
+    of_attention = torch.bmm(gradient, v.transpose(1, 2))
+    if noise is not None:
+        of_attention.mul_(noise)
+    of_logits = of_attention.mul_(attention)
+    of_logits.addcmul_(attention, of_logits.sum(dim=2, keepdim=True), value=-1)
+    scale = q.shape[2] ** -0.5
+    torch.baddbmm(of_q, of_logits, k, beta=0, alpha=scale, out=of_q)
+    torch.baddbmm(of_k, of_logits.transpose(1, 2), q, beta=0, alpha=scale, out=of_k)
+
+
+def _noise(like: Tensor, dropout: float) -> Tensor | None:
+    """Return what dropout multiplies with, 0 or 1 / (1 - dropout), as `F.dropout` draws it; None for no dropout."""
+    return torch.empty_like(like).bernoulli_(1 - dropout).div_(1 - dropout) if dropout else None
+
+
+class _ResidualOutput(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, gain: Tensor, shift: Tensor,
+        eps: float, dropout: float,
+    ) -> Tensor:  # fmt: skip
+        output, saved = _closed(hidden, residual, weight, bias, gain, shift, eps, dropout)
+        ctx.save_for_backward(*saved)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        of_hidden, of_residual, of_parameters = _closed_backward(gradient, ctx.saved_tensors)
+        return of_hidden, of_residual, *of_parameters, None, None
+
+
+class _FeedForward(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, rows: Tensor, inner_weight: Tensor, inner_bias: Tensor, weight: Tensor, bias: Tensor, gain: Tensor,
+        shift: Tensor, eps: float, dropout: float,
+    ) -> Tensor:  # fmt: skip
+        inner = _product(rows, inner_weight, inner_bias)
+        output, saved = _closed(F.gelu(inner), rows, weight, bias, gain, shift, eps, dropout)
+        ctx.save_for_backward(rows, inner, inner_weight, *saved)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        rows, inner, inner_weight, *saved = ctx.saved_tensors
+        of_hidden, of_rows, of_parameters = _closed_backward(gradient, saved)
+        of_inner = torch.ops.aten.gelu_backward(of_hidden, inner)
+        of_rows = of_rows.add(_product(of_inner, inner_weight.t()))
+        return of_rows, *_of_dense(of_inner, rows), *of_parameters, None, None
+
+
+def _closed(
+    hidden: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, gain: Tensor, shift: Tensor, eps: float,
+    dropout: float,
+) -> tuple[Tensor, list[Tensor | None]]:  # fmt: skip
+    """Return LayerNorm(residual + dropout(dense(hidden))), and what its gradient needs."""
+    summed = _product(hidden, weight, bias)
+    noise = _noise(summed, dropout)
+    if noise is not None:
+        summed.mul_(noise)
+    summed.add_(residual)
+    output, mean, rstd = torch.native_layer_norm(summed, gain.shape, gain, shift, eps)
+    return output, [hidden, weight, noise, summed, mean, rstd, gain, shift]
+
+
+def _closed_backward(gradient: Tensor, saved: Sequence[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Return the gradients of hidden, of the residual, and of weight, bias, gain and shift."""
+    hidden, weight, noise, summed, mean, rstd, gain, shift = saved
+    of_summed, of_gain, of_shift = torch.ops.aten.native_layer_norm_backward(
+        gradient.contiguous(), summed, gain.shape, mean, rstd, gain, shift, [True] * 3
+    )
+    of_dense = of_summed if noise is None else of_summed * noise
+    of_weight, of_bias = _of_dense(of_dense, hidden)
+    return _product(of_dense, weight.t()), of_summed, [of_weight, of_bias, of_gain, of_shift]

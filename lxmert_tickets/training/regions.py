@@ -1,0 +1,102 @@
+"""Region features and boxes, gathered by row: from the file on the CPU, from its own memory on a GPU where they fit."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lxmert_tickets.data.features import Features, check_images_present
+from lxmert_tickets.progress import Progress
+
+SHARE_OF_GPU = 0.5
+"""Of the GPU memory that is free, what features may take: the rest is for the network, several if they share it."""
+UPLOAD_BYTES = 2**28  # at a time
+
+
+class Gathers(Protocol):
+    """Gives the regions of images by their rows in the file."""
+
+    def __call__(self, image_rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return features (B, R, dim) and boxes (B, R, 4) as float32 on the device."""
+        ...
+
+
+class Regions:
+    """The regions of all images of a file, for a device."""
+
+    def __init__(self, features: Features, device: torch.device) -> None:
+        self._of_images = features
+        self.gather: Gathers = _OnCpu(features) if device.type == "cpu" else _for_gpu(features, device)
+
+    @property
+    def path(self) -> Path:
+        return self._of_images.path
+
+    @property
+    def feature_dim(self) -> int:
+        return int(self._of_images.features.shape[2])
+
+    def rows_of(self, image_names: Iterable[str]) -> np.ndarray:
+        """Return the rows of images by name; raises DataError when one has no features."""
+        names = list(image_names)
+        check_images_present(self._of_images, names)
+        return np.asarray([self._of_images.row_of[name] for name in names])
+
+
+class _OnCpu:
+    """Gathers from the mapped file."""
+
+    def __init__(self, features: Features) -> None:
+        self._features, self._boxes = features.features, features.boxes
+
+    def __call__(self, image_rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(self._features[image_rows]).float(), torch.from_numpy(self._boxes[image_rows])
+
+
+class Resident:
+    """Gathers from the memory of the device, where all features were brought first."""
+
+    def __init__(self, features: Features, device: torch.device) -> None:
+        mapped = features.features
+        self._features = torch.empty(mapped.shape, dtype=torch.float16, device=device)
+        self._boxes = torch.from_numpy(features.boxes).to(device)
+        n_at_once = max(1, UPLOAD_BYTES // max(1, mapped[:1].nbytes))
+        with Progress(f"{features.path} to the GPU", len(mapped)) as progress:
+            for first in range(0, len(mapped), n_at_once):
+                block = np.array(mapped[first : first + n_at_once])
+                self._features[first : first + n_at_once] = torch.from_numpy(block)
+                progress.advance(len(block))
+
+    def __call__(self, image_rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        rows = to_device(image_rows, self._features.device)
+        return self._features.index_select(0, rows).float(), self._boxes.index_select(0, rows)
+
+
+class Streamed:
+    """Gathers from the mapped file into pinned memory, and copies from there while the GPU computes the last steps."""
+
+    def __init__(self, features: Features, device: torch.device) -> None:
+        self._features, self._boxes, self._device = features.features, features.boxes, device
+
+    def __call__(self, image_rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        return (
+            to_device(self._features[image_rows], self._device).float(),
+            to_device(self._boxes[image_rows], self._device),
+        )
+
+
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """Return `array` on the device, without waiting for what the device still computes."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _for_gpu(features: Features, device: torch.device) -> Gathers:
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    fits = features.features.nbytes <= SHARE_OF_GPU * free_bytes
+    return Resident(features, device) if fits else Streamed(features, device)

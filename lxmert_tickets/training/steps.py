@@ -1,0 +1,106 @@
+"""One training step: gradient, mask, clipping, optimiser. On a GPU it is a CUDA graph."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lxmert_tickets.model.lxmert import LxmertForVqa, vqa_loss
+from lxmert_tickets.training.batches import Batch
+from lxmert_tickets.training.device import Precision, autocast
+from lxmert_tickets.training.optimizer import BertAdam
+
+FIRST_STEPS = 3  # of a process, that are never graphs: they set up libraries, gradients and moments
+
+
+class Step:
+    """Takes training steps of one network."""
+
+    def __init__(self, network: LxmertForVqa, optimizer: BertAdam, precision: Precision) -> None:
+        self.network, self.optimizer, self.precision = network, optimizer, precision
+        self._device = next(network.parameters()).device
+
+    def __call__(self, batch: Batch, targets: Tensor, learning_rate: float) -> Tensor:
+        """Update the network once; return the loss before it, a number on the device."""
+        loss = self.backward(batch, targets)
+        self.optimizer.step(learning_rate)
+        return loss
+
+    def backward(self, batch: Batch, targets: Tensor) -> Tensor:
+        """Return the loss of a batch, and add its gradient to every parameter's."""
+        with autocast(self._device, self.precision):
+            logits = self.network(*batch.inputs())
+        loss = vqa_loss(logits, targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+
+class GraphedStep(Step):
+    """Takes training steps on a GPU by CUDA graphs, one for each shape of batch.
+
+    A step of LXMERT base is some three thousand kernels of microseconds each; at 32 questions Python cannot launch them
+    as fast as they end. A graph is launched at once. Its random numbers go on as those of plain steps do.
+    """
+
+    def __init__(self, network: LxmertForVqa, optimizer: BertAdam, precision: Precision) -> None:
+        super().__init__(network, optimizer, precision)
+        self._n_taken = 0
+        self._graphs: dict[tuple[int, ...], _Graph] = {}
+
+    def __call__(self, batch: Batch, targets: Tensor, learning_rate: float) -> Tensor:
+        self._n_taken += 1
+        if self._n_taken <= FIRST_STEPS:
+            return self._on_another_stream(batch, targets, learning_rate)
+        shape = tuple(batch.input_ids.shape)
+        if shape not in self._graphs:
+            self._graphs[shape] = self._captured(batch, targets)
+        graph = self._graphs[shape]
+        self.optimizer.set_learning_rate(learning_rate)
+        graph.read(batch, targets)
+        graph.graph.replay()
+        return graph.loss.clone()
+
+    def _on_another_stream(self, batch: Batch, targets: Tensor, learning_rate: float) -> Tensor:
+        """Take a plain step where graphs will be captured: on a stream that is not the default one."""
+        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(stream):
+            loss = super().__call__(batch, targets, learning_rate)
+        torch.cuda.current_stream(self._device).wait_stream(stream)
+        return loss
+
+    def _captured(self, batch: Batch, targets: Tensor) -> "_Graph":
+        """Return the graph of a step on a batch like this one; nothing is computed yet."""
+        inputs = Batch(*[None if tensor is None else tensor.clone() for tensor in batch.inputs()])  # type: ignore[arg-type]
+        expected = targets.clone()
+        graph = torch.cuda.CUDAGraph()
+        # The graphs share memory: they run one at a time, and none reads what another has left.
+        pool = next(iter(self._graphs.values())).graph.pool() if self._graphs else None
+        with torch.cuda.graph(graph, pool=pool):
+            loss = self.backward(inputs, expected)
+            self.optimizer.update()
+        self.optimizer.drop_gradients()
+        return _Graph(graph, inputs, expected, loss)
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """A step, and the tensors that it reads and writes."""
+
+    graph: torch.cuda.CUDAGraph
+    inputs: Batch
+    targets: Tensor
+    loss: Tensor
+
+    def read(self, batch: Batch, targets: Tensor) -> None:
+        """Take the next batch where the graph looks for it."""
+        for place, tensor in zip(self.inputs.inputs(), batch.inputs(), strict=True):
+            if place is not None and tensor is not None:
+                place.copy_(tensor)
+        self.targets.copy_(targets)
+
+
+def step_of(network: LxmertForVqa, optimizer: BertAdam, precision: Precision) -> Step:
+    """Return what takes steps on the device of `network`."""
+    on_gpu = next(network.parameters()).device.type == "cuda"
+    return (GraphedStep if on_gpu else Step)(network, optimizer, precision)

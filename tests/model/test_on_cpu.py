@@ -1,0 +1,164 @@
+"""The fast operators give the numbers and gradients of the plain ones, to float32 rounding, dropout too."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from lxmert_tickets.model import on_cpu, operators
+from lxmert_tickets.model.places import Places
+
+H, HEADS = 12, 3
+Operator = Callable[[], Tensor]
+
+
+def agree(operator: Operator, inputs: Sequence[Tensor]) -> None:
+    """Assert that `operator` gives the same output and gradients of `inputs`, fast and plain."""
+    found = [_outcome(operator, inputs, plain) for plain in (False, True)]
+    for fast, plain in zip(*found, strict=True):
+        assert torch.allclose(fast, plain, rtol=1e-4, atol=1e-5)
+
+
+def _outcome(operator: Operator, inputs: Sequence[Tensor], plain: bool) -> list[Tensor]:
+    with pytest.MonkeyPatch.context() as patch:
+        if plain:
+            patch.setattr(on_cpu, "takes", lambda _: False)
+        torch.manual_seed(7)
+        output = operator()
+        torch.manual_seed(8)
+        return [output.detach(), *torch.autograd.grad(output, list(inputs), torch.randn_like(output))]
+
+
+def rows(n: int, width: int = H, seed: int = 0) -> Tensor:
+    return torch.randn(n, width, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+
+
+def linear(n_inputs: int, n_outputs: int, seed: int = 0) -> nn.Linear:
+    torch.manual_seed(seed)
+    return nn.Linear(n_inputs, n_outputs)
+
+
+def norm() -> nn.LayerNorm:
+    layer = nn.LayerNorm(H)
+    torch.manual_seed(1)
+    nn.init.normal_(layer.weight)
+    nn.init.normal_(layer.bias)
+    return layer
+
+
+places = st.one_of(
+    st.builds(Places, st.just(4), st.integers(1, 7)),
+    st.lists(st.integers(1, 7), min_size=4, max_size=4).map(
+        lambda lengths: Places.of(4, 7, torch.arange(7) < torch.tensor(lengths)[:, None])
+    ),
+)
+"""Of four sequences, with padding or without."""
+
+
+@pytest.fixture(autouse=True, params=[1, 2**40], ids=["oneDNN", "addmm"])
+def _products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever multiplies: which of the two it is depends on the size alone."""
+    monkeypatch.setattr(on_cpu, "LEAST_PRODUCTS", request.param)
+
+
+@pytest.fixture(autouse=True, params=[1, 8], ids=["few rows a step", "rows in eights"])
+def _packing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lxmert_tickets.model.places.ROWS_STEP", request.param)
+
+
+@pytest.mark.parametrize("neighbours", [False, True])
+@pytest.mark.parametrize("n_layers", [1, 2, 3])
+def test_projections_are_those_of_each_layer(n_layers: int, neighbours: bool) -> None:
+    layers = [linear(5, 4, seed) for seed in range(n_layers)]
+    before = [layer.weight.detach().clone() for layer in layers]
+    if neighbours:
+        operators.make_neighbours(layers)
+    assert all(torch.equal(layer.weight, weight) for layer, weight in zip(layers, before, strict=True))
+    given = rows(9, 5)
+    agree(lambda: operators.project(given, layers), [given, *[p for layer in layers for p in layer.parameters()]])
+
+
+def test_weights_that_are_neighbours_are_joined_without_a_copy() -> None:
+    layers = [linear(5, 4, seed) for seed in range(3)]
+    apart = on_cpu._joined([layer.weight for layer in layers])
+    operators.make_neighbours(layers)
+    joined = on_cpu._joined([layer.weight for layer in layers])
+    assert torch.equal(joined, apart)
+    assert joined.data_ptr() == layers[0].weight.data_ptr()
+    assert on_cpu._joined([layers[1].weight, layers[0].weight]).data_ptr() != layers[1].weight.data_ptr()
+
+
+def test_inputs_that_need_no_gradient_get_none() -> None:
+    layer, given = linear(5, 4), rows(9, 5).detach()
+    operators.project(given, [layer]).sum().backward()
+    assert given.grad is None
+    assert torch.allclose(layer.weight.grad, given.sum(dim=0).expand(4, 5), rtol=1e-5)
+
+
+@given(places, places, st.sampled_from([0.0, 0.4]))
+def test_attention_from_one_stream_to_another(of_queries: Places, of_context: Places, dropout: float) -> None:
+    queries, context = rows(of_queries.n_rows), rows(of_context.n_rows, 2 * H, 1)
+    if dropout and of_queries.rows is not None:
+        return  # as many random numbers, for other places
+    agree(lambda: operators.attend(queries, context, of_queries, of_context, HEADS, dropout), [queries, context])
+
+
+@given(places)
+def test_attention_within_a_stream(its: Places) -> None:
+    projected = rows(its.n_rows, 3 * H)
+    agree(lambda: operators.self_attend(projected, its, HEADS, 0.0), [projected])
+
+
+@given(places, places)
+def test_attention_between_two_streams(one: Places, other: Places) -> None:
+    projected = rows(one.n_rows + other.n_rows, 3 * H)
+    agree(lambda: operators.cross_attend(projected, (one, other), HEADS, 0.0), [projected])
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_the_end_of_a_sublayer(dropout: float) -> None:
+    hidden, residual, dense, layer_norm = rows(9, 5), rows(9, seed=1), linear(5, H), norm()
+    agree(
+        lambda: operators.residual_output(hidden, residual, dense, layer_norm, dropout),
+        [hidden, residual, *dense.parameters(), *layer_norm.parameters()],
+    )
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_the_feed_forward_sublayer(dropout: float) -> None:
+    given, inner, dense, layer_norm = rows(9), linear(H, 20), linear(20, H), norm()
+    agree(
+        lambda: operators.feed_forward(given, inner, dense, layer_norm, dropout),
+        [given, *inner.parameters(), *dense.parameters(), *layer_norm.parameters()],
+    )
+
+
+def test_dropout_of_attention_keeps_its_share_and_its_mean() -> None:
+    torch.manual_seed(0)
+    noise = on_cpu._noise(torch.empty(1000, 1000), 0.1)
+    assert noise is not None
+    assert noise.unique().tolist() == pytest.approx([0, 1 / 0.9])
+    assert noise.mean().item() == pytest.approx(1, abs=0.002)
+    assert on_cpu._noise(torch.empty(3), 0.0) is None
+
+
+def test_logits_of_any_size_give_probabilities() -> None:
+    its = Places(1, 2)
+    projected = torch.full((2, 3 * H), 1e4).requires_grad_()
+    attended = operators.self_attend(projected, its, HEADS, 0.0)
+    attended.sum().backward()
+    assert torch.allclose(attended, torch.full_like(attended, 1e4))
+    assert projected.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "rows", [torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2, 2, device="meta"), torch.zeros(2, 2).bfloat16()]
+)
+def test_other_types_and_devices_go_the_plain_way(rows: Tensor) -> None:
+    assert not on_cpu.takes(rows)
+    assert on_cpu.takes(torch.zeros(2, 2))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not on_cpu.takes(torch.zeros(2, 2))
