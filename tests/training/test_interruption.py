@@ -202,7 +202,7 @@ def test_where_the_disk_has_no_locks_training_goes_on_with_a_warning(
     def unsupported(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(interruption.fcntl, "flock", unsupported)
+    monkeypatch.setattr("fcntl.flock", unsupported)
     with resumable(tmp_path / "weights.safetensors", {}, 10):
         pass
     assert "cannot be locked (Operation not supported): do not train it twice at once" in caplog.text
