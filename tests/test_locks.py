@@ -1,7 +1,9 @@
 """One process at a time has a lock; the next gets it when the holder ends, in whatever way."""
 
 import errno
+import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -95,6 +97,8 @@ def lock(tmp_path: Path) -> Path:
 
 
 def test_a_second_process_is_told_who_has_the_lock_and_may_give_up(lock: Path) -> None:
+    lock.parent.mkdir()
+    lock.write_text(f"process 1 on {'x' * 100}")  # of one that was killed
     with held_elsewhere(lock) as (holder, _):
         for _ in range(2):  # whoever was refused has taken nothing
             with pytest.raises(RefusedError) as refused, alone(lock, "it", "do it", refuse):
@@ -147,6 +151,20 @@ def test_processes_that_remove_the_folder_and_take_turns_never_meet(lock: Path, 
     assert not lock.parent.exists()
 
 
+def test_a_folder_removed_while_it_is_asked_for_is_nobody_s(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flock, removed = fcntl.flock, []
+
+    def late(descriptor: int, how: int) -> None:
+        if not removed:
+            removed.append(shutil.rmtree(lock.parent))  # by its holder, between our opening and locking of the file
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with alone(lock, "it", "do it", refuse):
+        assert is_held(lock)
+    assert removed
+
+
 def test_a_folder_that_another_process_has_taken_for_its_own_stays(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unlink = Path.unlink
 
@@ -169,7 +187,7 @@ def test_a_disk_without_locks_is_worth_a_warning_and_no_more(
     def no_locks(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("fcntl.flock", no_locks)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
     with alone(lock, "that file", "make it", refuse):
         remove_with_folder(lock)
     assert caplog.messages == [f"that file: cannot be locked ({os.strerror(number)}): do not make it twice at once"]
