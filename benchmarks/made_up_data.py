@@ -94,7 +94,7 @@ def write_features(path: Path, n_images: int, n_regions: int, feature_dim: int) 
     shape = (min(BLOCK_IMAGES, n_images), n_regions, feature_dim)
     block = np.maximum(rng.standard_exponential(shape, dtype=np.float32) * 1.2 - 0.45, 0).astype(np.float16)
     with hdf5.writing(path, KIND, {}) as file:
-        stored = hdf5.allocate(file, "features", (n_images, n_regions, feature_dim), "<f2")
+        stored = file.create_dataset("features", (n_images, n_regions, feature_dim), "<f2", fill_time="never")
         for first in range(0, n_images, len(block)):
             stored[first : first + len(block)] = block[: n_images - first]
         file["boxes"] = np.sort(rng.random((n_images, n_regions, 2, 2), dtype="<f4"), axis=2).reshape(

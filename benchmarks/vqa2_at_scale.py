@@ -5,14 +5,12 @@
 Everything has its real format and its real size an image: 36 regions of 2048 numbers, LXMERT base, 5.4 questions an
 image (real ones, where the sample is at hand). A web server on this machine has the files; the rules download, convert,
 split, encode, import weights, and make masks. Their time and memory are Snakemake's own measurement. Training and
-prediction are measured over some steps. FOLDER needs about 12 GB for a scale of 0.05, and keeps everything but what
-`--steps` trains.
+prediction are measured over some steps (network_at_scale.py). FOLDER needs about 12 GB for a scale of 0.05, and keeps
+everything but what `--steps` trains.
 """
 
 import argparse
-import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -36,10 +34,7 @@ from lxmert_tickets.model.architecture import Architecture
 
 IMAGES = {"train2014": 82_783, "val2014": 40_504, "test2015": 81_434}
 QUESTIONS_PER_IMAGE = 5.4
-N_TRAIN, N_MINIVAL, N_TEST = 632_117, 25_994, 447_793
 EXPERIMENT = "vqa2_at_scale"
-N_TRAINED = 36
-"""Networks of configs/vqa2.yaml: three seeds of one dense network and eleven subnetworks."""
 
 
 def main() -> None:
@@ -47,19 +42,17 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--scale", type=float, default=0.05)
     parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--trained", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     folder = args.folder.resolve()
-    if args.trained:
-        measure_network(folder, args.steps)
-        return
     site = folder / "site"
     if not site.exists():
         make_site(site, args.scale)
     stages = run_rules(folder, site, args.scale)
     print(stage_table(stages, args.scale))
     print(disk_table(folder, args.scale))
-    subprocess.run([sys.executable, __file__, str(folder), "--steps", str(args.steps), "--trained"], check=True)
+    made = [folder / "results" / EXPERIMENT, folder / "resources/vqa2/features/trainval2014.h5"]
+    network = [sys.executable, "-m", "benchmarks.network_at_scale", *made, "--steps", str(args.steps)]
+    subprocess.run(network, cwd=PROJECT, check=True)
 
 
 def make_site(site: Path, scale: float) -> None:
@@ -128,81 +121,6 @@ def disk_table(folder: Path, scale: float) -> str:
         size = sum(file.stat().st_size for file in folder.glob(pattern)) / 1e9
         lines.append(f"| {what} | {size:.3f} | {size / share:.2f} |")
     return "\n".join(lines) + "\n"
-
-
-def measure_network(folder: Path, n_steps: int) -> None:
-    """Train and predict for some steps with the real loop's parts; print seconds, FLOPs and memory."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from lxmert_tickets.model.building import build_network
-    from lxmert_tickets.model.checkpoints import load_weights
-    from lxmert_tickets.model.lxmert import vqa_loss
-    from lxmert_tickets.training.batches import open_vqa_data
-    from lxmert_tickets.training.device import autocast, best_device
-    from lxmert_tickets.training.loop import take_step
-    from lxmert_tickets.training.optimizer import BertAdam
-    from lxmert_tickets.training.pruned import PrunedWeights
-    from lxmert_tickets.training.recipe import TrainingRecipe
-
-    device = best_device()
-    torch.set_num_threads(os.cpu_count() or 1)
-    results = folder / "results" / EXPERIMENT
-    data = open_vqa_data(
-        results / "data/train/questions.h5", folder / "resources/vqa2/features/trainval2014.h5", device
-    )
-    network = build_network(
-        *load_weights(results / "seed0/initial.safetensors"), hidden_dropout=0.1, attention_dropout=0.1
-    ).to(device)
-    recipe = TrainingRecipe(learning_rate=5e-5, epochs=4, batch_size=32, hidden_dropout=0.1, attention_dropout=0.1)
-    optimizer, pruned = BertAdam(network.parameters(), recipe), PrunedWeights(network, None)
-    batches = [rows for rows, _ in zip(data.shuffled(32, 0, 1), range(n_steps + 2), strict=False)]
-
-    def step(rows: "object") -> None:
-        with autocast(device, "auto"):
-            logits = network(*data.batch(rows).inputs())
-        take_step(network, optimizer, vqa_loss(logits, data.targets(rows)), 5e-5, 5.0, pruned)
-
-    def timed(work: "object", runs: "list[object]") -> float:
-        for rows in runs[:2]:
-            work(rows)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        started = time.monotonic()
-        for rows in runs[2:]:
-            work(rows)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return (time.monotonic() - started) / len(runs[2:])
-
-    network.train()
-    with FlopCounterMode(display=False) as training:
-        step(batches[0])
-    step_s = timed(step, batches)
-    network.eval()
-    with torch.inference_mode():
-        with FlopCounterMode(display=False) as predicting:
-            network(*data.batch(batches[0]).inputs())
-        predict_s = timed(lambda rows: network(*data.batch(rows).inputs()), batches)
-    tokens = sum(int(data.questions.length[rows].max()) for rows in batches) / len(batches)
-    train_flops, predict_flops = training.get_total_flops() / 32, predicting.get_total_flops() / 32
-    n_steps_all = 4 * (N_TRAIN // 32)
-    whole = train_flops * 32 * n_steps_all + predict_flops * (4 * N_MINIVAL + N_MINIVAL + N_TEST)
-    print(json.dumps({
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {os.cpu_count()} cores",
-        "tokens_a_batch": round(tokens, 1),
-        "train_gflop_a_question": round(train_flops / 1e9, 2),
-        "predict_gflop_a_question": round(predict_flops / 1e9, 2),
-        "seconds_a_step_of_32": round(step_s, 3),
-        "gflops_reached": round(train_flops * 32 / step_s / 1e9),
-        "questions_predicted_a_second": round(32 / predict_s, 1),
-        "peak_rss_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2),
-        "pflop_a_network": round(whole / 1e15, 1),
-        "pflop_in_all": round(N_TRAINED * whole / 1e15),
-        "hours_a_network_at_this_speed": round(
-            (n_steps_all * step_s + (5 * N_MINIVAL + N_TEST) * predict_s / 32) / 3600, 1
-        ),
-    }, indent=1))  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -2,6 +2,6 @@
 
 Imports go one way:
 
-    errors, seeds <- artifacts <- downloads <- data <- model <- pruning <- training <- evaluation
+    errors, seeds, locks <- artifacts <- downloads <- data <- model <- pruning <- training <- evaluation
         <- experiment <- sources <- report <- cli
 """

@@ -37,16 +37,24 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")  # process numbers repeat across machines
     try:
         yield temporary
-        with open(temporary, "rb+") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(final)
-        folder = os.open(final.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the rename itself must survive a power cut
-        finally:
-            os.close(folder)
+        put_in_place(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put_in_place(temporary: Path, final: Path) -> None:
+    """Rename `temporary` to `final`, on the same disk: from then on it survives a power cut, whole."""
+    _flush(temporary, os.O_RDWR)
+    temporary.replace(final)
+    _flush(final.parent, os.O_RDONLY)  # the new name
+
+
+def _flush(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: str | Path, text: str) -> None:

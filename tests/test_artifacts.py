@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import stat
 import threading
 from pathlib import Path
 
@@ -77,10 +79,14 @@ def test_many_writers_at_once_leave_one_whole_file(tmp_path: Path) -> None:
 
 
 def test_a_file_is_on_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[bool] = []
-    monkeypatch.setattr(subject.os, "fsync", lambda handle: synced.append((tmp_path / "a.txt").exists()))
+    synced: list[tuple[bool, bool]] = []
+
+    def sync(descriptor: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), (tmp_path / "a.txt").exists()))
+
+    monkeypatch.setattr(subject.os, "fsync", sync)
     write_text(tmp_path / "a.txt", "text")
-    assert synced == [False, True]  # the file, then the folder
+    assert synced == [(False, False), (True, True)]  # the file, then the folder that has its name
 
 
 def test_json_is_sorted_and_refuses_what_json_has_not(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_up_vqa2 import made_up_texts
-from toys import CPU, TINY, changed, toy_features, toy_questions
+from toys import CPU, TINY, changed, random_weights, toy_features, toy_questions
 
-from benchmarks import contenders, machine
+from benchmarks import contenders, machine, network_at_scale
 from benchmarks.accuracy_scoring import write_inputs
 from benchmarks.bench import MEASURES, write
 from benchmarks.contenders import PROJECT
@@ -21,10 +22,14 @@ from benchmarks.made_up_data import recipe_of, sizes, write_features
 from benchmarks.needed_flops import answering_flops, training_flops, vision_flops
 from benchmarks.own_engine import TimedData, first_of
 from benchmarks.plain_accuracy import plain_scores
-from lxmert_tickets.data.features import open_features
+from lxmert_tickets.data import hdf5
+from lxmert_tickets.data.features import KIND, open_features
+from lxmert_tickets.data.questions import save_questions
 from lxmert_tickets.data.vqa_json import Annotation
 from lxmert_tickets.evaluation.accuracy import score_predictions
 from lxmert_tickets.model.architecture import Architecture
+from lxmert_tickets.model.building import build_network
+from lxmert_tickets.model.checkpoints import save_weights
 
 FIELDS = {"name", "ours", "peer", "ratio", "unit", "floor", "share_of_floor"}
 AWKWARD = ("Yes", "yes", "a dog", "1,000 t-shirts", "2", "two", "t-shirt", "dont", "no.\n", "a/c", "3.5", "none", "")
@@ -213,3 +218,21 @@ def test_a_contender_runs_in_a_process_of_its_own_and_prints_numbers() -> None:
     found = contenders.run("mask_selection", "ours", 0.1)
     assert found.keys() == {"seconds", "extra_bytes", "floor_seconds"}
     assert min(found.values()) >= 0
+
+
+def test_what_a_network_costs_follows_from_what_was_measured(tmp_path: Path) -> None:
+    features = toy_features(4)
+    with hdf5.writing(tmp_path / "features.h5", KIND, {}) as file:
+        file["features"], file["boxes"], file["size"] = features.features, features.boxes, features.sizes
+        file["image_id"] = np.array(features.image_ids, dtype="S")
+    save_questions(tmp_path / "data/train/questions.h5", toy_questions(128, 4), {})
+    save_weights(tmp_path / "seed0/initial.safetensors", random_weights(), TINY, {})
+    found = network_at_scale.costs(tmp_path, tmp_path / "features.h5", n_steps=2)
+    assert found["seconds_a_step_of_32"] >= 0
+    assert found["questions_predicted_a_second"] > 0
+    batch = network_at_scale.VqaData(toy_questions(128, 4), features, CPU)
+    network = build_network(random_weights(), TINY)
+    train_flops, predict_flops, tokens = network_at_scale.flops_and_tokens(network, batch)
+    assert 2 * predict_flops < train_flops <= 3 * predict_flops
+    assert found["tokens_a_batch"] == round(tokens, 1)
+    assert all(parameter.grad is None for parameter in network.parameters())

@@ -3,7 +3,6 @@
 import errno
 import logging
 import mmap
-import os
 import shutil
 from bisect import bisect_right
 from collections import deque
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate, count
 from pathlib import Path
 
-from lxmert_tickets.artifacts import Metadata
+from lxmert_tickets.artifacts import Metadata, put_in_place
 from lxmert_tickets.data import feature_blocks
 from lxmert_tickets.data.feature_blocks import BLOCK_BYTES, SEARCH_BYTES, Block, Position, cut_blocks, line_ends, skip
 from lxmert_tickets.data.feature_decoding import BlockTask, DecodedBlock
@@ -79,8 +78,7 @@ def convert_features(
             conversion = _Conversion(tables, folder, metadata, progress, block_bytes)
             conversion.run(workers or available_cores())
             size_bytes = conversion.finish()
-            conversion.journal.features_path.replace(output)
-            _sync(output.parent)
+            put_in_place(conversion.journal.features_path, output)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
@@ -277,12 +275,3 @@ def _first_row(table: Table) -> tuple[FeatureRow, int]:
             size = int(next(iter(line_ends(block.view[: block.size_bytes])), block.size_bytes))
             return parse_feature_row(block.view[:size], f"{table.label}:1"), size
     raise DataError(table.label, "no rows", "one image a line", "Download it again.")
-
-
-def _sync(folder: Path) -> None:
-    """Have the names of the files in `folder` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

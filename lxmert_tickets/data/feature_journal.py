@@ -5,10 +5,8 @@ a block, in order, each with its checksum and that of its features), `about.json
 `lock`. Nothing in it is trusted: what is torn or differs from its checksum is done again.
 """
 
-import fcntl
 import logging
 import os
-import shutil
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from isal import isal_zlib
 from lxmert_tickets.artifacts import canonical_json, write_text
 from lxmert_tickets.data.feature_decoding import DecodedBlock
 from lxmert_tickets.errors import ArtifactError, DataError
+from lxmert_tickets.locks import alone, remove_with_folder
 
 VERSION = 1
 """Of the journal and the layout of the output: another one's work is not continued."""
@@ -89,10 +88,6 @@ class Journal:
             for content in _frames(file):
                 yield msgspec.msgpack.decode(content, type=Record)
 
-    def remove(self) -> None:
-        """Forget everything."""
-        shutil.rmtree(self.folder)
-
     def _sound(self) -> Iterator[tuple[int, Record]]:
         """Yield the records up to the first whose features are not what was written, and where each ends."""
         end, offset = 0, self._offset
@@ -115,38 +110,19 @@ def working_folder(output: Path) -> Iterator[Path]:
     Raises ArtifactError when another process has it.
     """
     folder = output.with_name(f".{output.name}.partial")
-    lock = _locked(folder, output)
-    try:
-        yield folder
-        shutil.rmtree(folder)
-    except DataError:
-        shutil.rmtree(folder)  # the same input would end in the same way
-        raise
-    finally:
-        os.close(lock)
 
+    def refuse(holder: str) -> None:
+        found = f"{holder} is converting features to this file"
+        raise ArtifactError(output, found, "one at a time", "Wait until it has ended.")
 
-def _locked(folder: Path, output: Path) -> int:
-    """Return the open lock file of `folder`; the lock goes when it is closed, or the process ends in any way."""
-    path = folder / "lock"
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / "lock"
+    with alone(lock, output, "convert to it", refuse):
         try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:
-            continue  # the one that had it has just removed the folder
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            found = "another process is converting features to this file"
-            raise ArtifactError(output, found, "one at a time", "Wait until it has ended.") from None
-        except OSError as error:  # some cluster disks have no locks
-            log.warning("%s: cannot be locked (%s): do not convert to it twice at once", output, error.strerror)
-            return lock
-        if path.exists() and os.path.samestat(os.fstat(lock), path.stat()):
-            return lock
-        os.close(lock)
+            yield folder
+        except DataError:
+            remove_with_folder(lock)  # the same input would end in the same way
+            raise
+        remove_with_folder(lock)
 
 
 def _is_same(path: Path, text: str) -> bool:

@@ -58,8 +58,6 @@ class Layout:
                 for name, content in (("boxes", block.boxes), ("size", block.sizes), ("image_id", image_ids)):
                     file.seek(places[name])
                     places[name] += file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
         return size_bytes
 
     def _extents(self, n_images: int, name_bytes: int) -> dict[str, hdf5.Extent]:

@@ -67,11 +67,6 @@ def lay_out(
     return extents
 
 
-def allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str) -> h5py.Dataset:
-    """Return a new, contiguous, uncompressed dataset that its caller fills completely."""
-    return file.create_dataset(name, shape=shape, dtype=dtype, fill_time="never")
-
-
 @contextmanager
 def reading(path: str | Path, kind: str) -> Iterator[h5py.File]:
     """Yield the HDF5 file of `kind` at `path`.

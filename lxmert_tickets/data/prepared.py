@@ -6,7 +6,6 @@ also label ({answer: score}, already cut to LXMERT's vocabulary), question_type 
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from sys import intern
 from typing import Annotated
 
@@ -17,7 +16,6 @@ from lxmert_tickets.data.asked import AskedQuestion, shared
 from lxmert_tickets.data.json_files import JsonFile, Records
 from lxmert_tickets.data.vqa_json import Id
 
-PREPARED_FILE = "questions as LXMERT prepared them: a list of records with question_id, img_id and sent"
 NAMED = "Use train.json, nominival.json, minival.json or test.json of LXMERT, or the official files."
 
 Score = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -48,14 +46,6 @@ def asked_as_prepared(file: JsonFile) -> Iterator[AskedQuestion]:
             found = f"{'a' if has_label else 'no'} label, unlike the records before"
             raise records.error(position, found, "a label in every record, or in none", NAMED)
         yield _asked(records, position, record)
-
-
-def read_prepared(path: str | Path) -> tuple[AskedQuestion, ...]:
-    """Return the questions of a prepared file, `.json`, gzipped or in a zip archive; see `asked_as_prepared`.
-
-    Raises DataError, naming the place in the file, when it is missing, damaged or of another layout.
-    """
-    return tuple(asked_as_prepared(JsonFile(path, PREPARED_FILE)))
 
 
 def _asked(records: Records[_Prepared], position: int, record: _Prepared) -> AskedQuestion:

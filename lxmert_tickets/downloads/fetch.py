@@ -2,17 +2,14 @@
 
 import errno
 import logging
-import os
 import random
-import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
-from filelock import FileLock, Timeout
 
 from lxmert_tickets.downloads.addresses import parsed, shown
 from lxmert_tickets.downloads.checks import Check, check_content
@@ -21,6 +18,7 @@ from lxmert_tickets.downloads.lock_file import Pin, hold_to_pin, pin_name, read_
 from lxmert_tickets.downloads.receipts import Receipt
 from lxmert_tickets.downloads.transfer import BrokenError, OtherSizeError, RefusedError, transfer
 from lxmert_tickets.errors import DataError
+from lxmert_tickets.locks import alone
 from lxmert_tickets.progress import bytes_text
 
 LEFT_AS_IT_IS = "Nothing was changed: put the right file there, or delete it so that it is downloaded."
@@ -179,23 +177,12 @@ def _nowhere(half: HalfFile, lock: Path, failures: list[tuple[str, RefusedError]
 @contextmanager
 def _alone_with(target: Path) -> Iterator[None]:
     """Hold the file lock of `target`, having waited for whoever holds it."""
-    guard = FileLock(target.with_name(f".{target.name}.lock"))
-    owner = target.with_name(f".{target.name}.owner")
-    try:
-        guard.acquire(timeout=0)
-    except Timeout:
-        whom = "another process"
-        with suppress(OSError, UnicodeDecodeError):
-            whom = owner.read_text(encoding="utf-8") or whom
-        _log.info("%s: waiting for %s, which is at it", target, whom)
-        guard.acquire(poll_interval=0.2)
-    try:
-        with suppress(OSError):  # a full disk: the name of the owner is a courtesy
-            owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+
+    def tell(holder: str) -> None:
+        _log.info("%s: waiting for %s, which is at it", target, holder)
+
+    with alone(target.with_name(f".{target.name}.lock"), target, "download it", tell):
         yield
-    finally:
-        owner.unlink(missing_ok=True)
-        guard.release()
 
 
 @contextmanager

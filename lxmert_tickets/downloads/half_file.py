@@ -6,14 +6,13 @@ in a state that the next run goes on from.
 """
 
 import hashlib
-import os
 import shutil
 from io import FileIO
 from pathlib import Path
 
 import msgspec
 
-from lxmert_tickets.artifacts import write_json
+from lxmert_tickets.artifacts import put_in_place, write_json
 from lxmert_tickets.downloads.receipts import Receipt
 from lxmert_tickets.errors import DataError
 from lxmert_tickets.progress import Progress, bytes_text
@@ -93,9 +92,7 @@ class HalfFile:
     def publish(self) -> None:
         """Flush the bytes to disk and give them their final name."""
         self._close()
-        _flush(self.path, os.O_RDWR)
-        self.path.replace(self.target)
-        _flush(self.target.parent, os.O_RDONLY)  # the rename itself must survive a power cut
+        put_in_place(self.path, self.target)
         self.discard()
 
     def discard(self) -> None:
@@ -132,11 +129,3 @@ def digest_of(path: Path) -> tuple["hashlib._Hash", int]:
             n += len(block)
             progress.advance(len(block))
     return digest, n
-
-
-def _flush(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

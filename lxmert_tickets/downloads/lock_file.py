@@ -8,11 +8,11 @@ import os
 from pathlib import Path
 
 import msgspec
-from filelock import FileLock
 
 from lxmert_tickets.artifacts import write_json
 from lxmert_tickets.downloads.receipts import Receipt, Sha256, Size
 from lxmert_tickets.errors import ArtifactError, DataError
+from lxmert_tickets.locks import alone
 
 
 class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,16 +51,16 @@ def hold_to_pin(lock: Path, target: Path, receipt: Receipt, url: str | None) -> 
     content is pinned.
     """
     name = pin_name(lock, target)
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock.with_name(f".{lock.name}.lock")):
+    with alone(lock.with_name(f".{lock.name}.lock"), lock, "download to it"):
         pins = read_pins(lock)
-        pin = pins.setdefault(name, Pin(receipt.sha256, receipt.size_bytes, url))
+        if name not in pins:
+            pins[name] = Pin(receipt.sha256, receipt.size_bytes, url)
+            write_json(lock, msgspec.to_builtins(pins))
+        pin = pins[name]
         if pin.sha256 != receipt.sha256 or pin.size_bytes != receipt.size_bytes:
             found = f"has SHA-256 {receipt.sha256} ({receipt.size_bytes} bytes)"
             expected = f"{pin.sha256} ({pin.size_bytes} bytes), pinned in {lock}"
             raise DataError(target, found, expected, republished(lock, target))
-        if len(pins) > len(read_pins(lock)):
-            write_json(lock, msgspec.to_builtins(pins))
 
 
 def republished(lock: Path, target: Path) -> str:

@@ -21,17 +21,6 @@ from lxmert_tickets.data.features import open_features
 from lxmert_tickets.errors import DataError
 
 
-@pytest.fixture
-def tsv(tmp_path: Path) -> Path:
-    return write_tsv(tmp_path / "a.tsv", ["A", "B", "C"], numbers)
-
-
-@pytest.fixture
-def converted(tmp_path: Path, tsv: Path) -> Path:
-    convert_features([tsv], tmp_path / "features.h5", metadata={"rule": "convert_features"})
-    return tmp_path / "features.h5"
-
-
 @pytest.mark.parametrize("kind", ["tsv", "zip"])
 def test_the_real_images_come_back_within_half_precision(shared_data: Path, tmp_path: Path, kind: str) -> None:
     tsv = shared_data / "coco-obj36-sample" / "train2014_obj36.tsv"

@@ -3,7 +3,9 @@
 import errno
 import os
 import random
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -256,7 +258,8 @@ def test_a_second_conversion_to_the_same_file_is_refused_and_does_no_harm(tmp_pa
     process = start([source], output, 1, pause=0.02)
     while not (tmp_path / ".f.h5.partial" / "journal").exists():
         time.sleep(0.005)
-    with pytest.raises(ArtifactError, match=r"f\.h5: another process is converting features to this file"):
+    found = rf"f\.h5: process {process.pid} on {re.escape(socket.gethostname())} is converting features to this file"
+    with pytest.raises(ArtifactError, match=found):
         convert_features([source], output, metadata={"a": 1})
     convert_features([source], tmp_path / "other.h5", metadata={"a": 1})
     assert process.wait() == 0

@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -90,4 +91,9 @@ def test_buffers_take_memory_only_where_they_are_filled() -> None:
 
 def test_where_memory_has_no_files_a_temporary_one_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "memfd_create")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with feature_workers._shared_file(4096) as shared:
+        assert os.fstat(shared).st_dev == tmp_path.stat().st_dev
+        assert (os.fstat(shared).st_size, os.fstat(shared).st_nlink) == (4096, 0)  # no name: it goes with its users
+    assert not list(tmp_path.iterdir())
     test_results_come_in_the_order_of_the_tasks_and_features_go_to_their_place(tmp_path, 2)

@@ -14,17 +14,6 @@ from lxmert_tickets.data.features import check_images_present, open_features
 from lxmert_tickets.errors import ArtifactError, DataError
 
 
-@pytest.fixture
-def tsv(tmp_path: Path) -> Path:
-    return write_tsv(tmp_path / "a.tsv", ["A", "B", "C"], numbers)
-
-
-@pytest.fixture
-def converted(tmp_path: Path, tsv: Path) -> Path:
-    convert_features([tsv], tmp_path / "features.h5", metadata={"rule": "convert_features"})
-    return tmp_path / "features.h5"
-
-
 def test_the_file_is_mapped_read_only_and_aligned(tmp_path: Path) -> None:
     convert_features(
         [write_tsv(tmp_path / "a.tsv", ["A"], lambda index: numbers(index, dim=4096))], tmp_path / "f.h5", metadata={}

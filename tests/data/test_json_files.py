@@ -1,6 +1,7 @@
 """JSON from outside: archives read in place, sizes limited, and every damage told as one readable error."""
 
 import gzip
+import json
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -157,13 +158,25 @@ JSON_PIECES = st.sampled_from(
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.lists(JSON_PIECES, max_size=12).map(b"".join) | st.binary(max_size=40))
 def test_no_content_whatsoever_gives_another_error_than_the_readable_one(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a.json").write_bytes(content)
-    for kind in (Record, list[Record], Any, dict[str, int]):
-        with suppress(DataError):
-            read_json(tmp_path / "a.json", kind, "records")
-    with suppress(DataError):
-        file = JsonFile(tmp_path / "a.json", "records")
-        list(Records(file, file.decode(list[msgspec.Raw]), "$", Record))
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+
+    def one_at_a_time(path: Path, kind: Any, expected: str) -> list[Record]:
+        file = JsonFile(path, expected)
+        return list(Records(file, file.decode(list[msgspec.Raw]), "$", Record))
+
+    ways = [(read_json, kind) for kind in (Record, list[Record], Any, dict[str, int])]
+    for read, kind in [*ways, (one_at_a_time, list[Record])]:
+        try:
+            found, refused = read(path, kind, "records"), None
+        except DataError as error:
+            refused = error
+        if refused is None:
+            assert found == msgspec.convert(json.loads(content), kind)
+        else:
+            assert refused.place.startswith(str(path))
+            assert refused.found
+            assert refused.expected.startswith("records")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from lxmert_tickets.data.answers import read_answers
 from lxmert_tickets.data.asked import AskedQuestion
 from lxmert_tickets.data.encoding import encode_questions
 from lxmert_tickets.data.parts import read_split
-from lxmert_tickets.data.prepared import read_prepared
 from lxmert_tickets.data.tokens import train_tokenizer
 from lxmert_tickets.errors import DataError
 
@@ -41,7 +40,7 @@ def without(key: str) -> dict[str, Any]:
 
 
 def test_a_record_of_lxmert_is_read_as_it_means(tmp_path: Path) -> None:
-    assert read_prepared(written(tmp_path, RECORD)) == (
+    assert read_split([written(tmp_path, RECORD)]) == (
         AskedQuestion(
             question_id=458752000,
             image="COCO_train2014_000000458752",
@@ -54,8 +53,8 @@ def test_a_record_of_lxmert_is_read_as_it_means(tmp_path: Path) -> None:
 
 
 def test_a_record_without_answers_has_no_labels_which_is_not_an_empty_list(tmp_path: Path) -> None:
-    [test] = read_prepared(written(tmp_path, UNLABELLED))
-    [nobody] = read_prepared(written(tmp_path, RECORD | {"label": {}}))
+    [test] = read_split([written(tmp_path, UNLABELLED)])
+    [nobody] = read_split([written(tmp_path, RECORD | {"label": {}})])
     assert (test.labels, nobody.labels) == (None, ())
 
 
@@ -108,19 +107,19 @@ def test_both_ways_give_equal_arrays_without_answers(shared_data: Path, tmp_path
 )
 def test_a_wrong_record_is_named(tmp_path: Path, second: Any, place: str, found: str) -> None:
     with pytest.raises(DataError, match=rf"part\.json at {place}: .*{found}"):
-        read_prepared(written(tmp_path, RECORD, second))
+        read_split([written(tmp_path, RECORD, second)])
 
 
 def test_a_label_after_records_without_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"part\.json at \$\[1\]: a label, unlike the records before"):
-        read_prepared(written(tmp_path, UNLABELLED, RECORD))
+        read_split([written(tmp_path, UNLABELLED, RECORD)])
 
 
 @pytest.mark.parametrize("content", ["{}", '{"questions": []}', "5", "", "[", '[{"question_id": 1}'])
 def test_what_is_no_list_is_refused_and_the_right_files_are_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "part.json").write_text(content)
-    with pytest.raises(DataError, match="questions as LXMERT prepared them"):
-        read_prepared(tmp_path / "part.json")
+    with pytest.raises(DataError, match=r"part\.json.* LXMERT's prepared questions"):
+        read_split([tmp_path / "part.json"])
 
 
 VALUES = st.recursive(
@@ -133,7 +132,8 @@ VALUES = st.recursive(
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.dictionaries(st.sampled_from(list(RECORD)), VALUES, max_size=3), n=st.integers(0, 2))
 def test_records_with_any_values_are_read_or_refused_readably(tmp_path: Path, changes: dict[str, Any], n: int) -> None:
+    earlier = [RECORD | {"question_id": number} for number in range(n)]
     with suppress(DataError):
-        asked = read_prepared(written(tmp_path, *[RECORD] * n, RECORD | changes))
+        asked = read_split([written(tmp_path, *earlier, RECORD | changes)])
         assert len(asked) == n + 1
         assert all(0 <= score <= 1 for one in asked for _, score in one.labels or ())

@@ -161,8 +161,14 @@ def test_files_that_do_not_belong_together_are_refused(questions, annotations, f
     assert refused.value.remedy
 
 
-def test_files_belong_together_in_any_order() -> None:
-    check_belong_together(asked(), ANNOTATIONS[::-1], "q.json", "a.json")
+@given(st.permutations(ANNOTATIONS), st.sampled_from(ANNOTATIONS))
+def test_files_belong_together_in_any_order_until_one_annotation_is_about_another_image(
+    annotations: list[Annotation], changed: Annotation
+) -> None:
+    check_belong_together(asked(), annotations, "q.json", "a.json")
+    strays = [msgspec.structs.replace(one, image_id=99) if one == changed else one for one in annotations]
+    with pytest.raises(DataError, match=rf": 1 questions are about another.*question_id {changed.question_id}\)"):
+        check_belong_together(asked(), strays, "q.json", "a.json")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from loopback import ADDRESS, running
+
 
 @dataclass(frozen=True)
 class Served:
@@ -59,7 +61,7 @@ class BreakingServer(ThreadingHTTPServer):
     block_on_close = False
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(ADDRESS, _Handler)
         self.files: dict[str, Served] = {}
         self.answers: list[Answer] = []
         self.always = Answer()
@@ -154,11 +156,5 @@ def _correct(served: Served, asked: Asked, answer: Answer) -> tuple[int, dict[st
 def breaking_server() -> Iterator[BreakingServer]:
     """Yield a server that runs in a thread of its own."""
     server = BreakingServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with running(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

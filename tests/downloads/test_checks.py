@@ -6,7 +6,6 @@ import stat
 import struct
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,11 +22,14 @@ Checked = Callable[[str, bytes], None]
 
 @pytest.fixture
 def checked(tmp_path: Path) -> Checked:
-    """Call `checked(name, content)` to check a file of that content."""
+    """Call `checked(name, content)` to check a file of that content, which stays as it is, and alone."""
 
     def call(name: str, content: bytes) -> None:
         (tmp_path / "file").write_bytes(content)
-        check_content(tmp_path / "file", name)
+        try:
+            check_content(tmp_path / "file", name)
+        finally:
+            assert [path.read_bytes() for path in tmp_path.iterdir()] == [content]
 
     return call
 
@@ -66,6 +68,9 @@ def torch_file(legacy: bool) -> bytes:
 )
 def test_files_that_are_what_their_names_say_pass(checked: Checked, name: str, content: bytes) -> None:
     checked(name, content)
+    other, found = ("a.json", "begins with") if "json" not in name else ("a.zip", "begins with")
+    with pytest.raises(DataError, match=f"{found}|is a web page"):
+        checked(other, content)
 
 
 @pytest.mark.parametrize(
@@ -176,8 +181,22 @@ def test_json_passes_whole_and_fails_cut(checked: Checked, value: object) -> Non
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(["a.zip", "a.json", "a.pth", "a.txt", "a"]), st.binary(), st.sampled_from([b"", b"PK\x03\x04"]))
 def test_arbitrary_bytes_pass_or_are_refused_in_words(checked: Checked, name: str, rest: bytes, magic: bytes) -> None:
-    with suppress(DataError):
-        checked(name, magic + rest)
+    content, refused = magic + rest, None
+    try:
+        checked(name, content)
+    except DataError as error:
+        refused = error
+    if refused is not None:
+        assert refused.found
+        assert refused.expected
+    elif name == "a.zip":
+        assert zipfile.ZipFile(io.BytesIO(content)).testzip() is None
+    elif name == "a.json":
+        assert isinstance(json.loads(content), dict | list)
+    elif name == "a.txt":
+        assert "\0" not in content.decode()
+    else:
+        assert content
 
 
 def test_a_page_is_known_by_its_type_or_by_its_beginning() -> None:

@@ -111,14 +111,20 @@ def test_too_small_a_disk_is_noticed_before_the_first_byte(
 
 
 def test_a_half_file_needs_room_only_for_the_rest(
-    server: BreakingServer, get: Get, monkeypatch: pytest.MonkeyPatch
+    server: BreakingServer, get: Get, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.files["/train.zip"] = Served(BIG_ZIP)
     server.answers = [Answer(break_after=19_000_000), Answer(status=404)]
     with pytest.raises(DataError):
         get(server.url())
-    monkeypatch.setattr(half_file, "free_bytes", lambda _: MARGIN_BYTES + 2_000_000)
+    rest = len(BIG_ZIP) - 19_000_000
+    monkeypatch.setattr(half_file, "free_bytes", lambda _: MARGIN_BYTES + rest)  # without the margin that grows
+    with pytest.raises(DataError, match="free on the disk"):
+        get(server.url())
+    monkeypatch.setattr(half_file, "free_bytes", lambda _: MARGIN_BYTES + rest + rest // 50)
     get(server.url())
+    assert target.read_bytes() == BIG_ZIP
+    assert server.asked[-1].first_byte == 19_000_000
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A hub on loopback: as much of its protocol as downloading a file of a repository takes."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -8,6 +7,8 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO
+
+from loopback import ADDRESS, running
 
 from lxmert_tickets.artifacts import file_digest
 
@@ -54,15 +55,8 @@ def digest_of(file: Path, _changed: int) -> str:
 def serving(hub: Hub) -> Iterator[Hub]:
     """Serve `hub` at its `url` while the context lasts."""
     handler = type("Handler", (_Handler,), {"hub": hub})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        hub.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield hub
-        finally:
-            server.shutdown()
-            thread.join()
+    with running(ThreadingHTTPServer(ADDRESS, handler)) as hub.url:
+        yield hub
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hub_server import COMMIT, OTHER_COMMIT, Hub, serving
 from huggingface_hub import constants
@@ -221,9 +222,15 @@ def test_a_repository_that_cannot_be_one_is_refused(hub: Hub, cache: Path, name:
     assert "cannot be fetched (HFValidationError: " in refusal(hub, cache)
 
 
-def test_our_sizes_are_the_config_s(hub: Hub) -> None:
+def test_our_sizes_are_the_config_s_but_for_the_answers(hub: Hub) -> None:
+    refused = []
+    for size, ours in msgspec.structs.asdict(TINY).items():
+        try:
+            check_config(hub.folder / "config.json", changed(TINY, **{size: 2 * ours}))
+        except DataError:
+            refused.append(size)
     check_config(hub.folder / "config.json", TINY)
-    check_config(hub.folder / "config.json", changed(TINY, n_answers=99))
+    assert refused == [size for size in msgspec.structs.asdict(TINY) if size != "n_answers"]
 
 
 @pytest.mark.parametrize(

@@ -91,9 +91,14 @@ def test_a_file_from_elsewhere_and_one_of_another_kind_are_no_masks(tmp_path: Pa
         load_mask(tmp_path / "weights.safetensors")
 
 
-def test_a_mask_fits_the_weights_it_was_made_from() -> None:
+def test_a_mask_fits_the_weights_it_was_made_from_and_no_fewer() -> None:
     weights = {name: np.zeros(kept.shape) for name, kept in random_mask((7, 9), (16, 4)).items()}
-    check_fits(random_mask((7, 9), (16, 4)), weights | {"bias": np.zeros(3)}, "mask", "weights")
+    mask = random_mask((7, 9), (16, 4))
+    check_fits(mask, weights | {"bias": np.zeros(3)}, "mask", "weights")
+    for missing in weights:
+        others = {name: tensor for name, tensor in weights.items() if name != missing}
+        with pytest.raises(ArtifactError, match=f"another network: {missing} "):
+            check_fits(mask, others, "mask", "weights")
 
 
 @pytest.mark.parametrize(

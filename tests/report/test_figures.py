@@ -205,7 +205,14 @@ def test_answer_types_stand_side_by_side_on_one_scale() -> None:
 
 
 def test_a_kind_of_question_that_a_split_lacks_leaves_its_panel_empty() -> None:
-    answer_type_figure(results().assign(number=float("nan")), "test-dev", SMALL).draw_without_rendering()
+    figure = answer_type_figure(results().assign(number=float("nan")), "test-dev", SMALL)
+    figure.draw_without_rendering()
+    n_drawn = {
+        axes.get_title(): sum(int(np.isfinite(points_of(bar)).all(axis=1).sum()) for bar in bars_of(axes).values())
+        for axes in figure.axes
+    }
+    assert n_drawn["Number"] == 0
+    assert n_drawn["Yes/No"] == n_drawn["Other"] > 0
 
 
 def test_question_types_are_in_the_order_of_the_full_models_accuracy() -> None:

@@ -24,7 +24,7 @@ from lxmert_tickets.pruning.mask_files import save_mask
 from lxmert_tickets.pruning.masks import keep_random
 from lxmert_tickets.pruning.prunable import PAPER, prunable_names
 from lxmert_tickets.training import interruption, resume
-from lxmert_tickets.training.interruption import EXIT_INTERRUPTED, FOLDER, resumable
+from lxmert_tickets.training.interruption import FOLDER, resumable
 
 LONG_RUN = changed(RECIPE, epochs=5, hidden_dropout=0.1, attention_dropout=0.1)  # of 40 steps each
 PATIENCE_SECONDS = 120
@@ -145,7 +145,7 @@ def test_a_signal_leaves_a_checkpoint_though_none_was_due_and_a_status_that_says
         time.sleep(0.005)
     assert process.pid is not None
     os.kill(process.pid, number)
-    assert status_of(process) == EXIT_INTERRUPTED
+    assert status_of(process) == os.EX_TEMPFAIL
     [step] = checkpoints_in(folder)
     assert not result_in(folder)
     said = (folder / "log").read_text()
@@ -202,7 +202,7 @@ def test_where_the_disk_has_no_locks_training_goes_on_with_a_warning(
     def unsupported(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(interruption.fcntl, "flock", unsupported)
+    monkeypatch.setattr("fcntl.flock", unsupported)
     with resumable(tmp_path / "weights.safetensors", {}, 10):
         pass
     assert "cannot be locked (Operation not supported): do not train it twice at once" in caplog.text

@@ -1,12 +1,13 @@
 """A folder on a web server of this machine."""
 
 import functools
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from loopback import ADDRESS, running
 
 
 @dataclass
@@ -30,12 +31,6 @@ def served(folder: Path) -> Iterator[WebSite]:
         def log_message(self, *args: object) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))) as server:
-        site.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield site
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(ADDRESS, functools.partial(Handler, directory=str(folder)))
+    with running(server) as site.url:
+        yield site

@@ -1,0 +1,111 @@
+"""What one network of VQA v2 costs, measured over some steps on what vqa2_at_scale.py has made.
+
+    python -m benchmarks.network_at_scale RESULTS FEATURES [--steps 12]
+
+RESULTS is the folder of the experiment's results, FEATURES those of its training images. Prints JSON: FLOPs, seconds of
+the real training loop and the real answering pass, memory, and what follows from them for a whole training. In a
+process of its own, whose memory is that of a training.
+"""
+
+import argparse
+import json
+import os
+import resource
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.own_engine import TimedData, TimedDataOnGpu, first_of
+from lxmert_tickets.data.features import open_features
+from lxmert_tickets.data.questions import load_questions
+from lxmert_tickets.model.building import build_network
+from lxmert_tickets.model.checkpoints import load_weights
+from lxmert_tickets.model.lxmert import LxmertForVqa, vqa_loss
+from lxmert_tickets.training.answering import answer_all
+from lxmert_tickets.training.batches import VqaData
+from lxmert_tickets.training.device import best_device
+from lxmert_tickets.training.loop import train
+from lxmert_tickets.training.recipe import TrainingRecipe
+
+N_TRAIN, N_MINIVAL, N_TEST = 632_117, 25_994, 447_793
+N_TRAINED = 36
+"""Networks of configs/vqa2.yaml: three seeds of one dense network and eleven subnetworks."""
+
+RECIPE = TrainingRecipe(learning_rate=5e-5, epochs=1, batch_size=32, hidden_dropout=0.1, attention_dropout=0.1)
+EPOCHS = 4
+FIRST_STEPS = 2
+"""Not timed: what is used for the first time is slow."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", type=Path)
+    parser.add_argument("features", type=Path)
+    parser.add_argument("--steps", type=int, default=12)
+    args = parser.parse_args()
+    torch.set_num_threads(os.cpu_count() or 1)
+    print(json.dumps(costs(args.results, args.features, args.steps), indent=1))
+
+
+def costs(results: Path, features: Path, n_steps: int) -> dict[str, object]:
+    """Return what a training on VQA v2 costs, by name."""
+    questions, regions = load_questions(results / "data/train/questions.h5"), open_features(features)
+    device = best_device()
+    timed = TimedDataOnGpu if device.type == "cuda" else TimedData
+    data = timed(first_of(questions, RECIPE.batch_size * (FIRST_STEPS + n_steps)), regions, device)
+    few = VqaData(first_of(questions, RECIPE.batch_size), regions, device)
+    weights, architecture = load_weights(results / "seed0/initial.safetensors")
+    network = build_network(weights, architecture, hidden_dropout=0.1, attention_dropout=0.1).to(device)
+    train_flops, predict_flops, tokens = flops_and_tokens(network, data)
+    step_s, predict_s = seconds_a_step(network, data, few, n_steps), seconds_a_question(network, data, few)
+    n_steps_all, n_predicted = EPOCHS * (N_TRAIN // RECIPE.batch_size), (EPOCHS + 1) * N_MINIVAL + N_TEST
+    whole = train_flops * RECIPE.batch_size * n_steps_all + predict_flops * n_predicted
+    return {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {os.cpu_count()} cores",
+        "tokens_a_batch": round(tokens, 1),
+        "train_gflop_a_question": round(train_flops / 1e9, 2),
+        "predict_gflop_a_question": round(predict_flops / 1e9, 2),
+        "seconds_a_step_of_32": round(step_s, 3),
+        "gflops_reached": round(train_flops * RECIPE.batch_size / step_s / 1e9),
+        "questions_predicted_a_second": round(1 / predict_s, 1),
+        "peak_rss_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2),
+        "pflop_a_network": round(whole / 1e15, 1),
+        "pflop_in_all": round(N_TRAINED * whole / 1e15),
+        "hours_a_network_at_this_speed": round((n_steps_all * step_s + n_predicted * predict_s) / 3600, 1),
+    }
+
+
+def flops_and_tokens(network: LxmertForVqa, data: VqaData) -> tuple[float, float, float]:
+    """Return FLOPs a question of training and of answering, in one batch, and a batch's longest question on average."""
+    batches = list(data.shuffled(RECIPE.batch_size, 0, 1))
+    inputs, targets = data.batch(batches[0]).inputs(), data.targets(batches[0])
+    with FlopCounterMode(display=False) as training:
+        vqa_loss(network.train()(*inputs), targets).backward()
+    network.zero_grad()
+    with FlopCounterMode(display=False) as answering, torch.inference_mode():
+        network.eval()(*inputs)
+    tokens = sum(int(data.questions.length[rows].max()) for rows in batches) / len(batches)
+    n = len(batches[0])
+    return training.get_total_flops() / n, answering.get_total_flops() / n, tokens
+
+
+def seconds_a_step(network: LxmertForVqa, data: TimedData, val: VqaData, n_steps: int) -> float:
+    """Train on all of `data`, and return the seconds of a step after the first ones."""
+    if isinstance(data, TimedDataOnGpu):
+        data.waits_at = frozenset({FIRST_STEPS, FIRST_STEPS + n_steps})
+    train(network, data, val, RECIPE, seed=0)
+    return (data.asked[-1] - data.asked[FIRST_STEPS]) / n_steps
+
+
+def seconds_a_question(network: LxmertForVqa, data: VqaData, few: VqaData) -> float:
+    """Return the seconds that an answer takes, after a `few`."""
+    answer_all(network, few, "auto")
+    started = time.perf_counter()
+    answer_all(network, data, "auto")  # the answers are on the CPU when it returns
+    return (time.perf_counter() - started) / len(data.questions)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Locks that one process has at a time, and that the kernel takes back when it ends, in whatever way.
+
+A lock is a file. The process that has it, and its host, stand in it, so that others can be told.
+"""
+
+import logging
+import os
+import re
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+MOST_IN_VAIN = 100  # attempts to have a folder and a file in it
+HOLDER = re.compile(rb"process \d+ on \S+")
+HOLDER_BYTES = 4096
+
+log = logging.getLogger("lxmert_tickets")
+
+
+def say_nothing(holder: str) -> None:
+    """Have `alone` wait without a word."""
+
+
+@contextmanager
+def alone(path: Path, place: object, work: str, on_held: Callable[[str], None] = say_nothing) -> Iterator[None]:
+    """Hold the lock file `path`, made with its folder where there is none, until the block ends.
+
+    When another process has it, `on_held` is told once which, such as "process 12 on host": it raises an error of its
+    own, or returns, and the lock is waited for. A disk without locks is worth a warning, no more: `place` is not to
+    have `work` ("train it") done twice at once.
+    """
+    guard = FileLock(path, thread_local=False, fallback_to_soft=False, on_acquired=_sign)
+    try:
+        _acquire(guard, path, on_held)
+    except OSError as error:
+        if error.filename is not None:  # that of a file or folder which cannot be made; a lock has no name
+            raise
+        log.warning("%s: cannot be locked (%s): do not %s twice at once", place, error.strerror, work)
+    try:
+        yield
+    finally:
+        guard.release()
+
+
+def remove_with_folder(path: Path) -> None:
+    """Remove the lock file `path`, which is held, and its folder with all files in it.
+
+    Another process may take the folder for its own as soon as the lock file is gone: then the folder stays.
+    """
+    for other in path.parent.iterdir():
+        if other != path:
+            other.unlink()
+    path.unlink()
+    with suppress(OSError):
+        path.parent.rmdir()
+
+
+def _acquire(guard: FileLock, path: Path, on_held: Callable[[str], None]) -> None:
+    n_vain, is_told = 0, False
+    while True:
+        try:
+            guard.acquire(blocking=is_told)  # makes the folder, which whoever had the lock may just remove
+        except (FileNotFoundError, FileExistsError):
+            n_vain += 1
+            if n_vain == MOST_IN_VAIN:
+                raise
+        except Timeout:
+            if holder := _holder(path):
+                on_held(holder)
+                is_told = True
+        else:
+            return
+
+
+def _sign(descriptor: int) -> None:
+    """Write into the lock file who has it."""
+    with suppress(OSError):  # a full disk: the name is a courtesy
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+
+
+def _holder(path: Path) -> str:
+    """Return who has the lock file `path`, "" where there is none."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(HOLDER_BYTES)
+    except FileNotFoundError:
+        return ""
+    return content.decode() if HOLDER.fullmatch(content) else "another process"

@@ -1,0 +1,218 @@
+"""One process at a time has a lock; the next gets it when the holder ends, in whatever way."""
+
+import errno
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from lxmert_tickets.locks import alone, remove_with_folder
+
+PROJECT = Path(__file__).resolve().parents[1]
+PATIENCE_SECONDS = 60
+
+HOLD = """
+import os, subprocess, sys, time
+from pathlib import Path
+from lxmert_tickets.locks import alone
+
+with alone(Path(sys.argv[1]), "it", "do it"):
+    child = 0
+    if sys.argv[2] == "subprocess":
+        child = subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).pid
+    if sys.argv[2] == "fork":
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+    print(child, flush=True)
+    sys.stdin.read()
+"""
+
+TAKE_TURNS = """
+import sys
+from pathlib import Path
+from lxmert_tickets.locks import alone, remove_with_folder
+
+lock, busy, turns = map(Path, sys.argv[1:])
+for _ in range(100):
+    with alone(lock, "it", "do it"):
+        with open(busy, "x"), open(turns, "a") as file:  # fails where another is busy
+            file.write("x")
+        (lock.parent / "work").touch()
+        busy.unlink()
+        remove_with_folder(lock)
+"""
+
+
+class RefusedError(Exception):
+    """That of a caller who does not want to wait."""
+
+
+def refuse(holder: str) -> None:
+    raise RefusedError(holder)
+
+
+def started(code: str, *args: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, args)],
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextmanager
+def held_elsewhere(path: Path, child: str = "") -> Iterator[tuple["subprocess.Popen[str]", int]]:
+    """Yield a process that holds the lock `path` until its input ends, and the process that it started, if any."""
+    with started(HOLD, path, child) as holder:
+        assert holder.stdout is not None
+        number = int(holder.stdout.readline())
+        try:
+            yield holder, number
+        finally:
+            if number:
+                os.kill(number, signal.SIGKILL)
+
+
+def is_held(path: Path) -> bool:
+    try:
+        with alone(path, "it", "do it", refuse):
+            return False
+    except RefusedError:
+        return True
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    return tmp_path / "folder" / "lock"
+
+
+def test_a_second_process_is_told_who_has_the_lock_and_may_give_up(lock: Path) -> None:
+    lock.parent.mkdir()
+    lock.write_text(f"process 1 on {'x' * 100}")  # of one that was killed
+    with held_elsewhere(lock) as (holder, _):
+        for _ in range(2):  # whoever was refused has taken nothing
+            with pytest.raises(RefusedError) as refused, alone(lock, "it", "do it", refuse):
+                raise AssertionError
+            assert str(refused.value) == f"process {holder.pid} on {socket.gethostname()}"
+        holder.communicate("", PATIENCE_SECONDS)
+    assert holder.returncode == 0
+    assert not is_held(lock)
+
+
+def test_a_second_process_is_told_once_and_may_wait(lock: Path) -> None:
+    told: list[str] = []
+    with held_elsewhere(lock) as (holder, _):
+        assert holder.stdin is not None
+
+        def let_it_end(whom: str) -> None:
+            told.append(whom)
+            holder.stdin.close()
+
+        with alone(lock, "it", "do it", let_it_end):
+            assert lock.read_text() == f"process {os.getpid()} on {socket.gethostname()}"
+            assert is_held(lock)
+    assert told == [f"process {holder.pid} on {socket.gethostname()}"]
+
+
+@pytest.mark.parametrize("child", ["", "subprocess", "fork"])
+def test_a_killed_holder_has_the_lock_no_more_whatever_it_leaves_behind(lock: Path, child: str) -> None:
+    with held_elsewhere(lock, child) as (holder, left_behind):
+        assert is_held(lock)
+        holder.kill()
+        assert holder.wait(PATIENCE_SECONDS) == -signal.SIGKILL
+        assert not is_held(lock)
+        assert bool(left_behind) == bool(child)
+        if left_behind:
+            os.kill(left_behind, 0)  # it lives
+
+
+def test_the_lock_goes_with_the_block_however_it_ends(lock: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), alone(lock, "it", "do it", refuse):
+        raise KeyboardInterrupt
+    assert not is_held(lock)
+
+
+def test_processes_that_remove_the_folder_and_take_turns_never_meet(lock: Path, tmp_path: Path) -> None:
+    turns = tmp_path / "turns"
+    with ExitStack() as stack:
+        processes = [stack.enter_context(started(TAKE_TURNS, lock, tmp_path / "busy", turns)) for _ in range(4)]
+    assert [process.returncode for process in processes] == [0] * 4
+    assert turns.read_text() == "x" * 400
+    assert not lock.parent.exists()
+
+
+def test_a_folder_removed_while_it_is_asked_for_is_nobody_s(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flock, removed = fcntl.flock, []
+
+    def late(descriptor: int, how: int) -> None:
+        if not removed:
+            removed.append(shutil.rmtree(lock.parent))  # by its holder, between our opening and locking of the file
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with alone(lock, "it", "do it", refuse):
+        assert is_held(lock)
+    assert removed
+
+
+def test_a_folder_that_another_process_has_taken_for_its_own_stays(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unlink = Path.unlink
+
+    def unlink_and_meet_the_next(path: Path) -> None:
+        unlink(path)
+        if path == lock:
+            path.write_text("the next one's")
+
+    with alone(lock, "it", "do it"):
+        (lock.parent / "work").touch()
+        monkeypatch.setattr(Path, "unlink", unlink_and_meet_the_next)
+        remove_with_folder(lock)
+    assert [path.read_text() for path in lock.parent.iterdir()] == ["the next one's"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_disk_without_locks_is_worth_a_warning_and_no_more(
+    lock: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with alone(lock, "that file", "make it", refuse):
+        remove_with_folder(lock)
+    assert caplog.messages == [f"that file: cannot be locked ({os.strerror(number)}): do not make it twice at once"]
+    assert not lock.parent.exists()
+
+
+def test_an_error_within_the_block_is_not_taken_for_one_of_the_lock(lock: Path) -> None:
+    with pytest.raises(OSError, match="the block's"), alone(lock, "it", "do it"):
+        raise OSError(errno.ENOLCK, "the block's")
+
+
+def test_a_lock_that_says_nothing_sensible_is_another_process_s(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    lock.parent.mkdir()
+    lock.write_text("\x1b{torn")
+    monkeypatch.setattr(os, "pwrite", full)
+    with alone(lock, "it", "do it"), pytest.raises(RefusedError) as refused, alone(lock, "it", "do it", refuse):
+        raise AssertionError
+    assert str(refused.value) == "another process"
+
+
+def test_a_lock_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "in"):
+        with pytest.raises(OSError, match=r"Not a directory|File exists"), alone(folder / "lock", "it", "do it"):
+            raise AssertionError
