@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 import msgspec
-import torch
 
 from lxmert_tickets.artifacts import provenance
 from lxmert_tickets.data.scenes.dataset import DATA_TYPE, read_captions
@@ -14,7 +13,7 @@ from lxmert_tickets.job import job
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.checkpoints import save_weights
 from lxmert_tickets.training.batches import open_vqa_data
-from lxmert_tickets.training.device import best_device
+from lxmert_tickets.training.device import best_device, use_threads
 from lxmert_tickets.training.history import write_history
 from lxmert_tickets.training.interruption import resumable
 from lxmert_tickets.training.pretraining import Captions, pretrain
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 with job(snakemake.log[0]) as log:
     paths, params = snakemake.input, snakemake.params
-    torch.set_num_threads(snakemake.threads)
+    use_threads(snakemake.threads)
     recipe = msgspec.json.decode(params.recipe, type=PretrainingRecipe)
     tokenizer = load_tokenizer(paths.tokenizer)
     questions = open_vqa_data(paths.questions[0], paths.features[0], best_device())

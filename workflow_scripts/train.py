@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 import msgspec
-import torch
 
 from lxmert_tickets.artifacts import provenance
 from lxmert_tickets.job import job
@@ -11,7 +10,7 @@ from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.checkpoints import load_weights, save_weights
 from lxmert_tickets.pruning.mask_files import check_fits, load_mask
 from lxmert_tickets.training.batches import open_vqa_data
-from lxmert_tickets.training.device import best_device
+from lxmert_tickets.training.device import best_device, use_threads
 from lxmert_tickets.training.history import write_history
 from lxmert_tickets.training.interruption import resumable
 from lxmert_tickets.training.loop import train
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 with job(snakemake.log[0]) as log:
     paths, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
-    torch.set_num_threads(snakemake.threads)
+    use_threads(snakemake.threads)
     device = best_device()
     recipe = msgspec.json.decode(params.recipe, type=TrainingRecipe)
     start, architecture = load_weights(paths.start)

@@ -8,6 +8,11 @@ import torch
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
+def use_threads(n_threads: int) -> None:
+    """Let PyTorch compute on so many CPU threads."""
+    torch.set_num_threads(n_threads)
+
+
 def best_device() -> torch.device:
     """Return the first CUDA device that this process may use, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
