@@ -16,9 +16,9 @@ from benchmarks.contenders import PROJECT
 from benchmarks.figures import Figure
 from lxmert_tickets.data.feature_workers import available_cores
 
-SCRIPT_OF = {"finetune": "train", "retrain": "train"}
+SCRIPT_OF = {"finetune": "train", "retrain": "train", "make_pretraining_scenes": "make_scenes"}
 TRAINING = ("finetune", "retrain", "pretrain")
-TWO_THREADS = "pretrain"
+TWO_THREADS = ("pretrain", "make_pretraining_scenes")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def jobs_of(folder: Path, n_cores: int) -> list[Job]:
     jobs = []
     for file in sorted(folder.rglob("*.tsv")):
         rule = file.relative_to(folder).parts[0].partition(".")[0]
-        threads = min(2, n_cores) if rule == TWO_THREADS else 1
+        threads = min(2, n_cores) if rule in TWO_THREADS else 1
         jobs.append(Job(rule, float(pd.read_csv(file, sep="\t")["s"].iloc[0]), threads))
     return jobs
 
