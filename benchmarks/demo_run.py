@@ -18,6 +18,8 @@ from lxmert_tickets.data.feature_workers import available_cores
 
 SCRIPT_OF = {"finetune": "train", "retrain": "train", "make_pretraining_scenes": "make_scenes"}
 TRAINING = ("finetune", "retrain", "pretrain")
+# So begins every script that Snakemake runs.
+PREAMBLE = ("from snakemake.logging import logger", "from snakemake.iocontainers import Snakemake")
 TWO_THREADS = ("pretrain", "make_pretraining_scenes")
 
 
@@ -66,10 +68,10 @@ def jobs_of(folder: Path, n_cores: int) -> list[Job]:
 
 @cache
 def import_seconds(rule: str) -> float:
-    """Return how long a process takes that does nothing but import what the script of `rule` imports; best of two."""
+    """Return how long an empty job takes that imports what the script of `rule` imports; best of two."""
     script = ast.parse((PROJECT / "workflow_scripts" / f"{SCRIPT_OF.get(rule, rule)}.py").read_text())
     imports = [ast.unparse(line) for line in script.body if isinstance(line, ast.Import | ast.ImportFrom)]
-    program = "\n".join(["import snakemake.script", *imports])  # so begins every script that Snakemake runs
+    program = "\n".join([*PREAMBLE, *imports, f"with job({os.devnull!r}): pass"])
     seconds = []
     for _ in range(2):
         started = time.perf_counter()
