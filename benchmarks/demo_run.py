@@ -16,9 +16,11 @@ from benchmarks.contenders import PROJECT
 from benchmarks.figures import Figure
 from lxmert_tickets.data.feature_workers import available_cores
 
-SCRIPT_OF = {"finetune": "train", "retrain": "train"}
+SCRIPT_OF = {"finetune": "train", "retrain": "train", "make_pretraining_scenes": "make_scenes"}
 TRAINING = ("finetune", "retrain", "pretrain")
-TWO_THREADS = "pretrain"
+# So begins every script that Snakemake runs.
+PREAMBLE = ("from snakemake.logging import logger", "from snakemake.iocontainers import Snakemake")
+TWO_THREADS = ("pretrain", "make_pretraining_scenes")
 
 
 @dataclass(frozen=True)
@@ -59,17 +61,17 @@ def jobs_of(folder: Path, n_cores: int) -> list[Job]:
     jobs = []
     for file in sorted(folder.rglob("*.tsv")):
         rule = file.relative_to(folder).parts[0].partition(".")[0]
-        threads = min(2, n_cores) if rule == TWO_THREADS else 1
+        threads = min(2, n_cores) if rule in TWO_THREADS else 1
         jobs.append(Job(rule, float(pd.read_csv(file, sep="\t")["s"].iloc[0]), threads))
     return jobs
 
 
 @cache
 def import_seconds(rule: str) -> float:
-    """Return how long a process takes that does nothing but import what the script of `rule` imports; best of two."""
+    """Return how long an empty job takes that imports what the script of `rule` imports; best of two."""
     script = ast.parse((PROJECT / "workflow_scripts" / f"{SCRIPT_OF.get(rule, rule)}.py").read_text())
     imports = [ast.unparse(line) for line in script.body if isinstance(line, ast.Import | ast.ImportFrom)]
-    program = "\n".join(["import snakemake.script", *imports])  # so begins every script that Snakemake runs
+    program = "\n".join([*PREAMBLE, *imports, f"with job({os.devnull!r}): pass"])
     seconds = []
     for _ in range(2):
         started = time.perf_counter()

@@ -14,6 +14,7 @@ rule predict:
         answers=PATHS.answers,
     output:
         predictions=expand(PATHS.predictions, split=EVALUATED, allow_missing=True),
+        submissions=expand(PATHS.submission, split=TESTED, allow_missing=True),
     log:
         log_of("predict", "seed", "model"),
     benchmark:
@@ -23,6 +24,8 @@ rule predict:
     resources:
         gpu=GPUS_PER_TRAINING,
     params:
+        splits=EVALUATED,
+        tested=TESTED,
         precision=EXPERIMENT.training.precision,
         code=code_of("predict"),
     script:
@@ -46,24 +49,3 @@ rule score:
         code=code_of("score"),
     script:
         "../workflow_scripts/score.py"
-
-
-if TESTED:
-
-    rule write_submissions:
-        input:
-            predictions=expand(PATHS.predictions, split=TESTED, allow_missing=True),
-            questions=[file for split in TESTED for file in DATA.questions(split)],
-        output:
-            submissions=expand(PATHS.submission, split=TESTED, allow_missing=True),
-        log:
-            log_of("write_submissions", "seed", "model"),
-        benchmark:
-            benchmark_of("write_submissions", "seed", "model")
-        conda:
-            ENVIRONMENT
-        params:
-            subtypes=[subtype for split in TESTED for subtype in DATA.subtypes(split)],
-            code=code_of("write_submissions"),
-        script:
-            "../workflow_scripts/write_submissions.py"

@@ -14,6 +14,7 @@ rule prune_round:
         benchmark_of("prune_round", "seed", "subnetwork", "sparsity")
     wildcard_constraints:
         subnetwork=one_of(EXPERIMENT.names_of(MagnitudeSubnetwork)),
+    priority: 1
     conda:
         ENVIRONMENT
     params:
@@ -37,6 +38,7 @@ rule prune_random:
         benchmark_of("prune_random", "seed", "subnetwork", "sparsity")
     wildcard_constraints:
         subnetwork=one_of(EXPERIMENT.names_of(RandomSubnetwork)),
+    priority: 1
     conda:
         ENVIRONMENT
     params:
@@ -60,6 +62,7 @@ rule prune_complement:
         benchmark_of("prune_complement", "seed", "subnetwork", "sparsity")
     wildcard_constraints:
         subnetwork=one_of(EXPERIMENT.names_of(ComplementSubnetwork)),
+    priority: 1
     conda:
         ENVIRONMENT
     params:
@@ -79,6 +82,7 @@ rule rewind:
         log_of("rewind", "seed", "subnetwork", "sparsity"),
     benchmark:
         benchmark_of("rewind", "seed", "subnetwork", "sparsity")
+    priority: 1
     conda:
         ENVIRONMENT
     params:

@@ -13,6 +13,8 @@ rule make_scenes:
         log_of("make_scenes", "split"),
     benchmark:
         benchmark_of("make_scenes", "split")
+    wildcard_constraints:
+        split=one_of(split for split in EXPERIMENT.scenes.sets if split != PRETRAIN),
     conda:
         ENVIRONMENT
     params:
@@ -20,6 +22,21 @@ rule make_scenes:
         code=code_of("make_scenes"),
     script:
         "../workflow_scripts/make_scenes.py"
+
+
+# By far the largest set, and pretraining waits for it: it comes first, and what takes part of it goes on beside.
+use rule make_scenes as make_pretraining_scenes with:
+    output:
+        **{name: getattr(PATHS, name).format(split=PRETRAIN) for name in rules.make_scenes.output.keys()},
+    log:
+        log_of("make_pretraining_scenes"),
+    benchmark:
+        benchmark_of("make_pretraining_scenes")
+    priority: 2
+    threads: 2
+    params:
+        spec=EXPERIMENT.image_set(PRETRAIN),
+        code=code_of("make_scenes"),
 
 
 rule extract_features:
@@ -32,6 +49,7 @@ rule extract_features:
         log_of("extract_features", "split"),
     benchmark:
         benchmark_of("extract_features", "split")
+    priority: 1  # those of the pretraining images are waited for
     conda:
         ENVIRONMENT
     params:

@@ -15,6 +15,7 @@ rule finetune:
         log_of("finetune", "seed"),
     benchmark:
         benchmark_of("finetune", "seed")
+    priority: 1  # rounds wait for each other; what networks answer can fill any gap
     conda:
         ENVIRONMENT
     threads: 1

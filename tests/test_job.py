@@ -1,5 +1,6 @@
 """A job logs to its file; a mistake that the user can mend ends it with one line and status 1."""
 
+import gc
 import logging
 from pathlib import Path
 
@@ -58,3 +59,12 @@ def test_one_job_does_not_write_into_the_log_of_another(tmp_path: Path) -> None:
         with job(tmp_path / name) as log:
             log.info("in %s", name)
     assert [len(lines(tmp_path / name)) for name in ("a", "b")] == [1, 1]
+
+
+def test_a_job_looks_for_garbage_again_but_not_among_what_was_there_before(tmp_path: Path) -> None:
+    gc.disable()
+    before = len(gc.get_objects())
+    with job(tmp_path / "log"):
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > before // 2
+    gc.unfreeze()

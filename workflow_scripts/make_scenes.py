@@ -1,11 +1,13 @@
 """Draw one image set of the embedded data: images, questions, annotations, captions, proposed boxes."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from lxmert_tickets.data.scenes.dataset import (
     DATA_TYPE,
-    draw_image_set,
+    draw_around,
+    draw_scenes,
     write_boxes,
     write_captions,
     write_images,
@@ -18,12 +20,16 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]) as log:
-    image_set = draw_image_set(**json.loads(snakemake.params.spec))
-    output = snakemake.output
-    write_images(output.images, image_set)
-    write_scenes(output.scenes, image_set)
-    write_boxes(output.boxes, image_set)
-    write_captions(output.captions, image_set)
-    write_questions(output.questions, DATA_TYPE, image_set.name, image_set.questions)
-    write_annotations(output.annotations, DATA_TYPE, image_set.name, image_set.annotations)
-    log.info("%s: %d images, %d questions", image_set.name, len(image_set.scenes), len(image_set.questions))
+    spec, output = json.loads(snakemake.params.spec), snakemake.output
+    name, n_images = spec.pop("name"), spec.pop("n_images")
+    scenes = draw_scenes(name, n_images, spec["seed"])
+    with ThreadPoolExecutor(1) as beside:
+        images = beside.submit(write_images, output.images, name, scenes)
+        image_set = draw_around(name, scenes, **spec)
+        write_scenes(output.scenes, image_set)
+        write_boxes(output.boxes, image_set)
+        write_captions(output.captions, image_set)
+        write_questions(output.questions, DATA_TYPE, name, image_set.questions)
+        write_annotations(output.annotations, DATA_TYPE, name, image_set.annotations)
+        images.result()
+    log.info("%s: %d images, %d questions", name, n_images, len(image_set.questions))

@@ -1,10 +1,10 @@
-"""What a trained network answers on every evaluated split."""
+"""What a trained network answers on every evaluated split; of test splits also as EvalAI takes it."""
 
 from typing import TYPE_CHECKING
 
 from lxmert_tickets.artifacts import provenance
 from lxmert_tickets.data.answers import read_answers
-from lxmert_tickets.evaluation.predictions import save_predictions
+from lxmert_tickets.evaluation.predictions import save_predictions, write_submission
 from lxmert_tickets.job import job
 from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.checkpoints import load_weights
@@ -16,16 +16,20 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    paths, precision = snakemake.input, snakemake.params.precision
+    paths, outputs, params = snakemake.input, snakemake.output, snakemake.params
     set_up_process(snakemake.threads)
     device = best_device()
     network = build_network(*load_weights(paths.weights), place=paths.weights).to(device)
     words = read_answers(paths.answers)
     seed = int(snakemake.wildcards.seed)
     data = None
-    for questions, features, output in zip(paths.questions, paths.features, snakemake.output.predictions, strict=True):
+    submission_of = dict(zip(params.tested, outputs.submissions, strict=True))
+    splits = zip(params.splits, paths.questions, paths.features, outputs.predictions, strict=True)
+    for split, questions, features, output in splits:
         data = open_vqa_data(questions, features, device, like=data)
-        chosen, scores = answer_all(network, data, precision)
-        origin = provenance(snakemake.rule, precision, seed, [paths.weights, questions, features])
+        chosen, scores = answer_all(network, data, params.precision)
+        origin = provenance(snakemake.rule, params.precision, seed, [paths.weights, questions, features])
         given = [words[label] for label in chosen]
         save_predictions(output, data.questions.question_id, given, scores, {"provenance": origin})
+        if split in submission_of:
+            write_submission(submission_of[split], data.questions.question_id, given)

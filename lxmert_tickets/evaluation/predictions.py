@@ -14,6 +14,7 @@ from lxmert_tickets.artifacts import METADATA_KEY, REMAKE, Metadata, canonical_j
 from lxmert_tickets.data.json_files import read_json
 from lxmert_tickets.data.vqa_json import first_few
 from lxmert_tickets.errors import ArtifactError, DataError
+from lxmert_tickets.evaluation.columns import column_to_numbers, numbers_to_column, texts_to_column
 
 COLUMNS = pa.schema(
     [
@@ -51,14 +52,16 @@ def save_predictions(
     """Write predictions as Parquet (question_id int64, answer string, score float32), with `metadata` as sorted JSON.
 
     Equal predictions and metadata give equal bytes. Raises DataError unless there is one finite score and one
-    answer for each question, and no question twice.
+    answer, a string, for each question, and no question twice.
     """
-    ids, texts, sigmoids = list(question_ids), list(answers), list(scores)
+    ids, texts, sigmoids = list(question_ids), list(answers), np.asarray(list(scores), np.float32)
     _check_one_each(path, ids, {"answers": len(texts), "scores": len(sigmoids)})
+    _check_texts(path, ids, texts)
     if not np.isfinite(sigmoids).all():
         raise DataError(path, "a score that is no finite number", "sigmoids in [0, 1]", "The network has diverged.")
     schema = COLUMNS.with_metadata({METADATA_KEY: canonical_json(metadata)})
-    table = pa.table({"question_id": ids, "answer": texts, "score": sigmoids}, schema=schema)
+    columns = [numbers_to_column(np.asarray(ids, np.int64)), texts_to_column(texts), numbers_to_column(sigmoids)]
+    table = pa.Table.from_arrays(columns, schema=schema)
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
@@ -74,29 +77,23 @@ def load_predictions(path: str | Path) -> tuple[Predictions, Metadata]:
     if empty := [name for name in table.column_names if table[name].null_count]:
         raise ArtifactError(path, f"missing values in {', '.join(empty)}", "a value in every row", REMAKE)
     predictions = Predictions(
-        question_ids=table["question_id"].to_numpy(),
+        question_ids=column_to_numbers(table["question_id"], np.int64),
         answers=table["answer"].to_pylist(),
-        scores=table["score"].to_numpy(),
+        scores=column_to_numbers(table["score"], np.float32),
     )
     return predictions, metadata
 
 
-def write_submission(
-    path: str | Path, question_ids: Iterable[int], answers: Iterable[str], asked: Collection[int] | None = None
-) -> None:
+def write_submission(path: str | Path, question_ids: Iterable[int], answers: Iterable[str]) -> None:
     """Write answers as EvalAI takes them: a JSON list of {"question_id", "answer"}, one entry a line.
 
     An answer may be the empty string, which is one of LXMERT's 3,129 answers.
 
-    Raises DataError, and writes nothing, unless there is one answer, a string, for each question, no question twice,
-    and exactly the questions `asked` where they are given.
+    Raises DataError, and writes nothing, unless each question has one answer, a string, and none is there twice.
     """
     ids, texts = list(map(int, question_ids)), list(answers)
     _check_one_each(path, ids, {"answers": len(texts)})
-    if wrong := [key for key, answer in zip(ids, texts, strict=True) if not isinstance(answer, str)]:
-        raise DataError(path, f"answers that are no text (question_id {first_few(wrong)})", "strings")
-    if asked is not None:
-        check_all_answered(path, ids, asked)
+    _check_texts(path, ids, texts)
     try:
         entries = [msgspec.json.encode(_Entry(*entry)) for entry in zip(ids, texts, strict=True)]
     except UnicodeEncodeError as error:
@@ -163,3 +160,8 @@ def _check_one_each(path: str | Path, question_ids: Sequence[int], lengths: dict
     if repeated:
         found = f"questions answered more than once: {len(repeated)} (question_id {repeated[0]} is the first)"
         raise DataError(path, found, "one answer a question")
+
+
+def _check_texts(path: str | Path, question_ids: Sequence[int], answers: Sequence[object]) -> None:
+    if wrong := [key for key, answer in zip(question_ids, answers, strict=True) if not isinstance(answer, str)]:
+        raise DataError(path, f"answers that are no text (question_id {first_few(wrong)})", "strings")

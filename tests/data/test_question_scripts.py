@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 from script_runs import run_script
+from toys import TINY, changed, random_weights
 from vqa_files import load, prepared_records, zipped
 
 from lxmert_tickets.artifacts import file_digest
@@ -18,7 +19,8 @@ from lxmert_tickets.data.questions import load_questions
 from lxmert_tickets.data.tokens import save_tokenizer, train_tokenizer
 from lxmert_tickets.downloads.receipts import Receipt, write_receipt
 from lxmert_tickets.evaluation.accuracy import Score
-from lxmert_tickets.evaluation.predictions import read_submission, save_predictions
+from lxmert_tickets.evaluation.predictions import load_predictions, read_submission, save_predictions
+from lxmert_tickets.model.checkpoints import save_weights
 
 QUESTIONS, ANNOTATIONS = "v2_OpenEnded_mscoco_{}_questions.json", "v2_mscoco_{}_annotations.json"
 
@@ -141,19 +143,31 @@ def test_scores_are_official_where_the_ten_answers_are_known_and_say_where_not(
 
 
 @pytest.mark.parametrize("source", ["tests", "prepared tests"])
-def test_a_submission_answers_every_question_of_the_archive(files: dict[str, Any], tmp_path: Path, source: str) -> None:
-    inputs = {"predictions": [predictions(files, tmp_path, files["ids"][::-1])], "questions": [files[source]]}
-    outputs = {"submissions": [tmp_path / "submission.json"]}
-    run_script("write_submissions", tmp_path, inputs, outputs, params={"subtypes": ["test2015"]})
-    assert read_submission(tmp_path / "submission.json") == files["majority"]
-
-
-def test_an_incomplete_submission_is_not_written(
-    files: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_submission_gives_the_predicted_answer_to_every_question_of_the_archive(
+    files: dict[str, Any], tmp_path: Path, source: str
 ) -> None:
-    inputs = {"predictions": [predictions(files, tmp_path, files["ids"][:-2])], "questions": [files["tests"]]}
-    outputs = {"submissions": [tmp_path / "submission.json"]}
-    with pytest.raises(SystemExit):
-        run_script("write_submissions", tmp_path, inputs, outputs, params={"subtypes": ["test2015"]})
-    assert "2 questions are not answered" in capsys.readouterr().err
-    assert not (tmp_path / "submission.json").exists()
+    questions = encode(files, tmp_path, {"questions": [files[source]], "annotations": []}, subtypes=["test2015"])
+    network = changed(TINY, n_answers=3129, vocab_size=500, feature_dim=4, max_positions=20)
+    save_weights(tmp_path / "weights.safetensors", random_weights(network), network, {})
+    features, answers = files["encoding"]["features"][0], files["encoding"]["answers"]
+    run_script(
+        "predict",
+        tmp_path,
+        {
+            "weights": tmp_path / "weights.safetensors",
+            "questions": [questions, questions],
+            "features": [features, features],
+            "answers": answers,
+        },
+        {
+            "predictions": [tmp_path / "minival.parquet", tmp_path / "test.parquet"],
+            "submissions": [tmp_path / "s.json"],
+        },
+        params={"splits": ["minival", "test"], "tested": ["test"], "precision": "auto"},
+        wildcards={"seed": "0"},
+    )
+    predicted, _ = load_predictions(tmp_path / "test.parquet")
+    submitted = read_submission(tmp_path / "s.json")
+    assert submitted == dict(predicted.pairs())
+    assert list(submitted) == files["ids"]
+    assert set(submitted.values()) <= set(read_answers(answers))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lxmert_tickets.errors import ArtifactError, DataError
 from lxmert_tickets.evaluation.predictions import (
     Predictions,
+    check_all_answered,
     load_predictions,
     read_submission,
     save_predictions,
@@ -108,7 +109,7 @@ def test_columns_that_do_not_fit_are_not_saved(
 
 
 def test_an_answer_that_is_missing_is_not_saved(tmp_path: Path) -> None:
-    with pytest.raises(pa.ArrowInvalid, match="null"):
+    with pytest.raises(DataError, match="no text"):
         save_predictions(tmp_path / "predictions.parquet", [1], [None], [0.5], {})  # type: ignore[list-item]
     assert list(tmp_path.iterdir()) == []
 
@@ -238,29 +239,34 @@ def test_a_missing_submission_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ids", "answers", "asked", "found"),
+    ("ids", "answers", "found"),
     [
-        ([1, 2], ["a"], None, "1 answers for 2 questions"),
-        ([1, 1], ["a", "b"], None, "more than once: 1"),
-        ([1, 2], ["a", "b"], [1, 2, 3, 4], r"2 questions are not answered \(question_id 3, 4\)"),
-        ([1, 2], ["a", "b"], [1], r"1 answers are to other questions \(question_id 2\); expected one .* 1 questions"),
-        ([1, 2], ["a", "b"], [1, 3], r"1 questions are not answered .*; 1 answers are to other"),
-        ([1, 2], ["a", 5], None, r"answers that are no text \(question_id 2\)"),
-        ([1, 2], [None, "b"], None, r"answers that are no text \(question_id 1\)"),
-        ([1, 2], ["a", "\ud800"], None, "an answer that is no text"),
+        ([1, 2], ["a"], "1 answers for 2 questions"),
+        ([1, 1], ["a", "b"], "more than once: 1"),
+        ([1, 2], ["a", 5], r"answers that are no text \(question_id 2\)"),
+        ([1, 2], [None, "b"], r"answers that are no text \(question_id 1\)"),
+        ([1, 2], ["a", "\ud800"], "an answer that is no text"),
     ],
 )
 def test_answers_that_do_not_fit_their_questions_are_not_submitted(
-    tmp_path: Path, ids: list[int], answers: list[str], asked: list[int] | None, found: str
+    tmp_path: Path, ids: list[int], answers: list[str], found: str
 ) -> None:
     with pytest.raises(DataError, match=found):
-        write_submission(tmp_path / "submission.json", ids, answers, asked)
+        write_submission(tmp_path / "submission.json", ids, answers)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_submission_of_exactly_the_questions_asked_is_written_in_any_order(tmp_path: Path) -> None:
-    write_submission(tmp_path / "submission.json", np.array([2, 1]), ["", "a"], {1, 2})
-    assert read_submission(tmp_path / "submission.json") == {2: "", 1: "a"}
+@pytest.mark.parametrize(
+    ("answered", "found"),
+    [
+        ({1, 2}, r"2 questions are not answered \(question_id 3, 4\)"),
+        ({1, 2, 3, 4, 5}, r"1 answers are to other questions \(question_id 5\); expected one .* 4 questions"),
+        ({1, 2, 3, 5}, r"1 questions are not answered .*; 1 answers are to other"),
+    ],
+)
+def test_whoever_answers_not_just_what_was_asked_is_told(answered: set[int], found: str) -> None:
+    with pytest.raises(DataError, match=found):
+        check_all_answered("s.json", answered, {1, 2, 3, 4})
 
 
 def test_pairs_refuse_columns_of_unequal_length() -> None:

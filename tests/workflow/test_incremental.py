@@ -18,7 +18,7 @@ LOW, HIGH, RANDOM = "low_magnitude", "high_magnitude", "random"
 
 def evaluated(seed: int, model: str) -> set[str]:
     """Return the jobs that follow when a network is trained."""
-    return {f"{rule} {seed} {model}" for rule in ("predict", "score", "write_submissions")}
+    return {f"{rule} {seed} {model}" for rule in ("predict", "score")}
 
 
 def retrained(seed: int, subnetwork: str, sparsity: int) -> set[str]:

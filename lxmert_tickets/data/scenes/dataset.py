@@ -52,8 +52,22 @@ def draw_image_set(
 
     Raises DataError when more questions fall to one image than VQA's ids have room for.
     """
+    scenes = draw_scenes(name, n_images, seed)
+    return draw_around(
+        name, scenes, n_questions=n_questions, captions_per_image=captions_per_image, n_regions=n_regions, seed=seed
+    )
+
+
+def draw_scenes(name: str, n_images: int, seed: int) -> tuple[Scene, ...]:
+    """Return the scenes of image set `name`, all that its images show."""
     images = _stream(seed, name, "images")
-    scenes = tuple(draw_scene(image_id, images) for image_id in range(1, n_images + 1))
+    return tuple(draw_scene(image_id, images) for image_id in range(1, n_images + 1))
+
+
+def draw_around(
+    name: str, scenes: tuple[Scene, ...], *, n_questions: int, captions_per_image: int, n_regions: int, seed: int
+) -> ImageSet:
+    """Return image set `name` with these `scenes`: boxes, questions, answers and captions are drawn."""
     proposals = _stream(seed, name, "boxes")
     boxes = tuple(propose_boxes(scene, n_regions, proposals) for scene in scenes)
     questions, annotations = _ask(scenes, n_questions, seed, name)
@@ -90,13 +104,17 @@ def _ask(
     return tuple(questions), tuple(annotations)
 
 
-def write_images(path: str | Path, image_set: ImageSet) -> None:
-    """Write the rendered images as PNGs named as in the feature files, in one zip."""
+def write_images(path: str | Path, name: str, scenes: Sequence[Scene]) -> None:
+    """Write the images of set `name` as PNGs named as in the feature files, in one zip.
+
+    Most of the time goes into compression, which does not hold Python's lock: other work can go on beside it.
+    """
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for scene in image_set.scenes:
+        for scene in scenes:
             png = io.BytesIO()
             Image.fromarray(render(scene)).save(png, "PNG")
-            archive.writestr(zipfile.ZipInfo(f"{image_set.image_name(scene)}.png", ZIP_DATE), png.getvalue())
+            file = f"{image_name(DATA_TYPE, name, scene.image_id)}.png"
+            archive.writestr(zipfile.ZipInfo(file, ZIP_DATE), png.getvalue())
 
 
 def read_images(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -99,12 +99,12 @@ def _figure(pixels: np.ndarray, box: tuple[int, int, int, int]) -> tuple[np.ndar
     x1, y1, x2, y2 = box
     crop = pixels[y1:y2, x1:x2].astype(np.float32)
     figure = np.abs(crop - _local_ground(pixels, box)).max(axis=2) > CONTRAST
-    if figure.mean() < MIN_FIGURE:
+    if np.count_nonzero(figure) / figure.size < MIN_FIGURE:
         return np.zeros((GRID, GRID)), np.zeros(len(COLORS))
     rows, columns = np.flatnonzero(figure.any(axis=1)), np.flatnonzero(figure.any(axis=0))
     tight = figure[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     outline = Image.fromarray(tight.astype(np.uint8) * 255).resize((GRID, GRID), Image.Resampling.BOX)
-    distance = np.linalg.norm(_prototypes() - np.median(crop[figure], axis=0), axis=1)
+    distance = np.linalg.norm(_prototypes() - _median(crop[figure]), axis=1)
     return np.asarray(outline, dtype=np.float32) / 255, np.exp(-((distance / COLOR_WIDTH) ** 2))
 
 
@@ -115,7 +115,14 @@ def _local_ground(pixels: np.ndarray, box: tuple[int, int, int, int]) -> np.ndar
     around = pixels[top : y2 + RIM, left : x2 + RIM]
     rim = np.ones(around.shape[:2], dtype=bool)
     rim[y1 - top + 1 : y2 - top - 1, x1 - left + 1 : x2 - left - 1] = False
-    return np.median(around[rim], axis=0)  # type: ignore[no-any-return]
+    return _median(around[rim].astype(float))
+
+
+def _median(colors: np.ndarray) -> np.ndarray:
+    """Return the median (3) of `colors` (n, 3), of their dtype: numpy's own, in a third of the time for so few."""
+    middle = (len(colors) - 1) // 2, len(colors) // 2
+    ordered = np.partition(colors, middle, axis=0)
+    return (ordered[middle[0]] + ordered[middle[1]]) / 2  # type: ignore[no-any-return]
 
 
 @cache
