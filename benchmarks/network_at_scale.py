@@ -28,6 +28,7 @@ from lxmert_tickets.training.batches import VqaData
 from lxmert_tickets.training.device import best_device
 from lxmert_tickets.training.loop import train
 from lxmert_tickets.training.recipe import TrainingRecipe
+from lxmert_tickets.training.regions import Regions
 
 N_TRAIN, N_MINIVAL, N_TEST = 632_117, 25_994, 447_793
 N_TRAINED = 36
@@ -51,7 +52,8 @@ def main() -> None:
 
 def costs(results: Path, features: Path, n_steps: int) -> dict[str, object]:
     """Return what a training on VQA v2 costs, by name."""
-    questions, regions = load_questions(results / "data/train/questions.h5"), open_features(features)
+    questions = load_questions(results / "data/train/questions.h5")
+    regions = Regions(open_features(features), torch.device("cpu"))
     device = best_device()
     timed = TimedDataOnGpu if device.type == "cuda" else TimedData
     data = timed(first_of(questions, RECIPE.batch_size * (FIRST_STEPS + n_steps)), regions, device)

@@ -17,12 +17,11 @@ from torch.nn import functional as F
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.operators import (
     attend,
-    cross_attend,
+    attention_sublayer,
     feed_forward,
     make_neighbours,
     project,
     residual_output,
-    self_attend,
 )
 from lxmert_tickets.model.places import Places
 
@@ -71,15 +70,17 @@ class Attention(nn.Module):
     def dropout(self) -> float:
         return self.dropouts.attention if self.training else 0.0
 
-    def within(self, stream: Stream) -> Tensor:
-        """Return the rows (n, H) of attention within one stream."""
-        projected = project(stream.rows, [self.query, self.key, self.value])
-        return self_attend(projected, stream.places, self.n_heads, self.dropout)
-
-    def across(self, rows: Tensor, places_of_both: tuple[Places, Places]) -> Tensor:
-        """Return the rows (n + m, H) of attention from each of two streams, with `rows` (n + m, H), to the other."""
-        projected = project(rows, [self.query, self.key, self.value])
-        return cross_attend(projected, places_of_both, self.n_heads, self.dropout)
+    def sublayer(self, rows: Tensor, places_of_each: tuple[Places, ...], output: "ResidualOutput") -> Tensor:
+        """Return the rows of attention within one stream, or from each of two to the other, after `output`."""
+        return attention_sublayer(
+            rows,
+            places_of_each,
+            [self.query, self.key, self.value],
+            output.dense,
+            output.LayerNorm,
+            self.n_heads,
+            (output.dropout, self.dropout),
+        )
 
     def one_way(self, stream: Stream, context: Stream) -> Tensor:
         """Return the rows (n, H) of attention from `stream` to `context`."""
@@ -113,7 +114,7 @@ class SelfAttentionLayer(nn.Module):
         self.output = ResidualOutput(arch.hidden_size, arch, dropouts)
 
     def forward(self, stream: Stream) -> Stream:
-        return stream.becomes(self.output(self.self.within(stream), stream.rows))
+        return stream.becomes(self.self.sublayer(stream.rows, (stream.places,), self.output))
 
     def first_only(self, stream: Stream) -> Stream:
         """Return the first place of every sequence alone, after it attended to all of them."""
@@ -132,7 +133,7 @@ class CrossAttentionLayer(nn.Module):
     def forward(self, language: Stream, vision: Stream) -> tuple[Stream, Stream]:
         """Return both streams; what shares its weights is computed for the rows of both at once."""
         rows = torch.cat([language.rows, vision.rows])  # (n + m, H)
-        crossed = self.output(self.att.across(rows, (language.places, vision.places)), rows)
+        crossed = self.att.sublayer(rows, (language.places, vision.places), self.output)
         of_language, of_vision = torch.split(crossed, [language.places.n_rows, vision.places.n_rows])
         return language.becomes(of_language), vision.becomes(of_vision)
 

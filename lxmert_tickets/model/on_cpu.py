@@ -7,7 +7,7 @@ Where the time went with torch's own, and what is done instead:
   `mkldnn._linear_pointwise` is what its own compiler emits. torch is pinned; without it, `addmm` serves.
 - Attention. torch's fused kernel is made for long sentences: over 12 or 36 keys its bookkeeping costs more than the
   products, and with dropout there is none. Batched products and a softmax of whole-tensor operators are faster.
-- Calls. A small network's layer is some hundred operators of 10 µs each, forward and back; as four functions with
+- Calls. A small network's layer is some hundred operators of 10 µs each, forward and back; as two functions with
   gradients by hand it is half of them.
 """
 
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from lxmert_tickets.model.places import Places
 
 HAS_ONEDNN = bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-LEAST_PRODUCTS = 2**20  # multiplications; for less, calling oneDNN takes longer than it saves
+LEAST_PRODUCTS = 3 * 2**20  # multiplications; for less, calling oneDNN takes longer than it saves
 
 
 def takes(rows: Tensor) -> bool:
@@ -43,14 +43,20 @@ def attend(
     return _Attend.apply(queries, context, of_queries, of_context, n_heads, dropout)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def self_attend(projected: Tensor, places: Places, n_heads: int, dropout: float) -> Tensor:
-    """See `operators.self_attend`."""
-    return _AttendWithin.apply(projected, (places,), n_heads, dropout)  # type: ignore[no-any-return, no-untyped-call]
-
-
-def cross_attend(projected: Tensor, places_of_each: tuple[Places, Places], n_heads: int, dropout: float) -> Tensor:
-    """See `operators.cross_attend`."""
-    return _AttendWithin.apply(projected, places_of_each, n_heads, dropout)  # type: ignore[no-any-return, no-untyped-call]
+def attention_sublayer(
+    rows: Tensor,
+    places_of_each: tuple[Places, ...],
+    projections: Sequence[nn.Linear],
+    dense: nn.Linear,
+    norm: nn.LayerNorm,
+    n_heads: int,
+    dropouts: tuple[float, float],
+) -> Tensor:
+    """See `operators.attention_sublayer`."""
+    parameters = [parameter for layer in (*projections, dense, norm) for parameter in (layer.weight, layer.bias)]
+    return _AttentionSublayer.apply(  # type: ignore[no-any-return, no-untyped-call]
+        rows, places_of_each, n_heads, dropouts, norm.eps, *parameters
+    )
 
 
 def residual_output(hidden: Tensor, residual: Tensor, dense: nn.Linear, norm: nn.LayerNorm, dropout: float) -> Tensor:
@@ -82,19 +88,23 @@ def _of_dense(gradient: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
 class _Project(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, *parameters: Tensor) -> Tensor:
-        weights, biases = parameters[::2], parameters[1::2]
-        ctx.sizes = [len(weight) for weight in weights]
-        ctx.save_for_backward(rows, *weights)
-        return _product(rows, _joined(weights), _joined(biases))
+        ctx.save_for_backward(rows, *parameters[::2])
+        return _product(rows, _joined(parameters[::2]), _joined(parameters[1::2]))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, *weights = ctx.saved_tensors
         gradient = gradient.contiguous()
         of_rows = _product(gradient, _joined(weights).t()) if ctx.needs_input_grad[0] else None
-        of_weight, of_bias = _of_dense(gradient, rows)
-        of_each = zip(torch.split(of_weight, ctx.sizes), torch.split(of_bias, ctx.sizes), strict=True)
-        return of_rows, *[part for parts in of_each for part in parts]
+        return of_rows, *_of_projections(gradient, rows, weights)
+
+
+def _of_projections(gradient: Tensor, rows: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+    """Return the gradients of each weight and bias, from that of what they project side by side."""
+    sizes = [len(weight) for weight in weights]
+    of_weight, of_bias = _of_dense(gradient, rows)
+    of_each = zip(torch.split(of_weight, sizes), torch.split(of_bias, sizes), strict=True)
+    return [part for parts in of_each for part in parts]
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:
@@ -137,37 +147,49 @@ class _Attend(torch.autograd.Function):
         )  # fmt: skip
 
 
-class _AttendWithin(torch.autograd.Function):
-    """Within one stream, or from each of two to the other; all their rows come projected alike."""
+class _AttentionSublayer(torch.autograd.Function):
+    """Projections, attention within one stream or from each of two to the other, and the end of the sublayer."""
 
     @staticmethod
-    def forward(ctx: Any, projected: Tensor, every: tuple[Places, ...], n_heads: int, dropout: float) -> Tensor:
+    def forward(
+        ctx: Any, rows: Tensor, every: tuple[Places, ...], n_heads: int, dropouts: tuple[float, float], eps: float,
+        *parameters: Tensor,
+    ) -> Tensor:  # fmt: skip
+        projections, (weight, bias, gain, shift) = parameters[:6], parameters[6:]
+        projected = _product(rows, _joined(projections[::2]), _joined(projections[1::2]))
         sizes = [places.n_rows for places in every]
         heads = [
-            _to_heads(rows, places, 3, n_heads)
-            for rows, places in zip(torch.split(projected, sizes), every, strict=True)
+            _to_heads(part, places, 3, n_heads)
+            for part, places in zip(torch.split(projected, sizes), every, strict=True)
         ]
-        ctx.every, ctx.n_heads, ctx.sizes = every, n_heads, sizes
         attended, saved = [], []
         for own, other, places, of_context in zip(heads, heads[::-1], every, every[::-1], strict=True):
-            result, needed = _attended(own[0], other[1], other[2], of_context, n_heads, dropout)
+            result, needed = _attended(own[0], other[1], other[2], of_context, n_heads, dropouts[1])
             attended.append(_to_rows(result[None], places, n_heads))
             saved += needed
-        ctx.save_for_backward(*saved)
-        return _joined(attended)
+        output, of_end = _closed(_joined(attended), rows, weight, bias, gain, shift, eps, dropouts[0])
+        ctx.every, ctx.n_heads, ctx.sizes, ctx.n_of_end = every, n_heads, sizes, len(of_end)
+        ctx.save_for_backward(rows, *projections[::2], *of_end, *saved)
+        return output
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        every, n_heads, n = ctx.every, ctx.n_heads, len(ctx.saved_tensors) // len(ctx.every)
-        saved = [ctx.saved_tensors[first : first + n] for first in range(0, len(ctx.saved_tensors), n)]
-        of_heads = [needed[0].new_empty(3, *needed[0].shape) for needed in saved]
-        for rows, places, needed, own, other in zip(
-            torch.split(gradient, ctx.sizes), every, saved, of_heads, of_heads[::-1], strict=True
+        rows, *saved = ctx.saved_tensors
+        weights, of_end, saved = saved[:3], saved[3 : 3 + ctx.n_of_end], saved[3 + ctx.n_of_end :]
+        of_attended, of_rows, of_parameters = _closed_backward(gradient, of_end)
+        n = len(saved) // len(ctx.every)
+        needed = [saved[first : first + n] for first in range(0, len(saved), n)]
+        of_heads = [each[0].new_empty(3, *each[0].shape) for each in needed]
+        for part, places, each, own, other in zip(
+            torch.split(of_attended, ctx.sizes), ctx.every, needed, of_heads, of_heads[::-1], strict=True
         ):
-            [of_attended] = _to_heads(rows, places, 1, n_heads)
-            _attended_backward(of_attended, needed, own[0], other[1], other[2])
-        of_rows = [_to_rows(part, places, n_heads) for part, places in zip(of_heads, every, strict=True)]
-        return _joined(of_rows), None, None, None
+            [at_heads] = _to_heads(part, places, 1, ctx.n_heads)
+            _attended_backward(at_heads, each, own[0], other[1], other[2])
+        of_projected = _joined(
+            [_to_rows(part, places, ctx.n_heads) for part, places in zip(of_heads, ctx.every, strict=True)]
+        )
+        of_rows = of_rows.add(_product(of_projected, _joined(weights).t()))
+        return of_rows, None, None, None, None, *_of_projections(of_projected, rows, weights), *of_parameters
 
 
 def _to_heads(rows: Tensor, places: Places, n_parts: int, n_heads: int) -> Tensor:

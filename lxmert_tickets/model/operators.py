@@ -53,31 +53,34 @@ def attend(
     return of_queries.pack(attended.transpose(1, 2).reshape(-1, queries.shape[1]))
 
 
-def self_attend(projected: Tensor, places: Places, n_heads: int, dropout: float) -> Tensor:
-    """Return the rows (n, H) of attention within a stream; `projected` (n, 3H) are queries, keys and values."""
-    if on_cpu.takes(projected):
-        return on_cpu.self_attend(projected, places, n_heads, dropout)
-    queries, context = _apart(projected)
-    return attend(queries, context, places, places, n_heads, dropout)
+def attention_sublayer(
+    rows: Tensor,
+    places_of_each: tuple[Places, ...],
+    projections: Sequence[nn.Linear],
+    dense: nn.Linear,
+    norm: nn.LayerNorm,
+    n_heads: int,
+    dropouts: tuple[float, float],
+) -> Tensor:
+    """Return the rows of attention within one stream, or from each of two to the other, after its residual output.
 
-
-def cross_attend(projected: Tensor, places_of_both: tuple[Places, Places], n_heads: int, dropout: float) -> Tensor:
-    """Return the rows (n + m, H) of attention from each of two streams to the other.
-
-    `projected` (n + m, 3H) are the queries, keys and values of the n rows of one and the m rows of the other.
+    Args:
+        rows: (n, H) of one stream, or (n + m, H) of two, which share all weights.
+        projections: to queries, keys and values.
+        dropouts: of the output, and of attention weights.
     """
-    if on_cpu.takes(projected):
-        return on_cpu.cross_attend(projected, places_of_both, n_heads, dropout)
-    one, other = places_of_both
-    queries, context = _apart(projected)
-    queries_of_one, queries_of_other = torch.split(queries, [one.n_rows, other.n_rows])
-    one_as_context, other_as_context = torch.split(context, [one.n_rows, other.n_rows])
-    return torch.cat(
-        [
-            attend(queries_of_one, other_as_context, one, other, n_heads, dropout),
-            attend(queries_of_other, one_as_context, other, one, n_heads, dropout),
-        ]
-    )
+    if on_cpu.takes(rows):
+        return on_cpu.attention_sublayer(rows, places_of_each, projections, dense, norm, n_heads, dropouts)
+    sizes = [places.n_rows for places in places_of_each]
+    queries = torch.split(project(rows, projections[:1]), sizes)
+    context = torch.split(project(rows, projections[1:]), sizes)
+    attended = [
+        attend(own, other, places, of_other, n_heads, dropouts[1])
+        for own, other, places, of_other in zip(
+            queries, context[::-1], places_of_each, places_of_each[::-1], strict=True
+        )
+    ]
+    return residual_output(torch.cat(attended), rows, dense, norm, dropouts[0])
 
 
 def residual_output(hidden: Tensor, residual: Tensor, dense: nn.Linear, norm: nn.LayerNorm, dropout: float) -> Tensor:
@@ -92,8 +95,3 @@ def feed_forward(rows: Tensor, inner: nn.Linear, dense: nn.Linear, norm: nn.Laye
     if on_cpu.takes(rows):
         return on_cpu.feed_forward(rows, inner, dense, norm, dropout)
     return residual_output(F.gelu(inner(rows)), rows, dense, norm, dropout)
-
-
-def _apart(projected: Tensor) -> tuple[Tensor, Tensor]:
-    width = projected.shape[1] // 3
-    return projected[:, :width], projected[:, width:]

@@ -106,16 +106,25 @@ def test_attention_from_one_stream_to_another(of_queries: Places, of_context: Pl
     agree(lambda: operators.attend(queries, context, of_queries, of_context, HEADS, dropout), [queries, context])
 
 
+def sublayer(given: Tensor, places_of_each: tuple[Places, ...]) -> tuple[Operator, list[Tensor]]:
+    """Return attention over `given` rows, and all that it depends on."""
+    projections, dense, layer_norm = [linear(H, H, seed) for seed in range(3)], linear(H, H, 3), norm()
+    parameters = [parameter for layer in (*projections, dense, layer_norm) for parameter in layer.parameters()]
+
+    def attention() -> Tensor:
+        return operators.attention_sublayer(given, places_of_each, projections, dense, layer_norm, HEADS, (0.0, 0.0))
+
+    return attention, [given, *parameters]
+
+
 @given(places)
 def test_attention_within_a_stream(its: Places) -> None:
-    projected = rows(its.n_rows, 3 * H)
-    agree(lambda: operators.self_attend(projected, its, HEADS, 0.0), [projected])
+    agree(*sublayer(rows(its.n_rows), (its,)))
 
 
 @given(places, places)
 def test_attention_between_two_streams(one: Places, other: Places) -> None:
-    projected = rows(one.n_rows + other.n_rows, 3 * H)
-    agree(lambda: operators.cross_attend(projected, (one, other), HEADS, 0.0), [projected])
+    agree(*sublayer(rows(one.n_rows + other.n_rows), (one, other)))
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
@@ -147,11 +156,11 @@ def test_dropout_of_attention_keeps_its_share_and_its_mean() -> None:
 
 def test_logits_of_any_size_give_probabilities() -> None:
     its = Places(1, 2)
-    projected = torch.full((2, 3 * H), 1e4).requires_grad_()
-    attended = operators.self_attend(projected, its, HEADS, 0.0)
+    queries, context = (torch.full((2, width), 1e4).requires_grad_() for width in (H, 2 * H))
+    attended = operators.attend(queries, context, its, its, HEADS, 0.0)
     attended.sum().backward()
     assert torch.allclose(attended, torch.full_like(attended, 1e4))
-    assert projected.grad.isfinite().all()
+    assert queries.grad.isfinite().all()
 
 
 @pytest.mark.parametrize(
