@@ -4,6 +4,7 @@ Counted by torch on the meta device, where tensors have shapes and no numbers. L
 matrix products (LayerNorm, GELU, softmax, dropout, the optimiser), so a floor made of them is a lower bound.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -51,15 +52,22 @@ def _network_and_inputs(
         return LxmertForVqa(architecture), (ids, None, features, boxes)
 
 
+def mean_flops(
+    flops_of: Callable[[Architecture, int, int], int], architecture: Architecture, lengths: np.ndarray, n_regions: int
+) -> float:
+    """Return the mean of `flops_of` over questions of these `lengths`, in tokens."""
+    distinct, counts = np.unique(lengths, return_counts=True)
+    each = [flops_of(architecture, int(length), n_regions) for length in distinct]
+    return float(np.average(each, weights=counts))
+
+
 def count(folder: str, name: str) -> dict[str, float]:
     """Return FLOPs that a question of the data in `folder` needs on average."""
     files, n_regions = Path(folder), sizes()[name].n_regions
     _, architecture = load_weights(files / "start.safetensors")
 
-    def mean(split: str, flops_of: object) -> float:
-        lengths, counts = np.unique(load_questions(files / f"{split}.h5").length, return_counts=True)
-        each = [flops_of(architecture, int(length), n_regions) for length in lengths]
-        return float(np.average(each, weights=counts))
+    def mean(split: str, flops_of: Callable[[Architecture, int, int], int]) -> float:
+        return mean_flops(flops_of, architecture, load_questions(files / f"{split}.h5").length, n_regions)
 
     again = vision_flops(architecture, n_regions) * (1 - 1 / QUESTIONS_PER_IMAGE)
     return {"train": mean("train", training_flops), "evaluate": mean("evaluate", answering_flops) - again}

@@ -15,17 +15,18 @@ import time
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.made_up_data import QUESTIONS_PER_IMAGE
+from benchmarks.needed_flops import answering_flops, mean_flops, training_flops, vision_flops
 from benchmarks.own_engine import TimedData, TimedDataOnGpu, first_of
 from lxmert_tickets.data.features import open_features
 from lxmert_tickets.data.questions import load_questions
 from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.checkpoints import load_weights
-from lxmert_tickets.model.lxmert import LxmertForVqa, vqa_loss
+from lxmert_tickets.model.lxmert import LxmertForVqa
 from lxmert_tickets.training.answering import answer_all
 from lxmert_tickets.training.batches import VqaData
-from lxmert_tickets.training.device import best_device
+from lxmert_tickets.training.device import best_device, set_up_process
 from lxmert_tickets.training.loop import train
 from lxmert_tickets.training.recipe import TrainingRecipe
 from lxmert_tickets.training.regions import Regions
@@ -46,27 +47,31 @@ def main() -> None:
     parser.add_argument("features", type=Path)
     parser.add_argument("--steps", type=int, default=12)
     args = parser.parse_args()
-    torch.set_num_threads(os.cpu_count() or 1)
+    set_up_process(os.cpu_count() or 1)
     print(json.dumps(costs(args.results, args.features, args.steps), indent=1))
 
 
 def costs(results: Path, features: Path, n_steps: int) -> dict[str, object]:
     """Return what a training on VQA v2 costs, by name."""
     questions = load_questions(results / "data/train/questions.h5")
-    regions = Regions(open_features(features), torch.device("cpu"))
+    regions = Regions(open_features(features), best_device())
     device = best_device()
     timed = TimedDataOnGpu if device.type == "cuda" else TimedData
     data = timed(first_of(questions, RECIPE.batch_size * (FIRST_STEPS + n_steps)), regions, device)
     few = VqaData(first_of(questions, RECIPE.batch_size), regions, device)
     weights, architecture = load_weights(results / "seed0/initial.safetensors")
     network = build_network(weights, architecture, hidden_dropout=0.1, attention_dropout=0.1).to(device)
-    train_flops, predict_flops, tokens = flops_and_tokens(network, data)
+    lengths = data.questions.length
+    train_flops, predict_flops = (
+        mean_flops(of_one, architecture, lengths, regions.n_regions) for of_one in (training_flops, answering_flops)
+    )
+    predict_flops -= vision_flops(architecture, regions.n_regions) * (1 - 1 / QUESTIONS_PER_IMAGE)
     step_s, predict_s = seconds_a_step(network, data, few, n_steps), seconds_a_question(network, data, few)
     n_steps_all, n_predicted = EPOCHS * (N_TRAIN // RECIPE.batch_size), (EPOCHS + 1) * N_MINIVAL + N_TEST
     whole = train_flops * RECIPE.batch_size * n_steps_all + predict_flops * n_predicted
     return {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {os.cpu_count()} cores",
-        "tokens_a_batch": round(tokens, 1),
+        "tokens_a_question": round(float(lengths.mean()), 1),
         "train_gflop_a_question": round(train_flops / 1e9, 2),
         "predict_gflop_a_question": round(predict_flops / 1e9, 2),
         "seconds_a_step_of_32": round(step_s, 3),
@@ -77,20 +82,6 @@ def costs(results: Path, features: Path, n_steps: int) -> dict[str, object]:
         "pflop_in_all": round(N_TRAINED * whole / 1e15),
         "hours_a_network_at_this_speed": round((n_steps_all * step_s + n_predicted * predict_s) / 3600, 1),
     }
-
-
-def flops_and_tokens(network: LxmertForVqa, data: VqaData) -> tuple[float, float, float]:
-    """Return FLOPs a question of training and of answering, in one batch, and a batch's longest question on average."""
-    batches = list(data.shuffled(RECIPE.batch_size, 0, 1))
-    inputs, targets = data.batch(batches[0]).inputs(), data.targets(batches[0])
-    with FlopCounterMode(display=False) as training:
-        vqa_loss(network.train()(*inputs), targets).backward()
-    network.zero_grad()
-    with FlopCounterMode(display=False) as answering, torch.inference_mode():
-        network.eval()(*inputs)
-    tokens = sum(int(data.questions.length[rows].max()) for rows in batches) / len(batches)
-    n = len(batches[0])
-    return training.get_total_flops() / n, answering.get_total_flops() / n, tokens
 
 
 def seconds_a_step(network: LxmertForVqa, data: TimedData, val: VqaData, n_steps: int) -> float:

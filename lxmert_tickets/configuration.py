@@ -23,13 +23,19 @@ from lxmert_tickets.experiment import (
     percent_text,
 )
 from lxmert_tickets.sources import VQA2_SPLITS
-from lxmert_tickets.training.recipe import PositiveFloat
+from lxmert_tickets.training.recipe import Positive, PositiveFloat
 
 
 class Checkpoints(Part, frozen=True):
     """How running trainings are kept safe. No part of the experiment: it changes no result."""
 
     interval_minutes: PositiveFloat
+
+
+class Gpus(Part, frozen=True):
+    """How GPUs are shared. No part of the experiment either."""
+
+    trainings_per_gpu: Positive
 
 
 def read_experiment(config: Mapping[str, Any]) -> Experiment:
@@ -42,8 +48,9 @@ def read_experiment(config: Mapping[str, Any]) -> Experiment:
     """
     check_finite(config)
     plain = dict(config)
-    read_checkpoints(plain)
-    plain.pop("checkpoints")
+    for section, read in {"checkpoints": read_checkpoints, "gpus": read_gpus}.items():
+        read(plain)
+        plain.pop(section)
     declared = _mapping(plain.pop("subnetworks", None), "subnetworks")
     settings: Settings = convert(plain, Settings)
     subnetworks = {
@@ -60,10 +67,23 @@ def read_checkpoints(config: Mapping[str, Any]) -> Checkpoints:
 
     Raises ConfigError when it is missing or wrong.
     """
-    if "checkpoints" not in config:
-        raise ConfigError("checkpoints", "is missing", "a value", "Copy it from config.yaml.")
-    found: Checkpoints = convert(config["checkpoints"], Checkpoints, "checkpoints")
+    found: Checkpoints = convert(_section(config, "checkpoints"), Checkpoints, "checkpoints")
     return found
+
+
+def read_gpus(config: Mapping[str, Any]) -> Gpus:
+    """Return the section `gpus` of `config`.
+
+    Raises ConfigError when it is missing or wrong.
+    """
+    found: Gpus = convert(_section(config, "gpus"), Gpus, "gpus")
+    return found
+
+
+def _section(config: Mapping[str, Any], name: str) -> Any:
+    if name not in config:
+        raise ConfigError(name, "is missing", "a value", "Copy it from config.yaml.")
+    return config[name]
 
 
 def _mapping(value: Any, place: str) -> Mapping[str, Any]:

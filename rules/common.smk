@@ -9,7 +9,7 @@ ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))  # the package is not installed
 
 from lxmert_tickets.code_digest import code_digest
-from lxmert_tickets.configuration import read_checkpoints, read_experiment
+from lxmert_tickets.configuration import read_checkpoints, read_experiment, read_gpus
 from lxmert_tickets.environment import has_gpu, let_jobs_import_this_package
 from lxmert_tickets.errors import TicketsError
 from lxmert_tickets.evaluation.evalai import find_evalai_scores
@@ -28,6 +28,7 @@ let_jobs_import_this_package()
 try:
     EXPERIMENT = read_experiment(config)
     CHECKPOINTS = read_checkpoints(config)
+    GPUS = read_gpus(config)
 except TicketsError as error:
     raise WorkflowError(f"{error} (in config.yaml, or what overlays it)") from None
 

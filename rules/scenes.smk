@@ -102,5 +102,6 @@ rule pretrain:
         max_length=EXPERIMENT.text.max_length,
         version=TRAINING_VERSION,
         checkpoint_minutes=not_compared(CHECKPOINTS.interval_minutes),
+        jobs_per_gpu=not_compared(GPUS.trainings_per_gpu),
     script:
         "../workflow_scripts/pretrain.py"

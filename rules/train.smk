@@ -25,6 +25,7 @@ rule finetune:
         recipe=stage("training"),
         version=TRAINING_VERSION,
         checkpoint_minutes=not_compared(CHECKPOINTS.interval_minutes),
+        jobs_per_gpu=not_compared(GPUS.trainings_per_gpu),
     script:
         "../workflow_scripts/train.py"
 

@@ -29,7 +29,7 @@ SHIPPED: dict[str, Any] = yaml.safe_load((PROJECT / "config.yaml").read_text(enc
 SMOKE: dict[str, Any] = yaml.safe_load((PROJECT / "configs" / "smoke.yaml").read_text(encoding="utf-8"))
 VQA2: dict[str, Any] = yaml.safe_load((PROJECT / "configs" / "vqa2.yaml").read_text(encoding="utf-8"))
 SECTIONS = [name for name, value in SHIPPED.items() if isinstance(value, dict)]
-STAGES = [name for name in SECTIONS if name not in {"subnetworks", "checkpoints"}]  # what results are made of
+STAGES = [name for name in SECTIONS if name not in {"subnetworks", "checkpoints", "gpus"}]  # what results are made of
 REMOVED = object()
 
 
@@ -146,6 +146,8 @@ MISTAKES = [
     ("checkpoints.interval_minutes", 0, "checkpoints.interval_minutes: 0", "expected a number > 0"),
     ("checkpoints.interval_minutes", float("inf"), "checkpoints.interval_minutes: inf", "expected a finite number"),
     ("checkpoints.interval_minute", 5, "checkpoints.interval_minute: is no known", "did you mean 'interval_minutes'?"),
+    ("gpus", REMOVED, "gpus: is missing", "Copy it from config.yaml."),
+    ("gpus.trainings_per_gpu", 0, "gpus.trainings_per_gpu: 0", "expected an integer > 0"),
     ("training", [1], "training: [1]", "expected a mapping"),
     ("training", None, "training: None", "expected a mapping"),
     ("subnetworks", [], "subnetworks: []", "expected a mapping"),
@@ -241,7 +243,7 @@ def test_whatever_stands_at_a_key_is_accepted_or_refused_as_a_mistake(key: tuple
     if refused is not None:
         assert refused.place.partition(".")[0] in SHIPPED  # perhaps of another section that no longer fits this one
         assert key[1] in str(refused)
-    elif key[0] != "checkpoints":  # which is no part of the experiment
+    elif key[0] not in {"checkpoints", "gpus"}:  # which are no part of the experiment
         read = msgspec.to_builtins(getattr(found, key[0])).get(key[1])  # nothing, where it takes a subnetwork away
         assert as_json(read) == as_json(value)
 

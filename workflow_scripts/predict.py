@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from lxmert_tickets.artifacts import provenance
 from lxmert_tickets.data.answers import read_answers
 from lxmert_tickets.evaluation.predictions import save_predictions, write_submission
+from lxmert_tickets.gpus import gpu_of_this_job
 from lxmert_tickets.job import job
 from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.checkpoints import load_weights
@@ -15,7 +16,7 @@ from lxmert_tickets.training.device import best_device, set_up_process
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0]), gpu_of_this_job(snakemake.params.jobs_per_gpu):
     paths, outputs, params = snakemake.input, snakemake.output, snakemake.params
     set_up_process(snakemake.threads)
     device = best_device()

@@ -9,6 +9,7 @@ from lxmert_tickets.data.scenes.dataset import DATA_TYPE, read_captions
 from lxmert_tickets.data.tokens import encode_texts, load_tokenizer
 from lxmert_tickets.data.vqa_json import image_name
 from lxmert_tickets.experiment import PRETRAIN, ModelSizes
+from lxmert_tickets.gpus import gpu_of_this_job
 from lxmert_tickets.job import job
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.checkpoints import save_weights
@@ -23,7 +24,7 @@ from lxmert_tickets.training.resume import run_identity
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake.log[0]) as log:
+with job(snakemake.log[0]), gpu_of_this_job(snakemake.params.jobs_per_gpu):
     paths, params = snakemake.input, snakemake.params
     set_up_process(snakemake.threads)
     recipe = msgspec.json.decode(params.recipe, type=PretrainingRecipe)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lxmert_tickets.artifacts import provenance
+from lxmert_tickets.gpus import gpu_of_this_job
 from lxmert_tickets.job import job
 from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.checkpoints import load_weights, save_weights
@@ -20,11 +21,11 @@ from lxmert_tickets.training.resume import run_identity
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake.log[0]) as log:
+with job(snakemake.log[0]), gpu_of_this_job(snakemake.params.jobs_per_gpu):
     paths, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
-    set_up_process(snakemake.threads)
-    device = best_device()
     recipe = msgspec.json.decode(params.recipe, type=TrainingRecipe)
+    set_up_process(snakemake.threads, recipe.deterministic)
+    device = best_device()
     start, architecture = load_weights(paths.start)
     mask_path = paths.get("mask")
     mask = load_mask(mask_path) if mask_path else None

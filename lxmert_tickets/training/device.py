@@ -14,13 +14,18 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 LARGEST_MMAP_THRESHOLD = 2**25  # bytes, that glibc takes
 
 
-def set_up_process(n_threads: int) -> None:
+def set_up_process(n_threads: int, deterministic: bool = False) -> None:
     """Let torch compute on `n_threads` of the CPU, and keep the memory that a step frees for the next one.
+
+    `deterministic` makes a GPU give the same bytes in every run, as a CPU does; to be called before its first use.
 
     By default glibc gives large tensors back to the system, which clears each page again for the next step: 6 % of a
     step of LXMERT base. Large pages make that cheaper still; torch asks for them where this variable is set.
     """
     torch.set_num_threads(n_threads)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+        torch.use_deterministic_algorithms(True)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # glibc's alone

@@ -37,6 +37,7 @@ class TrainingRecipe(OptimizerRecipe, frozen=True, forbid_unknown_fields=True, k
     attention_dropout: Fraction
     keep: Literal["best", "last"] = "best"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    deterministic: bool = False  # on a GPU; a CPU is
 
 
 class PretrainingRecipe(OptimizerRecipe, frozen=True, forbid_unknown_fields=True, kw_only=True):

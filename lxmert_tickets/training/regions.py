@@ -36,6 +36,10 @@ class Regions:
         return self._of_images.path
 
     @property
+    def n_regions(self) -> int:
+        return int(self._of_images.features.shape[1])
+
+    @property
     def feature_dim(self) -> int:
         return int(self._of_images.features.shape[2])
 

@@ -1,0 +1,86 @@
+"""Which GPU a job computes on: Snakemake counts GPUs, and does not say which.
+
+A job holds a lock for its place on a GPU. The kernel lets go of it when the job ends, in whatever way.
+"""
+
+import logging
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from lxmert_tickets.environment import has_gpu
+from lxmert_tickets.locks import alone
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+WAIT_SECONDS = 0.5
+
+log = logging.getLogger("lxmert_tickets")
+
+
+class _TakenError(Exception):
+    pass
+
+
+@contextmanager
+def gpu_of_this_job(jobs_per_gpu: int) -> Iterator[str | None]:
+    """Let this process see one GPU alone until the block ends; yield its name, None where there is none.
+
+    Of the devices in CUDA_VISIBLE_DEVICES, which a user or a scheduler may have set, or of all that there are, it is
+    the one with the fewest jobs of this user, at most `jobs_per_gpu`; a job waits while all are full. To be called
+    before the first use of CUDA.
+    """
+    devices = visible_devices(os.environ) if has_gpu() else []
+    if not devices:
+        yield None
+        return
+    folder = Path(tempfile.gettempdir()) / f"lxmert-tickets-{os.getuid()}" / "gpus"
+    with claimed(devices, jobs_per_gpu, folder, os.environ.get("SLURM_JOB_ID", "")) as device:
+        os.environ[VISIBLE] = device
+        log.info("on GPU %s", device)
+        yield device
+
+
+def visible_devices(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of the devices that a process with this `environment` may use: numbers, or UUIDs."""
+    if VISIBLE not in environment:
+        import torch  # noqa: PLC0415 (late: jobs without a GPU need not; it does not initialise CUDA)
+
+        return [str(number) for number in range(torch.cuda.device_count())]
+    named = [name.strip() for name in environment[VISIBLE].split(",")]
+    # CUDA ignores all from the first that is not valid, such as -1 or nothing.
+    end = next((place for place, name in enumerate(named) if not name or name.startswith("-")), len(named))
+    return named[:end]
+
+
+@contextmanager
+def claimed(devices: Sequence[str], jobs_per_device: int, folder: Path, allocation: str = "") -> Iterator[str]:
+    """Yield the device with the fewest claims, and hold one until the block ends; wait while all are full.
+
+    Args:
+        folder: of the locks, one a claim, on a disk of this machine.
+        allocation: of a scheduler: in each, it may number the devices anew.
+    """
+    told = False
+    with ExitStack() as stack:
+        while True:
+            for place in range(jobs_per_device):
+                for device in devices:
+                    lock = folder / re.sub(r"[^\w.-]", "_", f"{allocation}-{device}-{place}.lock")
+                    try:
+                        stack.enter_context(alone(lock, f"GPU {device}", "use it", _give_up))
+                    except _TakenError:
+                        continue
+                    yield device
+                    return
+            if not told:
+                log.info("all of %s have %d jobs: waiting for one to end", ", ".join(devices), jobs_per_device)
+                told = True
+            time.sleep(WAIT_SECONDS)
+
+
+def _give_up(holder: str) -> None:
+    raise _TakenError(holder)

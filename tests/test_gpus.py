@@ -1,0 +1,129 @@
+"""Jobs that run at once compute on different GPUs, or share them as told; a killed job gives its device back."""
+
+import select
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from lxmert_tickets import gpus
+from lxmert_tickets.gpus import VISIBLE, claimed, gpu_of_this_job, visible_devices
+
+CLAIMS = """
+import sys
+from pathlib import Path
+from lxmert_tickets.gpus import claimed
+with claimed(sys.argv[3:], int(sys.argv[2]), Path(sys.argv[1])) as device:
+    print(device, flush=True)
+    sys.stdin.read()
+"""
+
+
+class Job:
+    """A process that claims a device, and holds it until it is told to end, or killed."""
+
+    def __init__(self, folder: Path, jobs_per_device: int, *devices: str) -> None:
+        command = [sys.executable, "-c", CLAIMS, str(folder), str(jobs_per_device), *devices]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def device(self) -> str:
+        """Return the device, once there is one."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def end(self) -> None:
+        self.process.communicate("")
+
+
+@contextmanager
+def jobs(n: int, folder: Path, jobs_per_device: int, *devices: str) -> Iterator[list[Job]]:
+    started = [Job(folder, jobs_per_device, *devices) for _ in range(n)]
+    try:
+        yield started
+    finally:
+        for job in started:
+            job.process.kill()
+            job.process.communicate()
+
+
+def test_eight_jobs_on_two_devices_are_four_on_each_and_no_more(tmp_path: Path) -> None:
+    with jobs(8, tmp_path, 4, "0", "1") as eight:
+        assert Counter(job.device() for job in eight) == {"0": 4, "1": 4}
+        ninth = Job(tmp_path, 4, "0", "1")
+        time.sleep(1)
+        eight[3].process.kill()  # kill -9: nothing of it can clean up
+        assert ninth.device() in {"0", "1"}
+        ninth.end()
+
+
+def test_one_job_a_device_and_the_next_waits_for_the_first_that_is_killed(tmp_path: Path) -> None:
+    with jobs(2, tmp_path, 1, "GPU-a", "GPU-b") as both:
+        device_of = {job.device(): job for job in both}
+        assert device_of.keys() == {"GPU-a", "GPU-b"}
+        with jobs(1, tmp_path, 1, "GPU-a", "GPU-b") as [third]:
+            time.sleep(1)
+            assert third.process.poll() is None
+            device_of["GPU-b"].process.kill()
+            assert third.device() == "GPU-b"
+
+
+def test_eight_jobs_one_a_device_take_turns_though_some_are_killed(tmp_path: Path) -> None:
+    with jobs(8, tmp_path, 1, "0", "1") as eight:
+        waiting, used = list(eight), Counter[str]()
+        while waiting:
+            time.sleep(0.2)
+            running = [job for job in waiting if _has_spoken(job)]
+            assert len(running) <= 2
+            for number, job in enumerate(running):
+                used[job.device()] += 1
+                job.process.kill() if number % 2 else job.end()
+                waiting.remove(job)
+    assert sum(used.values()) == 8
+    assert used.keys() == {"0", "1"}
+
+
+def _has_spoken(job: Job) -> bool:
+    return bool(select.select([job.process.stdout], [], [], 0)[0])
+
+
+def test_the_device_with_the_fewest_jobs_is_taken(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        first = [stack.enter_context(claimed(["0", "1", "2"], 2, tmp_path)) for _ in range(4)]
+        assert first == ["0", "1", "2", "0"]
+
+
+def test_allocations_of_a_scheduler_do_not_share_names(tmp_path: Path) -> None:
+    with claimed(["0"], 1, tmp_path, "job 17") as one, claimed(["0"], 1, tmp_path, "job 18") as other:
+        assert one == other == "0"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("0", ["0"]), ("2, 3", ["2", "3"]), ("GPU-8932f937", ["GPU-8932f937"]), ("", []), ("-1", []), ("1,-1,2", ["1"])],
+)
+def test_what_a_user_or_scheduler_made_visible_is_obeyed(value: str, expected: list[str]) -> None:
+    assert visible_devices({VISIBLE: value}) == expected
+
+
+def test_a_job_sees_its_own_device_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(gpus, "has_gpu", lambda: True)
+    monkeypatch.setattr(gpus.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv(VISIBLE, "5,6")
+    with gpu_of_this_job(1) as first:
+        assert first == gpus.os.environ[VISIBLE] == "5"
+        monkeypatch.setenv(VISIBLE, "5,6")
+        with gpu_of_this_job(1) as second:
+            assert second == gpus.os.environ[VISIBLE] == "6"
+
+
+def test_without_a_gpu_a_job_waits_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpus, "has_gpu", lambda: False)
+    monkeypatch.setenv(VISIBLE, "0")
+    with gpu_of_this_job(1) as first, gpu_of_this_job(1) as second:
+        assert first is second is None
+    assert gpus.os.environ[VISIBLE] == "0"
