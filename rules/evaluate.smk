@@ -21,7 +21,7 @@ rule predict:
     conda:
         ENVIRONMENT
     resources:
-        gpu=GPUS_PER_TRAINING,
+        gpu=gpus_per_training,
     params:
         precision=EXPERIMENT.training.precision,
         code=code_of("predict"),

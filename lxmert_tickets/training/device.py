@@ -1,5 +1,8 @@
 """Where and in which precision a network runs."""
 
+import logging
+import os
+import socket
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -8,9 +11,17 @@ import torch
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
+GIVEN = ("SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES")  # by a scheduler
+
+log = logging.getLogger("lxmert_tickets")
+
+
 def best_device() -> torch.device:
-    """Return the first CUDA device that this process may use, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return the first CUDA device that this process may use, else the CPU; the log tells which it is, and where."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    given = [f"{name}={os.environ[name]}" for name in GIVEN if name in os.environ]
+    log.info("on %s", ", ".join([device.type, f"host {socket.gethostname()}", *given]))
+    return device
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:

@@ -61,3 +61,13 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch, avai
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
     assert best_device().type == kind
     assert CPU.type == "cpu"
+
+
+def test_the_log_tells_which_device_the_scheduler_gave(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    with caplog.at_level("INFO"):
+        best_device()
+    assert "SLURM_JOB_ID=17, CUDA_VISIBLE_DEVICES=3" in caplog.text
