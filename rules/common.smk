@@ -37,8 +37,6 @@ DATA = files_of(EXPERIMENT, PATHS)
 MODELS = EXPERIMENT.models()
 # The subnetwork whose layers are looked at: the first that magnitude found.
 SHOWN_SUBNETWORK = next(iter(EXPERIMENT.names_of(MagnitudeSubnetwork)), None)
-# Snakemake only counts GPUs; where there is none, training must not wait for one.
-GPUS_PER_TRAINING = 1 if has_gpu() or not workflow.local_exec else 0
 # The embedded tables are small, and several are converted at once; of those of COCO, more than this gains nothing.
 CONVERSION_THREADS = 1 if EXPERIMENT.data == "scenes" else 8
 ENVIRONMENT = "../envs/lxmert-tickets.yaml"
@@ -62,6 +60,15 @@ def code_of(rule):
 def stage(*sections):
     """Return canonical JSON of just these sections of the experiment: a change elsewhere reruns nothing here."""
     return EXPERIMENT.stage(*sections)
+
+
+def gpus_per_training(wildcards):
+    """Return how many GPUs a training asks for: one, but none on this machine where it has none to wait for.
+
+    Asked for each job: while this file is read, Snakemake does not know yet whether jobs go to a cluster, whose submit
+    node may have no GPU.
+    """
+    return 1 if has_gpu() or not workflow.local_exec else 0
 
 
 def not_compared(value):

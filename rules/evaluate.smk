@@ -22,7 +22,7 @@ rule predict:
     conda:
         ENVIRONMENT
     resources:
-        gpu=GPUS_PER_TRAINING,
+        gpu=gpus_per_training,
     params:
         splits=EVALUATED,
         tested=TESTED,

@@ -95,7 +95,7 @@ rule pretrain:
         ENVIRONMENT
     threads: EXPERIMENT.pretraining.threads
     resources:
-        gpu=GPUS_PER_TRAINING,
+        gpu=gpus_per_training,
     params:
         model=stage("model"),
         recipe=stage("pretraining"),

@@ -20,7 +20,7 @@ rule finetune:
         ENVIRONMENT
     threads: 1
     resources:
-        gpu=GPUS_PER_TRAINING,
+        gpu=gpus_per_training,
     params:
         recipe=stage("training"),
         version=TRAINING_VERSION,

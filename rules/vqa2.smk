@@ -3,6 +3,12 @@
 from lxmert_tickets.sources import LOCK_FILE, VQA2_FILES, VQA2_FOLDER, receipt
 
 
+# On a cluster these two run on the submit node: compute nodes often have no internet.
+localrules:
+    download,
+    import_weights,
+
+
 # The file itself is no output: Snakemake deletes outputs before a job, and a file put in place by hand is to be taken.
 # `output` stands in `urls` so that another mirror downloads nothing again: Snakemake does not compare such params.
 rule download:

@@ -147,7 +147,7 @@ MISTAKES = [
     ("checkpoints.interval_minutes", float("inf"), "checkpoints.interval_minutes: inf", "expected a finite number"),
     ("checkpoints.interval_minute", 5, "checkpoints.interval_minute: is no known", "did you mean 'interval_minutes'?"),
     ("gpus", REMOVED, "gpus: is missing", "Copy it from config.yaml."),
-    ("gpus.trainings_per_gpu", 0, "gpus.trainings_per_gpu: 0", "expected an integer > 0"),
+    ("gpus.trainings_per_gpu", 0, "gpus.trainings_per_gpu: 0", "expected a whole number >= 1"),
     ("training", [1], "training: [1]", "expected a mapping"),
     ("training", None, "training: None", "expected a mapping"),
     ("subnetworks", [], "subnetworks: []", "expected a mapping"),

@@ -1,7 +1,9 @@
 """Where and in which precision a network runs, and how its process is set up."""
 
 import ctypes
+import logging
 import os
+import socket
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -10,8 +12,11 @@ import torch
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
+GIVEN = ("SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES")  # by a scheduler
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 LARGEST_MMAP_THRESHOLD = 2**25  # bytes, that glibc takes
+
+log = logging.getLogger("lxmert_tickets")
 
 
 def set_up_process(n_threads: int, deterministic: bool = False) -> None:
@@ -34,8 +39,11 @@ def set_up_process(n_threads: int, deterministic: bool = False) -> None:
 
 
 def best_device() -> torch.device:
-    """Return the first CUDA device that this process may use, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return the first CUDA device that this process may use, else the CPU; the log tells which it is, and where."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    given = [f"{name}={os.environ[name]}" for name in GIVEN if name in os.environ]
+    log.info("on %s", ", ".join([device.type, f"host {socket.gethostname()}", *given]))
+    return device
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:

@@ -84,3 +84,13 @@ print(before - resident_pages())
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     n_pages = 2**24 // os.sysconf("SC_PAGE_SIZE")
     assert (int(done.stdout) < n_pages / 2) is keeps
+
+
+def test_the_log_tells_which_device_the_scheduler_gave(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    with caplog.at_level("INFO"):
+        best_device()
+    assert "SLURM_JOB_ID=17, CUDA_VISIBLE_DEVICES=3" in caplog.text
