@@ -42,6 +42,8 @@ def measure(folder: Path, name: str, work: str, size_name: str, unit: str) -> Fi
         f"{threads} thread{'s' if threads > 1 else ''}; {needed / 1e9:.3g} GFLOP each, matrix peak "
         f"{peak / 1e9:.0f} GFLOP/s; rounds of ours {_listed(rates[OURS])}, of the peer's {_listed(rates[PEER])}"
     )
+    if work == "train":
+        note += f"; peak memory {largest(rates[OURS], 'peak_bytes') / 1e9:.1f} GB"
     return Figure(name, unit, ours, peer, highest_rate(peak, needed), note)
 
 

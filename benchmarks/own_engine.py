@@ -1,10 +1,13 @@
 """Our side of training and evaluation: the real loop and the real answering pass, timed from outside."""
 
+import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 
@@ -14,6 +17,8 @@ from lxmert_tickets.data.questions import EncodedQuestions, load_questions
 from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.checkpoints import load_weights
 from lxmert_tickets.model.lxmert import LxmertForVqa
+from lxmert_tickets.training import regions as regions_module
+from lxmert_tickets.training import steps
 from lxmert_tickets.training.answering import answer_all
 from lxmert_tickets.training.batches import VqaData, open_vqa_data
 from lxmert_tickets.training.device import best_device, set_up_process
@@ -48,20 +53,48 @@ class TimedDataOnGpu(TimedData):
         super().note_time()
 
 
-def train_some_steps(folder: str, name: str) -> dict[str, float]:
-    """Return samples a second of the training loop, from asking for a batch to the end of its step."""
-    set_up_process(torch.get_num_threads())
+LARGE_BATCH, FIRST_LARGE = 256, 8
+"""Questions of a step of the variation "large", and its steps that are not timed."""
+
+
+def train_some_steps(folder: str, name: str, *variations: str) -> dict[str, float]:
+    """Return samples a second of the training loop, from asking for a batch to the end of its step; and its memory.
+
+    `variations` are for a GPU: "plain" takes no graphs, "deterministic" gives the same bytes every time, "streamed"
+    leaves the features in the host's memory, "large" takes 256 questions a step.
+    """
+    set_up_process(torch.get_num_threads(), "deterministic" in variations)
     size, files, device = sizes()[name], Path(folder), best_device()
-    recipe = recipe_of(size)
-    questions, regions = load_questions(files / "train.h5"), Regions(open_features(files / "features.h5"), device)
-    data = (TimedDataOnGpu if device.type == "cuda" else TimedData)(questions, regions, device)
-    if isinstance(data, TimedDataOnGpu):
-        data.waits_at = frozenset({size.first_steps, size.first_steps + size.timed_steps})
-    val = open_vqa_data(files / "val.h5", files / "features.h5", device, like=data)
-    network = network_of(files, recipe.hidden_dropout, recipe.attention_dropout)
-    train(network, data, val, recipe, seed=0)
-    seconds = data.asked[-1] - data.asked[size.first_steps]
-    return {"rate": recipe.batch_size * size.timed_steps / seconds, "step_seconds": seconds / size.timed_steps}
+    recipe, first_steps, timed_steps = recipe_of(size), size.first_steps, size.timed_steps
+    if "large" in variations:
+        recipe = msgspec.structs.replace(recipe, batch_size=LARGE_BATCH)
+        first_steps, timed_steps = FIRST_LARGE, size.n_trained // LARGE_BATCH - FIRST_LARGE
+    with _varied(variations):
+        questions, regions = load_questions(files / "train.h5"), Regions(open_features(files / "features.h5"), device)
+        data = (TimedDataOnGpu if device.type == "cuda" else TimedData)(questions, regions, device)
+        if isinstance(data, TimedDataOnGpu):
+            data.waits_at = frozenset({first_steps, first_steps + timed_steps})
+        val = open_vqa_data(files / "val.h5", files / "features.h5", device, like=data)
+        train(network_of(files, recipe.hidden_dropout, recipe.attention_dropout), data, val, recipe, seed=0)
+    seconds = data.asked[first_steps + timed_steps] - data.asked[first_steps]
+    return {
+        "rate": recipe.batch_size * timed_steps / seconds,
+        "step_seconds": seconds / timed_steps,
+        "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "gpu_bytes": torch.cuda.max_memory_allocated() if device.type == "cuda" else 0,
+    }
+
+
+@contextmanager
+def _varied(variations: Sequence[str]) -> Iterator[None]:
+    """Run the engine otherwise than it would be: to see what its parts bring."""
+    graphed, share = steps.GraphedStep, regions_module.SHARE_OF_GPU
+    if "plain" in variations:
+        steps.GraphedStep = steps.Step  # type: ignore[misc]
+    if "streamed" in variations:
+        regions_module.SHARE_OF_GPU = 0.0
+    yield
+    steps.GraphedStep, regions_module.SHARE_OF_GPU = graphed, share  # type: ignore[misc]
 
 
 def answer_questions(folder: str, name: str) -> dict[str, float]:

@@ -7,18 +7,19 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from made_up_vqa2 import made_up_texts
 from toys import CPU, TINY, changed, random_weights, toy_features, toy_questions
 
-from benchmarks import contenders, machine, network_at_scale
+from benchmarks import contenders, machine, made_up_data, network_at_scale, on_gpu, own_engine
 from benchmarks.accuracy_scoring import write_inputs
 from benchmarks.bench import MEASURES, write
 from benchmarks.contenders import PROJECT
 from benchmarks.demo_run import Job, jobs_of, split_of
 from benchmarks.figures import NAMES, Figure, file_stem, from_json, highest_rate, least_seconds, merged, table
-from benchmarks.made_up_data import recipe_of, sizes, write_features
+from benchmarks.made_up_data import Size, recipe_of, sizes, write_features
 from benchmarks.needed_flops import answering_flops, training_flops, vision_flops
 from benchmarks.own_engine import TimedData, first_of
 from benchmarks.plain_accuracy import plain_scores
@@ -29,6 +30,7 @@ from lxmert_tickets.data.vqa_json import Annotation
 from lxmert_tickets.evaluation.accuracy import score_predictions
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.checkpoints import save_weights
+from lxmert_tickets.training import regions, steps
 
 FIELDS = {"name", "ours", "peer", "ratio", "unit", "floor", "share_of_floor"}
 AWKWARD = ("Yes", "yes", "a dog", "1,000 t-shirts", "2", "two", "t-shirt", "dont", "no.\n", "a/c", "3.5", "none", "")
@@ -237,3 +239,26 @@ def test_what_a_network_costs_follows_from_what_was_measured(tmp_path: Path) -> 
     assert found["questions_predicted_a_second"] > 0
     assert 2 * found["predict_gflop_a_question"] <= found["train_gflop_a_question"]
     assert found["tokens_a_question"] == pytest.approx(toy_questions(128, 4).length[:128].mean(), abs=0.06)
+
+
+@pytest.mark.parametrize("variations", [(), ("plain",), ("streamed", "deterministic"), ("large",)])
+def test_the_engine_is_timed_in_every_variation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variations: tuple[str, ...]
+) -> None:
+    tiny = Size("config.yaml", 6, 4, 8, first_steps=8, timed_steps=72, n_evaluated=64, threads=1)
+    for module in (made_up_data, own_engine):
+        monkeypatch.setattr(module, "sizes", lambda: {"scenes": tiny})
+    made_up_data.prepare(str(tmp_path), "scenes")
+    found = own_engine.train_some_steps(str(tmp_path), "scenes", *variations)
+    assert found["rate"] == pytest.approx((256 if "large" in variations else 32) / found["step_seconds"])
+    assert found["peak_bytes"] > 1e7
+    assert steps.GraphedStep is not steps.Step
+    assert regions.SHARE_OF_GPU > 0
+    torch.use_deterministic_algorithms(False)
+
+
+def test_lines_of_a_gpu_are_shown_with_the_share_of_their_floor() -> None:
+    lines = [on_gpu.Line("training, ours", 50.0, 6.4, 12.3), on_gpu.Line("answering, ours", 10.0)]
+    text = on_gpu.report(lines, {"GPU": "a name"}, {"training": 200.0})
+    assert "| training, ours | 50 | 6.40 | 25 % | 12.3 GB |" in text
+    assert "| answering, ours | 10 |  |  |  |" in text

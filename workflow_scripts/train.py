@@ -38,6 +38,7 @@ with job(snakemake.log[0]), gpu_of_this_job(snakemake.params.jobs_per_gpu):
         attention_dropout=recipe.attention_dropout,
         place=paths.start,
     ).to(device)
+    del start  # as large as the network
     data = open_vqa_data(paths.train_questions[0], paths.train_features[0], device)
     val = open_vqa_data(paths.val_questions[0], paths.val_features[0], device, like=data)
     name = " ".join([f"seed {wildcards.seed}", *wildcards[1:]]) if mask is not None else f"seed {wildcards.seed} dense"

@@ -114,8 +114,8 @@ class BertAdam:
         weights = _one_after_the_other([parameter.data for parameter in parameters.values()])
         kept = None
         if parameters.keys() & self._kept.keys():
-            every = {name: torch.ones(parameter.shape) for name, parameter in parameters.items()} | self._kept
-            kept = _one_after_the_other([every[name] for name in parameters]).to(weights)
+            every = {name: torch.ones(p.shape, dtype=torch.bool) for name, p in parameters.items()} | self._kept
+            kept = _one_after_the_other([every[name] for name in parameters]).to(weights.device)
         part = _Part(parameters, weights, torch.zeros_like(weights), torch.zeros_like(weights), kept)
         for name, view in part.views(weights).items():
             parameters[name].data = view
@@ -135,7 +135,7 @@ class _Part:
     weights: Tensor
     exp_avg: Tensor
     exp_avg_sq: Tensor
-    kept: Tensor | None  # 1 and 0, as floats; None = all are kept
+    kept: Tensor | None  # bool; None = all are
 
     def gradient(self) -> Tensor:
         """Return the gradients, of this shape."""

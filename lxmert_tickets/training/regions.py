@@ -95,8 +95,8 @@ class Streamed:
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:
     """Return `array` on the device, without waiting for what the device still computes."""
     tensor = torch.from_numpy(array)
-    if device.type == "cpu":
-        return tensor
+    if device.type != "cuda":
+        return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 

@@ -1,0 +1,96 @@
+"""A step is the same step, taken as a CUDA graph or not; and features reach a GPU in either way."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from toys import CPU, RECIPE, TINY, tiny_network, toy_data, toy_features, toy_questions
+
+from lxmert_tickets.training.batches import GPU_LENGTH_STEP, Batch, VqaData, padded
+from lxmert_tickets.training.optimizer import BertAdam
+from lxmert_tickets.training.regions import Regions, Resident, Streamed
+from lxmert_tickets.training.steps import FIRST_STEPS, GraphedStep, Step, _Graph, step_of
+
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+def test_on_the_cpu_steps_are_plain() -> None:
+    network = tiny_network()
+    assert type(step_of(network, BertAdam(network, RECIPE), "auto")) is Step
+
+
+def test_a_step_gives_the_loss_before_it_and_moves_the_weights() -> None:
+    network, data, rows = tiny_network(), toy_data(), np.arange(8)
+    step = step_of(network, BertAdam(network, RECIPE), "float32")
+    losses = [step(data.batch(rows), data.targets(rows), 1e-3).item() for _ in range(3)]
+    fresh = tiny_network()
+    assert losses[0] == pytest.approx(step_of(fresh, BertAdam(fresh, RECIPE), "float32").backward(
+        data.batch(rows), data.targets(rows)
+    ).item())  # fmt: skip
+    assert losses[0] > losses[1] > losses[2]
+
+
+def test_a_graph_reads_the_next_batch_where_it_read_the_last() -> None:
+    data = toy_data()
+    rows, next_rows = np.arange(8), np.arange(8, 16)
+    batch = data.batch(rows)
+    places = Batch(*[None if tensor is None else tensor.clone() for tensor in batch.inputs()])
+    graph = _Graph(graph=None, inputs=places, targets=data.targets(rows), loss=torch.zeros(()))  # type: ignore[arg-type]
+    following = data.batch(next_rows)
+    before = [tensor.data_ptr() for tensor in places.inputs() if tensor is not None]
+    graph.read(following, data.targets(next_rows))
+    assert [tensor.data_ptr() for tensor in places.inputs() if tensor is not None] == before
+    assert torch.equal(places.features, following.features)
+    assert torch.equal(graph.targets, data.targets(next_rows))
+
+
+def test_on_a_gpu_lengths_are_few_and_padding_is_always_marked() -> None:
+    ids, length = np.ones((3, 11), np.int32), np.array([5, 6, 6], np.int32)
+    found, attention_mask = padded(ids, length, torch.device("meta"))
+    assert found.shape == (3, 8)
+    assert 8 % GPU_LENGTH_STEP == 0
+    assert attention_mask is not None
+    assert padded(ids, np.array([11, 2, 3]), torch.device("meta"))[0].shape == (3, 11)  # no more than there is
+
+
+@pytest.mark.parametrize("gathers", [Resident, Streamed])
+def test_however_they_are_kept_the_same_regions_come(gathers: type[Resident] | type[Streamed]) -> None:
+    features, rows = toy_features(16), np.array([3, 0, 3, 15])
+    expected, expected_boxes = Regions(features, CPU).gather(rows)
+    found, boxes = gathers(features, CPU)(rows)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+    assert torch.equal(boxes, expected_boxes)
+
+
+@pytest.mark.gpu
+@CUDA
+@pytest.mark.parametrize("masked", [False, True])
+def test_graphs_take_the_steps_that_plain_ones_take(masked: bool) -> None:
+    device, n_steps = torch.device("cuda"), FIRST_STEPS + 12
+    data = VqaData(toy_questions(32, 16), Regions(toy_features(16), device), device)
+    mask = {"lxmert.pooler.dense.weight": np.random.default_rng(0).random((TINY.hidden_size,) * 2) < 0.5}
+    found = []
+    for kind in (Step, GraphedStep):
+        torch.manual_seed(0)
+        network = tiny_network(hidden_dropout=0.1, attention_dropout=0.1).to(device).train()
+        step = kind(network, BertAdam(network, RECIPE, mask if masked else None), "float32")
+        batches = list(data.shuffled(8, 0, 1)) * n_steps
+        losses = [step(data.batch(rows), data.targets(rows), 1e-4).item() for rows in batches[:n_steps]]
+        found.append((losses, {name: tensor.cpu() for name, tensor in network.state_dict().items()}))
+    (plain_losses, plain), (losses, weights) = found
+    assert losses == pytest.approx(plain_losses, rel=1e-4)  # with dropout: the random numbers are the same, too
+    for name, tensor in weights.items():
+        assert torch.allclose(tensor, plain[name], rtol=1e-3, atol=1e-5), name
+
+
+@pytest.mark.gpu
+@CUDA
+def test_on_a_gpu_regions_stay_there_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("cuda")
+    assert isinstance(Regions(toy_features(16), device).gather, Resident)
+    monkeypatch.setattr("lxmert_tickets.training.regions.SHARE_OF_GPU", 0.0)
+    streamed = Regions(replace(toy_features(16)), device).gather
+    assert isinstance(streamed, Streamed)
+    assert torch.equal(streamed(np.array([1]))[0].cpu(), Regions(toy_features(16), CPU).gather(np.array([1]))[0])
