@@ -21,6 +21,11 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 
 
+onstart:
+    if workflow.local_exec and not has_gpu():
+        logger.info("No GPU on this machine: networks are trained on the CPU.")
+
+
 rule all:
     default_target: True
     input:

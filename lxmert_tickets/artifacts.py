@@ -125,6 +125,10 @@ def read_metadata(path: str | Path) -> Metadata:
         raise ArtifactError(path, f"damaged metadata ({error})", "a JSON object", REMAKE) from None
 
 
+MAPPED_BYTES = 2**27
+"""Read from one mapping of a file: what is mapped and what was copied from it are both in memory while it lasts."""
+
+
 def load_tensors(path: str | Path, kind: str) -> tuple[Tensors, Metadata]:
     """Return the tensors of an artifact of `kind`, and its metadata.
 
@@ -134,10 +138,19 @@ def load_tensors(path: str | Path, kind: str) -> tuple[Tensors, Metadata]:
     if metadata.get("kind", kind) != kind:
         raise ArtifactError(path, f"is a {metadata['kind']} file", f"a {kind} file")
     with _opened(path) as handle:
-        try:
-            return {name: handle.get_tensor(name) for name in sorted(handle.keys())}, metadata
-        except TypeError as error:  # numpy has no bfloat16
-            raise ArtifactError(path, f"cannot be read ({error})", f"a {kind} file of this workflow") from None
+        names = sorted(handle.keys())
+    tensors: Tensors = {}
+    while len(tensors) < len(names):
+        before = len(tensors)
+        with _opened(path) as handle:
+            for name in names[before:]:
+                try:
+                    tensors[name] = handle.get_tensor(name)
+                except TypeError as error:  # numpy has no bfloat16
+                    raise ArtifactError(path, f"cannot be read ({error})", f"a {kind} file of this workflow") from None
+                if sum(tensors[read].nbytes for read in names[before : len(tensors)]) > MAPPED_BYTES:
+                    break
+    return tensors, metadata
 
 
 @contextmanager
