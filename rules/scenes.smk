@@ -92,7 +92,7 @@ rule pretrain:
     benchmark:
         benchmark_of("pretrain")
     conda:
-        ENVIRONMENT
+        environment_of_training
     threads: EXPERIMENT.pretraining.threads
     resources:
         gpu=GPUS_PER_TRAINING,

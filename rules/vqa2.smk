@@ -2,6 +2,12 @@
 
 from lxmert_tickets.sources import LOCK_FILE, VQA2_FILES, VQA2_FOLDER, receipt
 
+if workflow.modifier.modify_path(VQA2_FOLDER) != VQA2_FOLDER:
+    raise WorkflowError(
+        "module: its prefix moves resources/, where files put by hand and the list of digests are looked for; expected "
+        'resources/ in place. Write replace_prefix: {"results/": "elsewhere/results/"} instead of prefix.'
+    )
+
 
 # The file itself is no output: Snakemake deletes outputs before a job, and a file put in place by hand is to be taken.
 # `output` stands in `urls` so that another mirror downloads nothing again: Snakemake does not compare such params.
