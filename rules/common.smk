@@ -1,9 +1,12 @@
 """What all rules share: the experiment, its files, and how rules speak of them."""
 
 import sys
+from copy import deepcopy
 from pathlib import Path
 
+import yaml
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
 
 ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))  # the package is not installed
@@ -25,10 +28,21 @@ from lxmert_tickets.sources import EVALAI_FOLDER, FEATURES_VERSION, files_of
 from lxmert_tickets.training.recipe import TRAINING_VERSION
 
 let_jobs_import_this_package()
+
+
+def laid_over_defaults(given):
+    """Return `given` over config.yaml: a workflow that imports this one need only say what differs."""
+    whole = deepcopy(dict(given))
+    for layer in (yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")), given):
+        update_config(whole, layer)  # in the order of `configfile:`, so that where that ran, nothing changes
+    return whole
+
+
 try:
-    EXPERIMENT = read_experiment(config)
-    CHECKPOINTS = read_checkpoints(config)
-    GPUS = read_gpus(config)
+    whole_config = laid_over_defaults(config)
+    EXPERIMENT = read_experiment(whole_config)
+    CHECKPOINTS = read_checkpoints(whole_config)
+    GPUS = read_gpus(whole_config)
 except TicketsError as error:
     raise WorkflowError(f"{error} (in config.yaml, or what overlays it)") from None
 
@@ -40,6 +54,7 @@ SHOWN_SUBNETWORK = next(iter(EXPERIMENT.names_of(MagnitudeSubnetwork)), None)
 # The embedded tables are small, and several are converted at once; of those of COCO, more than this gains nothing.
 CONVERSION_THREADS = 1 if EXPERIMENT.data == "scenes" else 8
 ENVIRONMENT = "../envs/lxmert-tickets.yaml"
+ENVIRONMENT_WITH_CUDA = "../envs/lxmert-tickets-cuda.yaml"
 
 
 def log_of(rule, *wildcards):
@@ -69,6 +84,12 @@ def gpus_per_training(wildcards):
     node may have no GPU.
     """
     return 1 if has_gpu() or not workflow.local_exec else 0
+
+
+def environment_of_training(wildcards):
+    """Return the environment of what runs on a GPU where there is one: a job on a cluster must choose as its submitter."""
+    on_cluster = workflow.remote_exec or not workflow.local_exec
+    return ENVIRONMENT_WITH_CUDA if on_cluster or has_gpu() else ENVIRONMENT
 
 
 def not_compared(value):

@@ -20,7 +20,7 @@ rule predict:
     benchmark:
         benchmark_of("predict", "seed", "model")
     conda:
-        ENVIRONMENT
+        environment_of_training
     resources:
         gpu=gpus_per_training,
     params:

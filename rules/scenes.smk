@@ -92,7 +92,7 @@ rule pretrain:
     benchmark:
         benchmark_of("pretrain")
     conda:
-        ENVIRONMENT
+        environment_of_training
     threads: EXPERIMENT.pretraining.threads
     resources:
         gpu=gpus_per_training,

@@ -17,7 +17,7 @@ rule finetune:
         benchmark_of("finetune", "seed")
     priority: 1  # rounds wait for each other; what networks answer can fill any gap
     conda:
-        ENVIRONMENT
+        environment_of_training
     threads: 1
     resources:
         gpu=gpus_per_training,

@@ -2,6 +2,12 @@
 
 from lxmert_tickets.sources import LOCK_FILE, VQA2_FILES, VQA2_FOLDER, receipt
 
+if workflow.modifier.modify_path(VQA2_FOLDER) != VQA2_FOLDER:
+    raise WorkflowError(
+        "module: its prefix moves resources/, where files put by hand and the list of digests are looked for; expected "
+        'resources/ in place. Write replace_prefix: {"results/": "elsewhere/results/"} instead of prefix.'
+    )
+
 
 # On a cluster these two run on the submit node: compute nodes often have no internet.
 localrules:

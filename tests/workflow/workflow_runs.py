@@ -22,11 +22,16 @@ def snakemake(
     `arguments` begin with the targets, if any.
     """
     overlays = [str(project / f"configs/{experiment}.yaml"), *map(str, configs)]
-    command = [
-        sys.executable, "-m", "snakemake", "--snakefile", str(project / "Snakefile"), "--directory", str(folder),
+    return run_snakemake(
+        folder, "--snakefile", str(project / "Snakefile"), "--directory", str(folder),
         "--workflow-profile", str(project / "profiles/default"), *arguments,
         *([] if cores is None else ["--cores", str(cores)]), "--configfile", str(project / "config.yaml"), *overlays,
-    ]  # fmt: skip
+    )  # fmt: skip
+
+
+def run_snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in `folder`."""
+    command = [sys.executable, "-m", "snakemake", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 

@@ -1,0 +1,79 @@
+"""Every way to install the dependencies gives the same versions: pip, conda on CPU and GPU, the container."""
+
+import re
+from pathlib import Path
+
+import dockerfile
+import pytest
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[1]
+CPU = PROJECT / "envs/lxmert-tickets.yaml"
+CUDA = PROJECT / "envs/lxmert-tickets-cuda.yaml"
+ON_CONDA_FORGE = {"torch": "pytorch", "isal": "python-isal", "matplotlib": "matplotlib-base"}
+# Snakemake runs outside the environments that it makes; transformers is what tests and benchmarks compare with.
+NOT_IN_JOBS = {"snakemake", "transformers"}
+
+
+def pins(text: str) -> dict[str, str]:
+    """Return package -> version of requirements in pip's form; each must be pinned."""
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines), lines
+    return dict(line.split("==") for line in lines)
+
+
+LOCKED = pins((PROJECT / "requirements.lock").read_text())
+JOBS_NEED, _, DEVELOPERS_NEED = (PROJECT / "requirements.txt").read_text().partition("# to develop\n")
+
+
+def specs(environment: Path) -> dict[str, list[str]]:
+    """Return package -> version (and build, if any) of a conda environment."""
+    return {spec.split("=")[0]: spec.split("=")[1:] for spec in yaml.safe_load(environment.read_text())["dependencies"]}
+
+
+def test_the_lock_file_has_every_requirement_in_its_version() -> None:
+    wanted = pins(JOBS_NEED) | pins(DEVELOPERS_NEED)
+    assert {name: LOCKED.get(name) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("environment", [CPU, CUDA], ids=["cpu", "cuda"])
+def test_a_conda_environment_has_what_jobs_need_in_the_locked_versions_and_nothing_else(environment: Path) -> None:
+    names = pins(JOBS_NEED).keys() - NOT_IN_JOBS
+    found = {name: version for name, (version, *_) in specs(environment).items()}
+    assert found.pop("python") == "3.11"
+    assert found == {ON_CONDA_FORGE.get(name, name): LOCKED[name] for name in names}
+
+
+@pytest.mark.parametrize(("environment", "build"), [(CPU, "cpu*"), (CUDA, "cuda*")], ids=["cpu", "cuda"])
+def test_a_conda_environment_takes_one_build_of_pytorch_from_one_channel(environment: Path, build: str) -> None:
+    content = yaml.safe_load(environment.read_text())
+    assert content["channels"] == ["conda-forge", "nodefaults"]
+    assert specs(environment).pop("pytorch") == [LOCKED["torch"], build]
+    assert all(len(rest) == 1 for name, rest in specs(environment).items() if name != "pytorch")
+
+
+def test_rules_speak_of_the_environments_that_there_are() -> None:
+    named = re.findall(r'"\.\./(envs/.+?\.yaml)"', (PROJECT / "rules/common.smk").read_text())
+    assert {PROJECT / name for name in named} == {CPU, CUDA} == set((PROJECT / "envs").iterdir())
+
+
+def test_the_container_is_the_lock_file_installed_and_no_more() -> None:
+    """Docker's own parser; whether the image builds is seen only where there is a container runtime."""
+    commands = dockerfile.parse_file(str(PROJECT / "Dockerfile"))
+    assert [command.cmd for command in commands] == ["FROM", "COPY", "RUN", "ENV", "WORKDIR", "CMD"]
+    base, copied, run = (command.value for command in commands[:3])
+    python = specs(CPU)["python"][0]
+    assert base == (f"python:{python}-slim",)
+    assert (PROJECT / copied[0]).is_file()
+    assert run[0].startswith("python -m pip install ")
+    assert run[0].endswith(f" --requirement {copied[1]}")
+
+
+def test_the_workflow_catalog_is_told_what_the_rules_can_do() -> None:
+    usage = yaml.safe_load((PROJECT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    deployed = usage["software-stack-deployment"]
+    assert deployed == {"conda": True, "apptainer": False, "apptainer+conda": False, "report": True}
+    rules = "".join(path.read_text() for path in PROJECT.glob("rules/*.smk"))
+    assert ("    conda:\n" in rules) == deployed["conda"]
+    assert ("container:" in rules) == deployed["apptainer"]
+    assert "report(" in rules
