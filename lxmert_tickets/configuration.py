@@ -32,6 +32,12 @@ class Checkpoints(Part, frozen=True):
     interval_minutes: PositiveFloat
 
 
+class Logging(Part, frozen=True):
+    """What trainings write for those who watch. No part of the experiment: it changes no result."""
+
+    tensorboard: bool = False
+
+
 def read_experiment(config: Mapping[str, Any]) -> Experiment:
     """Return the experiment that `config` (as parsed from YAML) describes.
 
@@ -44,6 +50,8 @@ def read_experiment(config: Mapping[str, Any]) -> Experiment:
     plain = dict(config)
     read_checkpoints(plain)
     plain.pop("checkpoints")
+    read_logging(plain)
+    plain.pop("logging", None)
     declared = _mapping(plain.pop("subnetworks", None), "subnetworks")
     settings: Settings = convert(plain, Settings)
     subnetworks = {
@@ -63,6 +71,15 @@ def read_checkpoints(config: Mapping[str, Any]) -> Checkpoints:
     if "checkpoints" not in config:
         raise ConfigError("checkpoints", "is missing", "a value", "Copy it from config.yaml.")
     found: Checkpoints = convert(config["checkpoints"], Checkpoints, "checkpoints")
+    return found
+
+
+def read_logging(config: Mapping[str, Any]) -> Logging:
+    """Return the section `logging` of `config`; what is not there is as in config.yaml.
+
+    Raises ConfigError when it is wrong.
+    """
+    found: Logging = convert(config.get("logging", {}), Logging, "logging")
     return found
 
 

@@ -9,7 +9,7 @@ ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))  # the package is not installed
 
 from lxmert_tickets.code_digest import code_digest
-from lxmert_tickets.configuration import read_checkpoints, read_experiment
+from lxmert_tickets.configuration import read_checkpoints, read_experiment, read_logging
 from lxmert_tickets.environment import has_gpu, let_jobs_import_this_package
 from lxmert_tickets.errors import TicketsError
 from lxmert_tickets.evaluation.evalai import find_evalai_scores
@@ -28,6 +28,7 @@ let_jobs_import_this_package()
 try:
     EXPERIMENT = read_experiment(config)
     CHECKPOINTS = read_checkpoints(config)
+    LOGGING = read_logging(config)
 except TicketsError as error:
     raise WorkflowError(f"{error} (in config.yaml, or what overlays it)") from None
 
@@ -45,7 +46,7 @@ ENVIRONMENT = "../envs/lxmert-tickets.yaml"
 
 def log_of(rule, *wildcards):
     """Return the log of `rule`, one file for each value of `wildcards`."""
-    return f"{PATHS.log}/{'.'.join([rule, *(f'{{{name}}}' for name in wildcards)])}.log"
+    return PATHS.log_of(rule, *(f"{{{name}}}" for name in wildcards))
 
 
 def benchmark_of(rule, *wildcards):
@@ -66,6 +67,13 @@ def stage(*sections):
 def not_compared(value):
     """Return `value` as a param that reruns nothing: Snakemake does not compare params that are made of `output`."""
     return lambda wildcards, output: value
+
+
+def beside_results(path):
+    """Return `path` of a training's network as a param that reruns nothing."""
+    return lambda wildcards, output: path.format(
+        seed=wildcards.seed, model="/s".join(wildcards[1:]) if len(wildcards) > 1 else "dense"
+    )
 
 
 def weights_of_previous_round(wildcards):

@@ -102,5 +102,6 @@ rule pretrain:
         max_length=EXPERIMENT.text.max_length,
         version=TRAINING_VERSION,
         checkpoint_minutes=not_compared(CHECKPOINTS.interval_minutes),
+        event_files=not_compared(PATHS.pretraining_event_files if LOGGING.tensorboard else ""),
     script:
         "../workflow_scripts/pretrain.py"

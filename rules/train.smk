@@ -25,6 +25,8 @@ rule finetune:
         recipe=stage("training"),
         version=TRAINING_VERSION,
         checkpoint_minutes=not_compared(CHECKPOINTS.interval_minutes),
+        metrics=beside_results(PATHS.metrics),
+        event_files=beside_results(PATHS.event_files if LOGGING.tensorboard else ""),
     script:
         "../workflow_scripts/train.py"
 

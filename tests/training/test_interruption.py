@@ -69,7 +69,12 @@ def job(folder: Path, inputs: dict[str, Any], minutes: float = 0.03 / 60, **reci
         "log": str(folder / "log"),
         "input": inputs,
         "output": {"weights": folder / "weights.safetensors", "history": folder / "history.csv"},
-        "params": {"recipe": msgspec.json.encode(changed(LONG_RUN, **recipe)).decode(), "checkpoint_minutes": minutes},
+        "params": {
+            "recipe": msgspec.json.encode(changed(LONG_RUN, **recipe)).decode(),
+            "checkpoint_minutes": minutes,
+            "metrics": str(folder / "metrics.csv"),
+            "event_files": "",
+        },
         "wildcards": {"seed": "3", "subnetwork": "random", "sparsity": "50"},
     }
 
@@ -106,7 +111,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, Any]) -> di
     folder = tmp_path_factory.mktemp("calm")
     assert status_of(started(job(folder, inputs, minutes=600))) == 0
     assert not (folder / FOLDER).exists()
-    assert len(result_in(folder)) == 2
+    assert len(result_in(folder)) == 3
     return result_in(folder)
 
 
@@ -147,7 +152,7 @@ def test_a_signal_leaves_a_checkpoint_though_none_was_due_and_a_status_that_says
     os.kill(process.pid, number)
     assert status_of(process) == os.EX_TEMPFAIL
     [step] = checkpoints_in(folder)
-    assert not result_in(folder)
+    assert "weights.safetensors" not in result_in(folder)
     said = (folder / "log").read_text()
     assert said.count(f"{number.name} came: the run stops after step {step}") == 1
     assert "Traceback" not in said
