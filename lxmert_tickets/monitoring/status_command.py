@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from argparse import ArgumentParser, Namespace, _SubParsersAction
+from contextlib import chdir
 from dataclasses import asdict
 from pathlib import Path
 
@@ -45,11 +46,10 @@ def run_status(args: Namespace) -> int:
 
     overlays = [file.absolute() for file in args.configfile]
     experiment = read_experiment(read_configuration(args.directory, overlays))
-    if args.directory != Path():
-        os.chdir(args.directory)  # every path of an experiment is relative to it
     paths = Layout(f"results/{experiment.experiment}")
     clock = Clock(time.time(), this_host())
-    found = statuses(experiment, paths, files_of(experiment, paths), clock)
+    with chdir(args.directory):  # every path of an experiment is relative to it
+        found = statuses(experiment, paths, files_of(experiment, paths), clock)
     if args.json:
         print(json.dumps([asdict(status) for status in found], indent=1))  # noqa: T201 (a command prints)
         return 0
