@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
@@ -98,5 +98,8 @@ def watching(weights: str | Path, metrics: str | Path | None = None, events: str
     watch = Watch(Path(weights).parent / RESUME_FOLDER / NAME, None if metrics is None else Path(metrics), files)
     try:
         yield watch
-    finally:
-        watch.finish()
+    except BaseException:
+        with suppress(OSError):  # what ended the run is to be told, not that the disk is full
+            watch.finish()
+        raise
+    watch.finish()

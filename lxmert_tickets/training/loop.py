@@ -16,14 +16,14 @@ from lxmert_tickets.progress import Progress
 from lxmert_tickets.seeds import derive_seed
 from lxmert_tickets.training.answering import answers
 from lxmert_tickets.training.batches import VqaData
-from lxmert_tickets.training.metrics import INTERVAL_STEPS, STEPS, Curves, Interval, intervals
+from lxmert_tickets.training.metrics import STEPS, Curves, Interval, intervals
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.recipe import TrainingRecipe
 from lxmert_tickets.training.resume import Checkpoint, Checkpoints, NoCheckpoints, network_tensors, restore_network
 from lxmert_tickets.training.schedule import learning_rate
 from lxmert_tickets.training.steps import step_of
 
-CHECK_EVERY_STEPS = INTERVAL_STEPS  # how often losses leave the device, to be logged and checked
+CHECK_EVERY_STEPS = 25  # how often losses leave the device, to be logged and checked
 
 log = logging.getLogger("lxmert_tickets")
 

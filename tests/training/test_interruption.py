@@ -219,3 +219,15 @@ def test_a_run_that_fails_keeps_its_checkpoints_and_gives_signals_back(tmp_path:
         raise TrainingError("x", "y", "z")
     assert (tmp_path / FOLDER).is_dir()
     assert [signal.getsignal(number) for number in interruption.SIGNALS] == before
+
+
+@pytest.mark.filterwarnings("ignore")  # tensorboard's own
+def test_a_run_that_writes_event_files_gives_the_same_bytes(
+    tmp_path: Path, inputs: dict[str, Any], calm: dict[str, bytes]
+) -> None:
+    pytest.importorskip("tensorboard")
+    given = job(tmp_path / "run", inputs, minutes=600)
+    given["params"]["event_files"] = str(tmp_path / "events")
+    assert status_of(started(given)) == 0
+    assert result_in(tmp_path / "run") == calm
+    assert len(list((tmp_path / "events").iterdir())) == 1
