@@ -67,6 +67,11 @@ class Layout:
         return f"{self.log}/{'.'.join([rule, *values])}.log"
 
 
+def model_of(subnetwork: str = "", sparsity: str = "") -> str:
+    """Return the {model} of a subnetwork at a sparsity; without either, of the dense network."""
+    return f"{subnetwork}/s{sparsity}" if subnetwork else "dense"
+
+
 def of_model(path: str, model: str) -> str:
     """Return `path` for one model, its other wildcards left open."""
     return path.replace("{model}", model)

@@ -20,7 +20,7 @@ from lxmert_tickets.experiment import (
     RandomSubnetwork,
     one_of,
 )
-from lxmert_tickets.layout import Layout, of_model
+from lxmert_tickets.layout import Layout, model_of, of_model
 from lxmert_tickets.sources import EVALAI_FOLDER, FEATURES_VERSION, files_of
 from lxmert_tickets.training.recipe import TRAINING_VERSION
 
@@ -71,9 +71,7 @@ def not_compared(value):
 
 def beside_results(path):
     """Return `path` of a training's network as a param that reruns nothing."""
-    return lambda wildcards, output: path.format(
-        seed=wildcards.seed, model="/s".join(wildcards[1:]) if len(wildcards) > 1 else "dense"
-    )
+    return lambda wildcards, output: path.format(seed=wildcards.seed, model=model_of(*wildcards[1:]))
 
 
 def weights_of_previous_round(wildcards):
