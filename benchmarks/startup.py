@@ -56,7 +56,13 @@ def _run_training_script(files: Path, run_here: object) -> None:
             "val_features": features,
         },
         output={"weights": files / "trained.safetensors", "history": files / "history.csv"},
-        params={"recipe": msgspec.json.encode(recipe_of(sizes()["scenes"])).decode(), "checkpoint_minutes": 10},
+        params={
+            "recipe": msgspec.json.encode(recipe_of(sizes()["scenes"])).decode(),
+            "checkpoint_minutes": 10,
+            "jobs_per_gpu": 1,
+            "metrics": files / "metrics.csv",
+            "event_files": "",
+        },
         wildcards={"seed": "0"},
     )
 

@@ -3,5 +3,5 @@
 Imports go one way:
 
     errors, seeds, locks <- artifacts <- downloads <- data <- model <- pruning <- training <- evaluation
-        <- experiment <- sources <- report <- cli
+        <- experiment <- sources <- report, monitoring <- cli
 """

@@ -5,6 +5,7 @@ check-submission   whether EvalAI can take a file of answers
 convert-features   region features from TSV or zipped TSV to HDF5
 inspect            what a file of an experiment is
 show               Table 1 and the files of an experiment
+status             what of an experiment is done, running, failed, waiting
 """
 
 import argparse
@@ -19,6 +20,7 @@ from lxmert_tickets.data.convert_command import add_convert_command
 from lxmert_tickets.errors import TicketsError
 from lxmert_tickets.evaluation.score_command import add_score_command
 from lxmert_tickets.evaluation.submission_command import add_check_submission_command
+from lxmert_tickets.monitoring.status_command import add_status_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_convert_command(commands)
     _add_inspect(commands)
     _add_show(commands)
+    add_status_command(commands)
     args = parser.parse_args(arguments)
     try:
         return int(args.run(args))

@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-# How files are fetched, locked and written, errors worded and progress shown decides no result.
-BYSTANDERS = {"artifacts", "conversion", "downloads", "errors", "job", "layout", "locks", "progress"}
+# How files are fetched, locked and written, errors worded and runs watched decides no result.
+BYSTANDERS = {"artifacts", "conversion", "downloads", "errors", "job", "layout", "locks", "monitoring", "progress"}
 
 
 def code_digest(script: str | Path) -> str:

@@ -38,6 +38,12 @@ class Gpus(Part, frozen=True):
     trainings_per_gpu: Positive
 
 
+class Logging(Part, frozen=True):
+    """What trainings write for those who watch. No part of the experiment: it changes no result."""
+
+    tensorboard: bool = False
+
+
 def read_experiment(config: Mapping[str, Any]) -> Experiment:
     """Return the experiment that `config` (as parsed from YAML) describes.
 
@@ -48,9 +54,9 @@ def read_experiment(config: Mapping[str, Any]) -> Experiment:
     """
     check_finite(config)
     plain = dict(config)
-    for section, read in {"checkpoints": read_checkpoints, "gpus": read_gpus}.items():
+    for section, read in {"checkpoints": read_checkpoints, "gpus": read_gpus, "logging": read_logging}.items():
         read(plain)
-        plain.pop(section)
+        plain.pop(section, None)
     declared = _mapping(plain.pop("subnetworks", None), "subnetworks")
     settings: Settings = convert(plain, Settings)
     subnetworks = {
@@ -84,6 +90,15 @@ def _section(config: Mapping[str, Any], name: str) -> Any:
     if name not in config:
         raise ConfigError(name, "is missing", "a value", "Copy it from config.yaml.")
     return config[name]
+
+
+def read_logging(config: Mapping[str, Any]) -> Logging:
+    """Return the section `logging` of `config`; what is not there is as in config.yaml.
+
+    Raises ConfigError when it is wrong.
+    """
+    found: Logging = convert(config.get("logging", {}), Logging, "logging")
+    return found
 
 
 def _mapping(value: Any, place: str) -> Mapping[str, Any]:

@@ -38,6 +38,10 @@ def job(log_path: str | Path) -> Iterator[logging.Logger]:
     except TicketsError as error:
         log.error("%s", error)  # noqa: TRY400 (the message says all; a traceback would bury it)
         sys.exit(1)
+    except Exception as error:  # Python prints it on the terminal; the log is to end with it as well
+        text = f"{type(error).__name__}: {error}"
+        handlers[0].handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, text, (), None))
+        raise
     finally:
         for handler in handlers:
             log.removeHandler(handler)

@@ -6,6 +6,8 @@ Braces are Snakemake wildcards: {split} a set of questions, {images} a set of im
 
 from pathlib import PurePath
 
+RESUME_FOLDER = ".resume"  # beside the weights; no output of a rule, since Snakemake deletes the outputs of failed jobs
+
 
 class Layout:
     """The files of the experiment under `root`, such as results/scenes."""
@@ -33,6 +35,9 @@ class Layout:
         model = f"{root}/seed{{seed}}/{{model}}"
         self.weights = f"{model}/weights.safetensors"
         self.history = f"{model}/history.csv"
+        self.metrics = f"{model}/metrics.csv"
+        self.event_files = f"{root}/tensorboard/seed{{seed}}/{{model}}"
+        self.pretraining_event_files = f"{root}/tensorboard/pretrained"
         self.predictions = f"{model}/predictions.{{split}}.parquet"
         self.score = f"{model}/score.{{split}}.json"
         self.submission = f"{root}/submissions/{{split}}/seed{{seed}}/{{model}}.json"
@@ -56,6 +61,15 @@ class Layout:
         self.report = f"{root}/report.html"
         self.log = f"{root}/logs"
         self.benchmark = f"{root}/benchmarks"
+
+    def log_of(self, rule: str, *values: str) -> str:
+        """Return the log of a job: of `rule`, with these values of its wildcards."""
+        return f"{self.log}/{'.'.join([rule, *values])}.log"
+
+
+def model_of(subnetwork: str = "", sparsity: str = "") -> str:
+    """Return the {model} of a subnetwork at a sparsity; without either, of the dense network."""
+    return f"{subnetwork}/s{sparsity}" if subnetwork else "dense"
 
 
 def of_model(path: str, model: str) -> str:

@@ -12,7 +12,7 @@ ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))  # the package is not installed
 
 from lxmert_tickets.code_digest import code_digest
-from lxmert_tickets.configuration import read_checkpoints, read_experiment, read_gpus
+from lxmert_tickets.configuration import read_checkpoints, read_experiment, read_gpus, read_logging
 from lxmert_tickets.environment import has_gpu, let_jobs_import_this_package
 from lxmert_tickets.errors import TicketsError
 from lxmert_tickets.evaluation.evalai import find_evalai_scores
@@ -23,7 +23,7 @@ from lxmert_tickets.experiment import (
     RandomSubnetwork,
     one_of,
 )
-from lxmert_tickets.layout import Layout, of_model
+from lxmert_tickets.layout import Layout, model_of, of_model
 from lxmert_tickets.sources import EVALAI_FOLDER, FEATURES_VERSION, files_of
 from lxmert_tickets.training.recipe import TRAINING_VERSION
 
@@ -43,6 +43,7 @@ try:
     EXPERIMENT = read_experiment(whole_config)
     CHECKPOINTS = read_checkpoints(whole_config)
     GPUS = read_gpus(whole_config)
+    LOGGING = read_logging(whole_config)
 except TicketsError as error:
     raise WorkflowError(f"{error} (in config.yaml, or what overlays it)") from None
 
@@ -59,7 +60,7 @@ ENVIRONMENT_WITH_CUDA = "../envs/lxmert-tickets-cuda.yaml"
 
 def log_of(rule, *wildcards):
     """Return the log of `rule`, one file for each value of `wildcards`."""
-    return f"{PATHS.log}/{'.'.join([rule, *(f'{{{name}}}' for name in wildcards)])}.log"
+    return PATHS.log_of(rule, *(f"{{{name}}}" for name in wildcards))
 
 
 def benchmark_of(rule, *wildcards):
@@ -95,6 +96,11 @@ def environment_of_training(wildcards):
 def not_compared(value):
     """Return `value` as a param that reruns nothing: Snakemake does not compare params that are made of `output`."""
     return lambda wildcards, output: value
+
+
+def beside_results(path):
+    """Return `path` of a training's network as a param that reruns nothing."""
+    return lambda wildcards, output: path.format(seed=wildcards.seed, model=model_of(*wildcards[1:]))
 
 
 def weights_of_previous_round(wildcards):

@@ -26,6 +26,8 @@ rule finetune:
         version=TRAINING_VERSION,
         checkpoint_minutes=not_compared(CHECKPOINTS.interval_minutes),
         jobs_per_gpu=not_compared(GPUS.trainings_per_gpu),
+        metrics=beside_results(PATHS.metrics),
+        event_files=beside_results(PATHS.event_files if LOGGING.tensorboard else ""),
     script:
         "../workflow_scripts/train.py"
 

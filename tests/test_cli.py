@@ -105,7 +105,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     printed = capsys.readouterr().out
-    assert all(f"\n    {name}" in printed for name in ("score", "convert-features", "inspect", "show"))
+    assert all(f"\n    {name}" in printed for name in ("score", "convert-features", "inspect", "show", "status"))
 
 
 def test_the_package_runs_as_a_module(mask: Path) -> None:

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lxmert_tickets.configuration import read_checkpoints, read_experiment
+from lxmert_tickets.configuration import read_checkpoints, read_experiment, read_logging
 from lxmert_tickets.errors import ConfigError
 from lxmert_tickets.experiment import (
     ComplementSubnetwork,
@@ -29,7 +29,8 @@ SHIPPED: dict[str, Any] = yaml.safe_load((PROJECT / "config.yaml").read_text(enc
 SMOKE: dict[str, Any] = yaml.safe_load((PROJECT / "configs" / "smoke.yaml").read_text(encoding="utf-8"))
 VQA2: dict[str, Any] = yaml.safe_load((PROJECT / "configs" / "vqa2.yaml").read_text(encoding="utf-8"))
 SECTIONS = [name for name, value in SHIPPED.items() if isinstance(value, dict)]
-STAGES = [name for name in SECTIONS if name not in {"subnetworks", "checkpoints", "gpus"}]  # what results are made of
+NO_STAGES = {"subnetworks", "checkpoints", "gpus", "logging"}
+STAGES = [name for name in SECTIONS if name not in NO_STAGES]  # what results are made of
 REMOVED = object()
 
 
@@ -243,7 +244,7 @@ def test_whatever_stands_at_a_key_is_accepted_or_refused_as_a_mistake(key: tuple
     if refused is not None:
         assert refused.place.partition(".")[0] in SHIPPED  # perhaps of another section that no longer fits this one
         assert key[1] in str(refused)
-    elif key[0] not in {"checkpoints", "gpus"}:  # which are no part of the experiment
+    elif key[0] not in {"checkpoints", "gpus", "logging"}:  # which are no part of the experiment
         read = msgspec.to_builtins(getattr(found, key[0])).get(key[1])  # nothing, where it takes a subnetwork away
         assert as_json(read) == as_json(value)
 
@@ -355,3 +356,11 @@ def test_a_wildcard_matches_just_the_names_it_is_given() -> None:
     found = [name for name in ("test-dev", "a.b", "axb", "test") if re.fullmatch(one_of(["test-dev", "a.b"]), name)]
     assert found == ["test-dev", "a.b"]
     assert not re.search(one_of([]), "")
+
+
+def test_event_files_are_written_only_where_they_are_asked_for() -> None:
+    assert not read_logging(SHIPPED).tensorboard
+    assert not read_logging({}).tensorboard  # a configuration older than the section
+    assert read_logging({"logging": {"tensorboard": True}}).tensorboard
+    with pytest.raises(ConfigError, match=r"logging\.tensorbord.*did you mean 'tensorboard'"):
+        read_experiment(with_value("logging.tensorbord", True))

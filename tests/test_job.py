@@ -40,10 +40,14 @@ def test_a_mistake_of_the_user_ends_the_job_with_one_line_and_status_1(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_any_other_failure_propagates(log_path: Path) -> None:
+def test_any_other_failure_propagates_and_stands_in_the_log_alone(
+    log_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(ZeroDivisionError), job(log_path):
-        raise ZeroDivisionError
-    assert lines(log_path) == []
+        raise ZeroDivisionError("100 % of 0")
+    assert len(lines(log_path)) == 1
+    assert lines(log_path)[0].endswith(" ERROR ZeroDivisionError: 100 % of 0")
+    assert capsys.readouterr().err == ""  # Python will print it
 
 
 def test_a_job_leaves_no_open_log_behind(log_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import string
 
-from lxmert_tickets.layout import Layout, of_model
+from lxmert_tickets.layout import Layout, model_of, of_model
 
 PATHS = vars(Layout("results/scenes"))
 WILDCARDS = {"split", "images", "seed", "model", "subnetwork", "sparsity", "figure", "format"}
@@ -38,6 +38,14 @@ def test_a_subnetwork_is_found_as_a_model_and_by_its_parts() -> None:
     assert filled(paths.weights, "random/s97.5") == filled(paths.subnetwork_weights, "random/s97.5")
     assert filled(paths.history, "random/s50") == filled(paths.subnetwork_history, "random/s50")
     assert filled(paths.model_sparsity, "random/s50") == filled(paths.sparsity, "random/s50")
+
+
+def test_a_model_is_named_as_its_folder() -> None:
+    paths = Layout("r")
+    assert paths.history.format(seed=0, model=model_of("random", "50")) == filled(
+        paths.subnetwork_history, "random/s50"
+    )
+    assert model_of() == "dense"
 
 
 def test_the_dense_network_is_a_model_like_any_other() -> None:

@@ -13,6 +13,7 @@ from lxmert_tickets.gpus import gpu_of_this_job
 from lxmert_tickets.job import job
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.checkpoints import save_weights
+from lxmert_tickets.monitoring.watching import watching
 from lxmert_tickets.training.batches import open_vqa_data
 from lxmert_tickets.training.device import best_device, set_up_process
 from lxmert_tickets.training.history import write_history
@@ -45,8 +46,10 @@ with job(snakemake.log[0]), gpu_of_this_job(snakemake.params.jobs_per_gpu):
     decoded = {name: msgspec.json.decode(params[name]) for name in ("recipe", "model")}
     identity = run_identity("pretrain", decoded | {"max_length": params.max_length}, origin, questions.device)
 
-    with resumable(snakemake.output.weights, identity, params.checkpoint_minutes) as checkpoints:
-        weights, history = pretrain(architecture, captions, questions, recipe, checkpoints)
+    output = snakemake.output
+    with resumable(output.weights, identity, params.checkpoint_minutes) as checkpoints:
+        with watching(output.weights, events=params.event_files) as watch:
+            weights, history = pretrain(architecture, captions, questions, recipe, checkpoints, watch)
         tensors = {name: tensor.numpy() for name, tensor in weights.items()}
-        save_weights(snakemake.output.weights, tensors, architecture, origin)
-        write_history(snakemake.output.history, history)
+        save_weights(output.weights, tensors, architecture, origin)
+        write_history(output.history, history)

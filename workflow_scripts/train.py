@@ -9,6 +9,7 @@ from lxmert_tickets.gpus import gpu_of_this_job
 from lxmert_tickets.job import job
 from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.checkpoints import load_weights, save_weights
+from lxmert_tickets.monitoring.watching import watching
 from lxmert_tickets.pruning.mask_files import check_fits, load_mask
 from lxmert_tickets.training.batches import open_vqa_data
 from lxmert_tickets.training.device import best_device, set_up_process
@@ -46,8 +47,10 @@ with job(snakemake.log[0]), gpu_of_this_job(snakemake.params.jobs_per_gpu):
     origin = provenance(snakemake.rule, params.recipe, int(wildcards.seed), paths)
     identity = run_identity("train", msgspec.json.decode(params.recipe), origin, device)
 
-    with resumable(snakemake.output.weights, identity, params.checkpoint_minutes) as checkpoints:
-        trained = train(network, data, val, recipe, int(wildcards.seed), mask, name, checkpoints)
+    output = snakemake.output
+    with resumable(output.weights, identity, params.checkpoint_minutes) as checkpoints:
+        with watching(output.weights, params.metrics, params.event_files) as watch:
+            trained = train(network, data, val, recipe, int(wildcards.seed), mask, name, checkpoints, watch)
         weights = {key: tensor.numpy() for key, tensor in trained.weights.items()}
-        save_weights(snakemake.output.weights, weights, architecture, origin | {"epoch": trained.kept_epoch})
-        write_history(snakemake.output.history, trained.history)
+        save_weights(output.weights, weights, architecture, origin | {"epoch": trained.kept_epoch})
+        write_history(output.history, trained.history)

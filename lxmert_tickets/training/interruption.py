@@ -9,10 +9,10 @@ from pathlib import Path
 
 from lxmert_tickets.artifacts import Metadata
 from lxmert_tickets.errors import TrainingError
+from lxmert_tickets.layout import RESUME_FOLDER as FOLDER
 from lxmert_tickets.locks import alone, remove_with_folder
 from lxmert_tickets.training.resume import Checkpoints, Interrupted
 
-FOLDER = ".resume"  # beside the weights; no output of a rule, since Snakemake deletes the outputs of failed jobs
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL in sysexits.h: try again
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # of schedulers, before they kill; and Ctrl-C
 

@@ -16,10 +16,11 @@ from lxmert_tickets.progress import Progress
 from lxmert_tickets.seeds import derive_seed
 from lxmert_tickets.training.answering import answers
 from lxmert_tickets.training.batches import VqaData
+from lxmert_tickets.training.metrics import STEPS, Curves, Interval, intervals
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.recipe import TrainingRecipe
 from lxmert_tickets.training.resume import Checkpoint, Checkpoints, NoCheckpoints, network_tensors, restore_network
-from lxmert_tickets.training.schedule import warmup_linear
+from lxmert_tickets.training.schedule import learning_rate
 from lxmert_tickets.training.steps import step_of
 
 CHECK_EVERY_STEPS = 25  # how often losses leave the device, to be logged and checked
@@ -56,6 +57,7 @@ def train(
     mask: Mapping[str, np.ndarray] | None = None,
     name: str = "training",
     checkpoints: Checkpoints | NoCheckpoints | None = None,
+    watch: Callable[["TrainingState"], None] = lambda state: None,
 ) -> Trained:
     """Train `network` in place from its present weights; return the weights of the best or last epoch.
 
@@ -66,6 +68,8 @@ def train(
         name: what the progress bar and the log call this run.
         checkpoints: where to go on from, and to write to; a run that went on ends in the same bytes as one that did not
             have to.
+        watch: called with where the run stands, at its beginning and after every step and batch of validation: to tell
+            others.
 
     Raises:
         TrainingError: the loss or a weight is not finite, or there are fewer questions than one batch.
@@ -86,6 +90,12 @@ def train(
         now = TrainingState(network, optimizer, losses)
         if found:
             now.restore(found)
+        watch(now)
+
+        def after_batch() -> None:
+            watch(now)
+            checkpoints.keep(now)
+
         for epoch in range(len(now.history) + 1, recipe.epochs + 1):
             network.train()
             n_done = now.step - (epoch - 1) * steps_per_epoch
@@ -93,10 +103,10 @@ def train(
                 loss = step(data.batch(rows), data.targets(rows), learning_rate(recipe, now.step, n_steps))
                 now.step += 1
                 losses.add(loss)
-                checkpoints.keep(now)
-            accuracy = soft_accuracy_percent(network, val, recipe, lambda: checkpoints.keep(now))
+                after_batch()
+            accuracy = soft_accuracy_percent(network, val, recipe, after_batch)
             last_rate = learning_rate(recipe, now.step - 1, n_steps)
-            now.history.append(Epoch(epoch, now.step, losses.finish_epoch(), last_rate, accuracy))
+            now.history.append(Epoch(epoch, now.step, losses.mean_of_last(steps_per_epoch), last_rate, accuracy))
             log.info("%s: epoch %d, loss %.4f, val %.2f %%", name, epoch, now.history[-1].train_loss, accuracy)
             if recipe.keep == "last" or not now.best or accuracy > now.history[now.best_epoch - 1].val_accuracy_percent:
                 now.best, now.best_epoch = copy_weights(network), epoch
@@ -104,57 +114,53 @@ def train(
     return Trained(now.best, now.history, now.best_epoch)
 
 
-def learning_rate(recipe: TrainingRecipe, step: int, n_steps: int) -> float:
-    """Return the learning rate of `step` (0-based)."""
-    return recipe.learning_rate * warmup_linear(step, n_steps, recipe.warmup_fraction)
-
-
 class LossWatch:
     """Collects losses on the device and looks at them every few steps, so that a GPU need not wait for each."""
 
     def __init__(self, name: str, recipe: TrainingRecipe, n_steps: int, progress: Progress) -> None:
-        self._name, self._recipe, self._n_steps, self._progress = name, recipe, n_steps, progress
+        self.n_steps = n_steps
+        self._name, self._recipe, self._progress = name, recipe, progress
         self._unread: list[Tensor] = []
-        self._epoch: list[float] = []
-        self._n_read = 0
+        self._read: list[float] = []
 
     def add(self, loss: Tensor) -> None:
         self._unread.append(loss)
         if len(self._unread) == CHECK_EVERY_STEPS:
-            self._read()
+            self._look()
 
-    def of_epoch(self) -> list[float]:
-        """Return the losses of the epoch's steps so far."""
-        self._read()
-        return list(self._epoch)
+    def of_steps(self) -> list[float]:
+        """Return the losses of all steps so far."""
+        self._look()
+        return list(self._read)
 
-    def go_on(self, step: int, of_epoch: list[float]) -> None:
-        """Take up the losses of an epoch that an earlier process has begun, up to `step`."""
-        self._n_read, self._epoch = step, of_epoch
+    def go_on(self, of_steps: list[float]) -> None:
+        """Take up the losses of the steps that an earlier process has done."""
+        self._read = of_steps
 
-    def finish_epoch(self) -> float:
-        """Return the mean loss of the epoch's steps."""
-        self._read()
-        mean = math.fsum(self._epoch) / len(self._epoch)
-        self._epoch = []
-        return mean
+    def mean_of_last(self, n: int) -> float:
+        """Return the mean loss of the last `n` steps."""
+        self._look()
+        return math.fsum(self._read[-n:]) / n
 
-    def _read(self) -> None:
+    def intervals(self) -> list[Interval]:
+        """Return the metrics of the steps whose losses have left the device."""
+        return intervals(self._read, self._recipe, self.n_steps)
+
+    def _look(self) -> None:
         if not self._unread:
             return
         values = torch.stack(self._unread).tolist()
         for value in values:
             if not math.isfinite(value):
                 self._stop(value)
-            self._n_read += 1
-        self._epoch += values
+            self._read.append(value)
         self._unread = []
         self._progress.advance(len(values), f"loss {values[-1]:.4f}")
 
     def _stop(self, value: float) -> None:
-        rate = learning_rate(self._recipe, self._n_read, self._n_steps)
+        rate = learning_rate(self._recipe, len(self._read), self.n_steps)
         raise TrainingError(
-            f"{self._name}, step {self._n_read} of {self._n_steps}",
+            f"{self._name}, step {len(self._read)} of {self.n_steps}",
             f"the loss is {value} at learning rate {rate:.3g}",
             "a finite loss",
             "Lower training.learning_rate or training.clip_norm, or set training.precision: float32.",
@@ -176,11 +182,20 @@ class TrainingState:
     best: dict[str, Tensor] = field(default_factory=dict)
     best_epoch: int = 0
 
+    @property
+    def n_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.losses.n_steps
+
+    def curves(self) -> Curves:
+        """Return what there is to draw so far."""
+        return {STEPS: self.losses.intervals(), "epochs": self.history}
+
     def checkpoint(self) -> Checkpoint:
         """Return all of this on the CPU, for a file."""
         tensors = network_tensors(self.network, self.optimizer)
         tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
-        tensors["losses"] = torch.tensor(self.losses.of_epoch(), dtype=torch.float64)
+        tensors["losses"] = torch.tensor(self.losses.of_steps(), dtype=torch.float64)
         history = [asdict(line) for line in self.history]
         return Checkpoint(self.step, tensors, {"history": history, "best_epoch": self.best_epoch})
 
@@ -193,7 +208,7 @@ class TrainingState:
         }
         self.step, self.best_epoch = found.step, facts["best_epoch"]
         self.history = [Epoch(**line) for line in facts["history"]]
-        self.losses.go_on(self.step, tensors.pop("losses").tolist())
+        self.losses.go_on(tensors.pop("losses").tolist())
 
 
 def _check_finite(weights: Mapping[str, Tensor], place: str, recipe: TrainingRecipe) -> None:

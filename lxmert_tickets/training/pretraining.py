@@ -1,5 +1,6 @@
 """Pretraining as LXMERT's: masked words and image-text matching on captions, answers on questions."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -15,6 +16,7 @@ from lxmert_tickets.progress import Progress
 from lxmert_tickets.seeds import derive_seed
 from lxmert_tickets.training.batches import VqaData, padded
 from lxmert_tickets.training.loop import copy_weights
+from lxmert_tickets.training.metrics import STEPS, Curves
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.recipe import PretrainingRecipe
 from lxmert_tickets.training.resume import Checkpoint, Checkpoints, NoCheckpoints, network_tensors, restore_network
@@ -63,10 +65,12 @@ def pretrain(
     questions: VqaData,
     recipe: PretrainingRecipe,
     checkpoints: Checkpoints | NoCheckpoints | None = None,
+    watch: Callable[["PretrainingState"], None] = lambda state: None,
 ) -> tuple[dict[str, Tensor], list[PretrainingLine]]:
     """Return pretrained weights of the whole VQA network, and the history of the losses.
 
-    `checkpoints` are where to go on from, and to write to. Raises TrainingError when a loss is not finite, Interrupted
+    `checkpoints` are where to go on from, and to write to; `watch` is called with where the run stands at its beginning
+    and after every step. Raises TrainingError when a loss is not finite, Interrupted
     when the process was asked to end and a checkpoint is written.
     """
     network = LxmertForPretraining(arch)
@@ -75,11 +79,12 @@ def pretrain(
     network.to(questions.device).train()
     optimizer = BertAdam(network, recipe)
     rng = np.random.default_rng(derive_seed(recipe.seed, "pretraining_batches"))
-    now = PretrainingState(network, optimizer, rng)
+    now = PretrainingState(network, optimizer, rng, recipe.steps)
     checkpoints = checkpoints or NoCheckpoints()
     found = checkpoints.newest()
     if found:
         now.restore(found)
+    watch(now)
     with Progress("pretraining", recipe.steps, initial=now.step) as progress:
         for step in range(now.step, recipe.steps):
             losses = _losses(network, draw_batch(captions, questions, recipe, rng), questions)
@@ -93,6 +98,7 @@ def pretrain(
                 note = "words {0.words:.3f} matching {0.matching:.3f} answers {0.answers:.3f}".format(now.history[-1])
                 progress.advance(len(now.unread), note)
                 now.unread = []
+            watch(now)
             checkpoints.keep(now)
     return copy_weights(network.vqa), now.history
 
@@ -104,9 +110,14 @@ class PretrainingState:
     network: nn.Module
     optimizer: BertAdam
     rng: np.random.Generator  # draws the batches
+    n_steps: int
     step: int = 0
     history: list[PretrainingLine] = field(default_factory=list)
     unread: list[Tensor] = field(default_factory=list)  # losses since the last line
+
+    def curves(self) -> Curves:
+        """Return what there is to draw so far."""
+        return {STEPS: self.history}
 
     def checkpoint(self) -> Checkpoint:
         """Return all of this on the CPU, for a file."""

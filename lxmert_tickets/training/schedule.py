@@ -1,5 +1,12 @@
 """Learning rates over time."""
 
+from lxmert_tickets.training.recipe import TrainingRecipe
+
+
+def learning_rate(recipe: TrainingRecipe, step: int, n_steps: int) -> float:
+    """Return the learning rate of `step` (0-based)."""
+    return recipe.learning_rate * warmup_linear(step, n_steps, recipe.warmup_fraction)
+
 
 def warmup_linear(step: int, n_steps: int, warmup_fraction: float) -> float:
     """Return the factor on the learning rate at `step` (0-based): up from 0 to 1, then down to 0, both linearly.

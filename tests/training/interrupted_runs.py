@@ -1,5 +1,6 @@
 """A tiny training that can be broken off at any point."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from test_loop import DROPOUTS, half_mask
 from toys import RECIPE, changed, tiny_network, toy_data
 
 from lxmert_tickets.pruning.masks import Mask
-from lxmert_tickets.training.loop import Trained, train
+from lxmert_tickets.training.loop import Trained, TrainingState, train
 from lxmert_tickets.training.resume import Checkpoints, Interrupted, Resumable
 
 IDENTITY: dict[str, Any] = {"rule": "retrain", "seed": 0, "settings": {"learning_rate": 0.01, "keep": "best"}}
@@ -41,13 +42,17 @@ class BreaksOff(Checkpoints):
 
 
 def run(
-    checkpoints: Checkpoints | None = None, mask: Mask | None = None, device: str = "cpu", **fields: object
+    checkpoints: Checkpoints | None = None,
+    mask: Mask | None = None,
+    device: str = "cpu",
+    watch: Callable[[TrainingState], None] = lambda state: None,
+    **fields: object,
 ) -> Trained:
     place = torch.device(device)
     data, val = toy_data(8 * N_STEPS, device=place), toy_data(20, seed=1, device=place)
     recipe = changed(ONE_RUN, **fields)
     torch.rand(3)  # what else is drawn in a process does not matter
-    return train(tiny_network(**DROPOUTS).to(place), data, val, recipe, 5, mask, "retraining", checkpoints)
+    return train(tiny_network(**DROPOUTS).to(place), data, val, recipe, 5, mask, "retraining", checkpoints, watch)
 
 
 def steps_in(folder: Path) -> list[int]:

@@ -69,7 +69,13 @@ def job(folder: Path, inputs: dict[str, Any], minutes: float = 0.03 / 60, **reci
         "log": str(folder / "log"),
         "input": inputs,
         "output": {"weights": folder / "weights.safetensors", "history": folder / "history.csv"},
-        "params": {"recipe": msgspec.json.encode(changed(LONG_RUN, **recipe)).decode(), "checkpoint_minutes": minutes},
+        "params": {
+            "recipe": msgspec.json.encode(changed(LONG_RUN, **recipe)).decode(),
+            "checkpoint_minutes": minutes,
+            "jobs_per_gpu": 1,
+            "metrics": str(folder / "metrics.csv"),
+            "event_files": "",
+        },
         "wildcards": {"seed": "3", "subnetwork": "random", "sparsity": "50"},
     }
 
@@ -106,7 +112,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, Any]) -> di
     folder = tmp_path_factory.mktemp("calm")
     assert status_of(started(job(folder, inputs, minutes=600))) == 0
     assert not (folder / FOLDER).exists()
-    assert len(result_in(folder)) == 2
+    assert len(result_in(folder)) == 3
     return result_in(folder)
 
 
@@ -147,7 +153,7 @@ def test_a_signal_leaves_a_checkpoint_though_none_was_due_and_a_status_that_says
     os.kill(process.pid, number)
     assert status_of(process) == os.EX_TEMPFAIL
     [step] = checkpoints_in(folder)
-    assert not result_in(folder)
+    assert "weights.safetensors" not in result_in(folder)
     said = (folder / "log").read_text()
     assert said.count(f"{number.name} came: the run stops after step {step}") == 1
     assert "Traceback" not in said
@@ -214,3 +220,15 @@ def test_a_run_that_fails_keeps_its_checkpoints_and_gives_signals_back(tmp_path:
         raise TrainingError("x", "y", "z")
     assert (tmp_path / FOLDER).is_dir()
     assert [signal.getsignal(number) for number in interruption.SIGNALS] == before
+
+
+@pytest.mark.filterwarnings("ignore")  # tensorboard's own
+def test_a_run_that_writes_event_files_gives_the_same_bytes(
+    tmp_path: Path, inputs: dict[str, Any], calm: dict[str, bytes]
+) -> None:
+    pytest.importorskip("tensorboard")
+    given = job(tmp_path / "run", inputs, minutes=600)
+    given["params"]["event_files"] = str(tmp_path / "events")
+    assert status_of(started(given)) == 0
+    assert result_in(tmp_path / "run") == calm
+    assert len(list((tmp_path / "events").iterdir())) == 1

@@ -13,7 +13,7 @@ from lxmert_tickets.errors import TrainingError
 from lxmert_tickets.model.lxmert import vqa_loss
 from lxmert_tickets.pruning.masks import Mask, keep_all, keep_random
 from lxmert_tickets.pruning.prunable import PAPER, prunable_names
-from lxmert_tickets.training import loop
+from lxmert_tickets.training import loop, schedule
 from lxmert_tickets.training.batches import Batch, VqaData
 from lxmert_tickets.training.history import write_history
 from lxmert_tickets.training.loop import Trained, soft_accuracy_percent, train
@@ -215,7 +215,7 @@ def test_a_learning_rate_out_of_all_bounds_stops_the_run() -> None:
 
 
 def test_weights_that_the_last_step_breaks_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "warmup_linear", lambda step, n_steps, _: 1.0 if step == n_steps - 1 else 0.0)
+    monkeypatch.setattr(schedule, "warmup_linear", lambda step, n_steps, _: 1.0 if step == n_steps - 1 else 0.0)
     with pytest.raises(TrainingError, match=r"training, step 4 of 4: \d+ tensors are not finite, such as "):
         run(epochs=1, learning_rate=3e37, weight_decay=11.0)  # LayerNorms of 1 overflow
 

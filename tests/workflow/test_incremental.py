@@ -69,6 +69,10 @@ CHANGES = {
         {"subnetworks": {RANDOM: {"sparsities": [50, 70]}}},
         of_both(lambda seed: remade(seed, "prune_random", RANDOM, 70)) | SHOWN,
     ),
+    "what is written for those who watch": (
+        {"logging": {"tensorboard": True}, "checkpoints": {"interval_minutes": 1}},
+        set(),
+    ),
     "a subnetwork removed": ({"subnetworks": {HIGH: None}}, SHOWN),
     "the ranking of the random control": (
         {"subnetworks": {RANDOM: {"ranked": "per_tensor"}}},

@@ -1,6 +1,7 @@
 """The invariants of the design, on the files that the real workflow wrote."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file
-from workflow_runs import snakemake
+from workflow_runs import ROOT, snakemake
 
+from lxmert_tickets.cli import main
 from lxmert_tickets.pruning.mask_files import load_mask
 from lxmert_tickets.pruning.masks import n_kept, n_prunable, n_pruned_at
 
@@ -171,3 +173,53 @@ def test_the_same_configuration_gives_the_same_bytes(results: Path, tmp_path: Pa
     assert len(made) == 8
     for path in made:
         assert path.read_bytes() == (results / path.relative_to(again)).read_bytes(), path
+
+
+def status(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[tuple[str, int | None], dict[str, Any]]:
+    configs = [str(ROOT / "config.yaml"), str(ROOT / "configs" / "smoke.yaml")]
+    assert main(["status", "--json", "--directory", str(folder), "--configfile", *configs]) == 0
+    return {(entry["name"], entry["seed"]): entry for entry in json.loads(capsys.readouterr().out)}
+
+
+def test_status_finds_all_of_a_finished_grid_done(smoke: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = status(smoke, capsys)
+    assert {name for name, seed in found if seed == 1} == {"initial", *MODELS}
+    assert {entry["state"] for entry in found.values()} == {"done"}
+
+
+@pytest.mark.parametrize(
+    ("log", "missing"),
+    [
+        ("finetune.0.log", "seed0/dense/weights.safetensors"),
+        ("retrain.0.random.50.log", "seed0/random/s50/weights.safetensors"),
+        ("prune_round.0.low_magnitude.50.log", "seed0/low_magnitude/s50/weights.safetensors"),
+        ("prune_complement.0.high_magnitude.50.log", "seed0/high_magnitude/s50/weights.safetensors"),
+        ("rewind.0.random.50.log", "seed0/random/s50/weights.safetensors"),
+        ("predict.0.random/s50.log", "seed0/random/s50/predictions.val.parquet"),
+        ("score.0.dense.log", "seed0/dense/score.val.json"),
+        ("snapshot_initial_weights.0.log", "seed0/initial.safetensors"),
+        ("pretrain.log", "pretrained/weights.safetensors"),
+        ("convert_features.val.log", "data/val/features.h5"),
+        ("make_table.log", "tables/table1.csv"),
+    ],
+)
+def test_status_reads_the_logs_that_jobs_write(
+    smoke: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], log: str, missing: str
+) -> None:
+    results = tmp_path / "results" / "smoke"
+    shutil.copytree(smoke / "results" / "smoke", results, copy_function=os.link)
+    assert (results / "logs" / log).is_file()
+    (results / "logs" / log).unlink()
+    (results / "logs" / log).write_text("2026-01-02 03:04:05 ERROR the disk is full\n")
+    (results / missing).unlink()
+    failed = [entry["note"] for entry in status(tmp_path, capsys).values() if entry["state"] == "failed"]
+    assert failed == [f"the disk is full (results/smoke/logs/{log})"]
+
+
+def test_every_training_leaves_its_curve(results: Path) -> None:
+    for model in MODELS:
+        curve = pd.read_csv(results / "seed0" / model / "metrics.csv")
+        history = pd.read_csv(results / "seed0" / model / "history.csv")
+        assert curve["step"].iloc[-1] == history["step"].iloc[-1]
+        assert curve["learning_rate"].iloc[-1] == history["learning_rate"].iloc[-1]
+    assert not (results / "tensorboard").exists()

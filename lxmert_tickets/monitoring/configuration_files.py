@@ -1,0 +1,53 @@
+"""The configuration as the workflow sees it: config.yaml, and what `--configfile` lays over it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from lxmert_tickets.errors import ConfigError
+
+BASE = "config.yaml"
+
+
+def read_configuration(folder: Path, overlays: Sequence[Path]) -> dict[str, Any]:
+    """Return `config.yaml` of `folder`, if there is one, with `overlays` laid over it one by one.
+
+    Raises ConfigError when a file is missing or no mapping in YAML or JSON, and when there is none at all.
+    """
+    base = folder / BASE
+    files = [*([base] if base.is_file() else []), *overlays]
+    if not files:
+        raise ConfigError(
+            base, "no such file", "the configuration of an experiment", "Run this where Snakemake is run."
+        )
+    config: dict[str, Any] = {}
+    for file in files:
+        config = laid_over(config, _read(file))
+    return config
+
+
+def laid_over(config: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `config` with the values of `overlay`, mappings entry by entry, as Snakemake does it."""
+    merged = dict(config)
+    for key, value in overlay.items():
+        if isinstance(value, Mapping):
+            below = merged.get(key)
+            merged[key] = laid_over(below if isinstance(below, Mapping) else {}, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(path, str(error.strerror).lower(), "a mapping in YAML or JSON") from None
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(path, f"cannot be read ({reason})", "a mapping in YAML or JSON") from None
+    if not isinstance(content, Mapping):
+        raise ConfigError(path, f"is a {type(content).__name__}", "a mapping in YAML or JSON")
+    return content

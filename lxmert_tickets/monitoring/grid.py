@@ -1,0 +1,163 @@
+"""What every part of an experiment is at, from its files alone: on any machine that sees them."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from lxmert_tickets.experiment import (
+    DENSE,
+    ComplementSubnetwork,
+    Experiment,
+    MagnitudeSubnetwork,
+    Subnetwork,
+)
+from lxmert_tickets.layout import RESUME_FOLDER, Layout
+from lxmert_tickets.monitoring.job_logs import error_at_end
+from lxmert_tickets.monitoring.pulse import NAME, Pulse, read_pulse
+from lxmert_tickets.sources import DataFiles
+
+State = Literal["done", "running", "failed", "stopped", "trained", "waiting"]
+"""trained: but not scored yet. stopped: broken off, and nobody is at it."""
+
+GRID_RULES = ("finetune", "retrain", "prune_round", "prune_random", "prune_complement", "rewind", "predict", "score")
+SHOWING_RULES = ("collect_results", "make_table", "draw_")
+CHECKPOINT = re.compile(r"step(\d+)\.safetensors")
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where one network stands, or what all networks need (then without a seed)."""
+
+    name: str  # such as dense, low_magnitude/s50, data
+    seed: int | None
+    state: State
+    note: str = ""
+    pulse: Pulse | None = None  # of a run that goes on
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Now (seconds since 1970), and the machine that looks."""
+
+    now: float
+    host: str
+
+
+class Files:
+    """The files there are, folder by folder: a folder is listed once, however many of its files are asked for."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, frozenset[str]] = {}
+
+    def has(self, path: str) -> bool:
+        """Tell whether there is a file at `path`."""
+        folder, name = os.path.split(path)
+        return name in self.names(folder)
+
+    def names(self, folder: str) -> frozenset[str]:
+        """Return the names in `folder`; none where there is no such folder."""
+        if folder not in self._names:
+            try:
+                with os.scandir(folder) as entries:
+                    self._names[folder] = frozenset(entry.name for entry in entries)
+            except OSError:
+                self._names[folder] = frozenset()
+        return self._names[folder]
+
+
+def statuses(experiment: Experiment, paths: Layout, data: DataFiles, clock: Clock) -> list[Status]:
+    """Return where everything stands: what all networks need, then the networks seed by seed, then what shows them."""
+    files = Files()
+    networks = [
+        _network(experiment, paths, data, files, clock, seed, model)
+        for seed in experiment.seeds
+        for model in experiment.models()
+    ]
+    return [*_needed(experiment, paths, data, files, clock), *networks, _shown(paths, files)]
+
+
+def _network(
+    experiment: Experiment, paths: Layout, data: DataFiles, files: Files, clock: Clock, seed: int, model: str
+) -> Status:
+    def filled(path: str, split: str = "") -> str:
+        return path.format(seed=seed, model=model, split=split)
+
+    weights, history = filled(paths.weights), filled(paths.history)
+    status = Status(model, seed, "waiting")
+    name, _, sparsity = model.partition("/s")
+    values = [str(seed), *([name, sparsity] if sparsity else [])]
+    if not (files.has(weights) and files.has(history)):
+        before = [] if name == DENSE else [_pruning_rule(experiment.subnetworks[name]), "rewind"]
+        rule = "finetune" if name == DENSE else "retrain"
+        logs = [paths.log_of(rule, *values) for rule in (*before, rule)]
+        return _training(status, weights, logs, files, clock)
+    predictions = [filled(paths.predictions, split) for split in experiment.evaluated_splits]
+    predictions += [filled(paths.submission, split) for split in experiment.splits.test]
+    scores = [filled(paths.score, split) for split in data.scored_splits]
+    # The wildcard {model} has a slash: so has the log's name.
+    logs = [paths.log_of(rule, str(seed), model) for rule in ("predict", "score")]
+    missing = [path for path in (*predictions, *scores) if not files.has(path)]
+    if not missing:
+        return replace(status, state="done")
+    return _failed(status, logs, files) or replace(status, state="trained", note="to be scored")
+
+
+def _pruning_rule(subnetwork: Subnetwork) -> str:
+    if isinstance(subnetwork, ComplementSubnetwork):
+        return "prune_complement"
+    return "prune_round" if isinstance(subnetwork, MagnitudeSubnetwork) else "prune_random"
+
+
+def _training(status: Status, weights: str, logs: Sequence[str], files: Files, clock: Clock) -> Status:
+    """Return where a network stands that is not trained yet; `logs` are those of the jobs that lead to it."""
+    folder = Path(weights).parent / RESUME_FOLDER
+    left = files.names(str(folder)) if files.has(str(folder)) else frozenset()
+    pulse = read_pulse(folder / NAME) if NAME in left else None
+    if pulse is not None and pulse.is_alive(clock.now, clock.host):
+        return replace(status, state="running", pulse=pulse)
+    if failed := _failed(status, logs, files):
+        return failed
+    if not left:
+        return status
+    steps = [int(found[1]) for found in map(CHECKPOINT.fullmatch, left) if found]
+    goes_on = f"goes on from step {max(steps)}" if steps else "begins anew"
+    lost = f"process {pulse.process} on {pulse.host} is gone or silent; " if pulse is not None else ""
+    return replace(status, state="stopped", note=f"{lost}{goes_on} when Snakemake runs")
+
+
+def _failed(status: Status, logs: Sequence[str], files: Files) -> Status | None:
+    for log in logs:
+        if files.has(log) and (error := error_at_end(Path(log))):
+            return replace(status, state="failed", note=f"{error} ({log})")
+    return None
+
+
+def _needed(experiment: Experiment, paths: Layout, data: DataFiles, files: Files, clock: Clock) -> Iterator[Status]:
+    """Yield where data, pretrained weights and initial weights stand."""
+    splits = (experiment.splits.train, *experiment.evaluated_splits)
+    made = [*data.features_of(splits), *(paths.encoded_questions.format(split=split) for split in splits)]
+    others = (*GRID_RULES, *SHOWING_RULES, "pretrain.", "import_weights", "snapshot_initial_weights")
+    logs = [f"{paths.log}/{name}" for name in sorted(files.names(paths.log)) if not name.startswith(others)]
+    yield _made(Status("data", None, "waiting"), made, logs, files)
+    status = Status("pretrained", None, "waiting")
+    logs = [paths.log_of("pretrain"), paths.log_of("import_weights")]
+    is_made = files.has(paths.pretrained)
+    yield replace(status, state="done") if is_made else _training(status, paths.pretrained, logs, files, clock)
+    for seed in experiment.seeds:
+        logs = [paths.log_of("snapshot_initial_weights", str(seed))]
+        yield _made(Status("initial", seed, "waiting"), [paths.initial.format(seed=seed)], logs, files)
+
+
+def _shown(paths: Layout, files: Files) -> Status:
+    made = [paths.results, f"{paths.table}.csv", paths.figure.format(figure="figure1", format="png")]
+    logs = [f"{paths.log}/{name}" for name in sorted(files.names(paths.log)) if name.startswith(SHOWING_RULES)]
+    return _made(Status("tables, figures", None, "waiting"), made, logs, files)
+
+
+def _made(status: Status, made: Sequence[str], logs: Sequence[str], files: Files) -> Status:
+    if all(map(files.has, made)):
+        return replace(status, state="done")
+    return _failed(status, logs, files) or status

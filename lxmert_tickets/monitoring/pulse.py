@@ -1,0 +1,74 @@
+"""What a run that is under way tells about itself: a small file beside its checkpoints, read on any machine."""
+
+import json
+import os
+import socket
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+NAME = "progress.json"
+STALE_SECONDS = 300.0  # without a word; writing a checkpoint to a slow disk takes minutes
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """Where a run stood at `time` (seconds since 1970, by the clock of `host`)."""
+
+    step: int
+    n_steps: int
+    steps_per_second: float  # 0 while it is not known
+    values: dict[str, float]  # the last line of its curve, such as its loss
+    time: float
+    seconds_between: float  # this and the pulse before: long where steps are
+    process: int
+    host: str
+
+    def seconds_left(self, now: float) -> float | None:
+        """Return the seconds left at `now`; None while the speed is not known."""
+        if not self.steps_per_second:
+            return None
+        return max((self.n_steps - self.step) / self.steps_per_second - self.age(now), 0.0)
+
+    def age(self, now: float) -> float:
+        """Return the seconds since the pulse; 0 where this machine's clock is behind."""
+        return max(now - self.time, 0.0)
+
+    def is_alive(self, now: float, host: str) -> bool:
+        """Tell whether the run goes on, as far as `host` can know: it spoke lately, and did not end here."""
+        if self.age(now) > max(STALE_SECONDS, 3 * self.seconds_between):
+            return False
+        return self.host != host or _runs(self.process)
+
+
+def this_host() -> str:
+    """Return the name of this machine."""
+    return socket.gethostname()
+
+
+def write_pulse(path: Path, pulse: Pulse) -> None:
+    """Write `pulse` to `path`, whole or not at all. It is not flushed to the disk: a power cut ends the run as well."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_text(json.dumps(asdict(pulse)), encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_pulse(path: Path) -> Pulse | None:
+    """Return the pulse in `path`; None where there is none, or none that can be read."""
+    try:
+        return Pulse(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True

@@ -1,0 +1,59 @@
+"""The command `status`: where the grid of an experiment stands."""
+
+import json
+import os
+import sys
+import time
+from argparse import ArgumentParser, Namespace, _SubParsersAction
+from contextlib import chdir
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+WIDTH_OF_A_PIPE = 160
+
+
+def add_status_command(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
+    """Add `status` to a command line; parsed arguments carry `run`, the function to call with them."""
+    parser = subparsers.add_parser(
+        "status",
+        help="what is done, running, failed, waiting",
+        description="Show where an experiment stands, from its files alone: on any machine that sees them. "
+        "A network is done when all its files are there; whether they are still what the configuration asks for, "
+        "`snakemake -n` tells.",
+    )
+    parser.add_argument("--configfile", "--configfiles", type=Path, nargs="+", action="extend", default=[],
+                        metavar="FILE", help="laid over config.yaml, as Snakemake does it")  # fmt: skip
+    parser.add_argument("--directory", type=Path, default=Path(), metavar="DIR", help="where Snakemake is run (here)")
+    parser.add_argument("--all", action="store_true", help="a line for each network")
+    parser.add_argument("--json", action="store_true", help="for machines: a list, an entry for each network")
+    parser.set_defaults(run=run_status)
+
+
+def run_status(args: Namespace) -> int:
+    """Print where the experiment of `args` stands, and return the exit status 0.
+
+    Raises ConfigError when the configuration is missing or wrong.
+    """
+    from lxmert_tickets.configuration import read_experiment  # noqa: PLC0415 (not for every command)
+    from lxmert_tickets.layout import Layout  # noqa: PLC0415
+    from lxmert_tickets.monitoring.configuration_files import read_configuration  # noqa: PLC0415
+    from lxmert_tickets.monitoring.grid import Clock, statuses  # noqa: PLC0415
+    from lxmert_tickets.monitoring.pulse import this_host  # noqa: PLC0415
+    from lxmert_tickets.monitoring.status_table import print_statuses  # noqa: PLC0415
+    from lxmert_tickets.sources import files_of  # noqa: PLC0415
+
+    overlays = [file.absolute() for file in args.configfile]
+    experiment = read_experiment(read_configuration(args.directory, overlays))
+    paths = Layout(f"results/{experiment.experiment}")
+    clock = Clock(time.time(), this_host())
+    with chdir(args.directory):  # every path of an experiment is relative to it
+        found = statuses(experiment, paths, files_of(experiment, paths), clock)
+    if args.json:
+        print(json.dumps([asdict(status) for status in found], indent=1))  # noqa: T201 (a command prints)
+        return 0
+    is_wide = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    console = Console(width=WIDTH_OF_A_PIPE if is_wide else None)
+    print_statuses(experiment.experiment, found, clock.now, console, args.all)
+    return 0

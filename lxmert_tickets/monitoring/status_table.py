@@ -1,0 +1,125 @@
+"""Where an experiment stands, on a terminal."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lxmert_tickets.monitoring.grid import State, Status
+
+MOST_ROWS = 40  # of networks, cell by cell; of a larger grid, how many are in which state
+MOST_TOLD = 20  # networks of one state that are told of one by one
+COLORS: dict[State, str] = {
+    "done": "green",
+    "running": "cyan",
+    "trained": "blue",
+    "stopped": "yellow",
+    "failed": "bold red",
+    "waiting": "bright_black",
+}
+
+
+def print_statuses(title: str, found: Sequence[Status], now: float, console: Console, everything: bool) -> None:
+    """Print how many networks are in which state, the grid, and more of what is neither done nor waiting.
+
+    A grid too large to be shown is summed up by subnetwork, and of many in one state the first are told; with
+    `everything`, each network has its line.
+    """
+    networks = [status for status in found if status.name not in NOT_NETWORKS]
+    counts = Counter(status.state for status in networks)
+    told = ", ".join(f"{counts[state]} {state}" for state in COLORS if counts[state])
+    console.print(f"{title}: {len(networks)} networks, {told}", highlight=False, markup=False)
+    seeds = list(dict.fromkeys(status.seed for status in networks))
+    names = list(dict.fromkeys(status.name for status in networks))
+    fits = len(names) <= MOST_ROWS and max(map(len, names)) + 16 * len(seeds) + 4 <= console.width
+    console.print(_grid(found, seeds, names, now) if fits else _sums(found))
+    for state in COLORS:
+        rows = [status for status in found if status.state == state]
+        if everything or state not in ("done", "waiting"):
+            _print_each(rows, now, console, len(rows) if everything else MOST_TOLD)
+
+
+NOT_NETWORKS = {"data": "data", "pretrained": "pretrained weights", "initial": "initial weights",
+                "tables, figures": "tables, figures"}  # fmt: skip
+
+
+def _grid(found: Sequence[Status], seeds: Sequence[int | None], names: Sequence[str], now: float) -> Table:
+    """Return a row a network and a column a seed; what is no seed's stands in the first column."""
+    cells = {(status.name, status.seed): _cell(status, now) for status in found}
+    table = Table("", *(f"seed {seed}" for seed in seeds))
+    rows = [*(name for name in NOT_NETWORKS if name != "tables, figures"), *names, "tables, figures"]
+    for name in rows:
+        row = [cells.get((name, seed), Text()) for seed in seeds]
+        if (name, None) in cells:
+            row[0] = cells[name, None]
+        table.add_row(Text(NOT_NETWORKS.get(name, name)), *row)
+    return table
+
+
+def _cell(status: Status, now: float) -> Text:
+    text: str = status.state
+    if status.pulse is not None:
+        text = f"{_percent(status)} %"
+        if (left := status.pulse.seconds_left(now)) is not None:
+            text += f", {duration_text(left)}"
+    return Text(text, COLORS[status.state])
+
+
+def _sums(found: Iterable[Status]) -> Table:
+    """Return a row a subnetwork, and a column a state."""
+    table = Table("")
+    for state, color in COLORS.items():
+        table.add_column(Text(state, color), justify="right")
+    counts: dict[str, Counter[State]] = {}
+    for status in found:
+        counts.setdefault(status.name.partition("/")[0], Counter())[status.state] += 1
+    for name, states in counts.items():
+        cells = (Text(str(states[state] or ""), COLORS[state]) for state in COLORS)
+        table.add_row(Text(NOT_NETWORKS.get(name, name)), *cells)
+    return table
+
+
+def _print_each(rows: Sequence[Status], now: float, console: Console, most: int) -> None:
+    for status in rows[:most]:
+        line = Text.assemble((f"{status.state:8s}", COLORS[status.state]), f" {_name(status)}")
+        if note := _note(status, now):
+            line.append(f": {note}")
+        console.print(line, soft_wrap=not console.is_terminal)
+    if len(rows) > most:
+        console.print(f"{'':8s} and {len(rows) - most} more {rows[0].state} (--all)", highlight=False)
+
+
+def _name(status: Status) -> str:
+    name = NOT_NETWORKS.get(status.name, status.name)
+    return name if status.seed is None else f"seed {status.seed} {name}"
+
+
+def _note(status: Status, now: float) -> str:
+    pulse = status.pulse
+    if pulse is None:
+        return status.note
+    values = [f"{key.replace('train_', '').replace('_', ' ')} {value:.4g}" for key, value in pulse.values.items()]
+    left = pulse.seconds_left(now)
+    parts = [f"step {pulse.step} of {pulse.n_steps} ({_percent(status)} %)", *values]
+    parts += [] if left is None else [f"{pulse.steps_per_second:.1f} steps a second", f"{duration_text(left)} left"]
+    return ", ".join([*parts, f"process {pulse.process} on {pulse.host}"])
+
+
+def _percent(status: Status) -> int:
+    assert status.pulse is not None
+    return 100 * status.pulse.step // max(status.pulse.n_steps, 1)
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration as people read it: "45 s", "12 min", "3 h 05 min", "2 d 4 h"."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    hours = round(seconds / 3600)
+    return f"{hours // 24} d {hours % 24} h"

@@ -1,0 +1,105 @@
+"""Watches a run that is under way, and tells of it every few seconds: a pulse, its curve as CSV, event files."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Protocol
+
+from lxmert_tickets.layout import RESUME_FOLDER
+from lxmert_tickets.monitoring.event_files import EventFiles
+from lxmert_tickets.monitoring.pulse import NAME, Pulse, this_host, write_pulse
+from lxmert_tickets.training.history import write_history
+from lxmert_tickets.training.metrics import STEPS, Curves
+
+INTERVAL_SECONDS = 10.0
+LARGEST_SHARE = 0.002  # of a run's time; where writing is slow, less is told
+
+log = logging.getLogger("lxmert_tickets")
+
+
+class Watched(Protocol):
+    """A run that is under way."""
+
+    step: int
+
+    @property
+    def n_steps(self) -> int: ...
+
+    def curves(self) -> Curves: ...
+
+
+class Watch:
+    """Called with a run as often as one likes, it tells of it now and then. Nothing here changes the run."""
+
+    def __init__(self, pulse: Path, metrics: Path | None, events: EventFiles | None) -> None:
+        self._pulse, self._metrics, self._events = pulse, metrics, events
+        self._run: Watched | None = None
+        self._first_step = 0
+        self._started = self._last = self._next = time.monotonic()
+
+    def __call__(self, run: Watched) -> None:
+        """Tell of `run` if it is time to; what cannot be written is worth a warning, no more."""
+        now = time.monotonic()
+        if self._run is None:
+            self._run, self._first_step, self._started = run, run.step, now
+        if now < self._next:
+            return
+        try:
+            self._write_pulse(run, now)
+            self._write_curves(run)
+        except OSError as error:
+            log.warning("progress cannot be told: %s", error)
+        self._last, took = now, time.monotonic() - now
+        self._next = now + max(INTERVAL_SECONDS, took / LARGEST_SHARE)
+
+    def finish(self) -> None:
+        """Write the curves as they are now, and take the pulse away: the run has ended, well or not."""
+        self._pulse.unlink(missing_ok=True)
+        if self._run is not None:
+            self._write_curves(self._run)
+        if self._events is not None:
+            self._events.close()
+
+    def _write_pulse(self, run: Watched, now: float) -> None:
+        lines = run.curves()[STEPS]
+        values = {key: value for key, value in asdict(lines[-1]).items() if key != "step"} if lines else {}
+        n_done = run.step - self._first_step
+        rate = n_done / (now - self._started) if n_done else 0.0
+        pulse = Pulse(
+            run.step, run.n_steps, rate, values, time.time(), now - self._last, os.getpid(), this_host()
+        )  # fmt: skip
+        write_pulse(self._pulse, pulse)
+
+    def _write_curves(self, run: Watched) -> None:
+        curves = run.curves()
+        if self._metrics is not None and curves[STEPS]:
+            write_history(self._metrics, curves[STEPS])
+        if self._events is not None:
+            self._events.go_on(curves)
+
+
+@contextmanager
+def watching(weights: str | Path, metrics: str | Path | None = None, events: str | Path = "") -> Iterator[Watch]:
+    """Yield the watch over the run that is to write `weights`, whose lock this process holds.
+
+    Args:
+        metrics: where to write the curve of the run's steps as CSV, as it grows; None where its script does.
+        events: the folder of the run's TensorBoard event files; "" for none.
+
+    Raises ConfigError when there are to be event files and TensorBoard is not installed.
+    """
+    if metrics is not None:
+        Path(metrics).unlink(missing_ok=True)  # of a run before this one
+    files = EventFiles(Path(events)) if events else None
+    watch = Watch(Path(weights).parent / RESUME_FOLDER / NAME, None if metrics is None else Path(metrics), files)
+    try:
+        yield watch
+    except BaseException:
+        with suppress(OSError):  # what ended the run is to be told, not that the disk is full
+            watch.finish()
+        raise
+    watch.finish()

@@ -1,0 +1,128 @@
+"""The terminal shows the grid where it fits, sums it up where it does not, and tells what went wrong in any case."""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lxmert_tickets.cli import main
+from lxmert_tickets.monitoring.grid import Status
+from lxmert_tickets.monitoring.pulse import Pulse
+from lxmert_tickets.monitoring.status_table import duration_text, print_statuses
+
+PROJECT = Path(__file__).resolve().parents[2]
+RUNNING = Pulse(120, 480, 2.0, {"train_loss": 0.51239, "learning_rate": 5e-5}, 1000.0, 10.0, 12, "node7")
+GRID = [
+    Status("data", None, "done"),
+    Status("pretrained", None, "done"),
+    Status("initial", 0, "done"),
+    Status("initial", 1, "waiting"),
+    Status("dense", 0, "done"),
+    Status("low_magnitude/s50", 0, "running", pulse=RUNNING),
+    Status("dense", 1, "failed", "the loss is [bold]nan (results/x/logs/finetune.1.log)"),
+    Status("low_magnitude/s50", 1, "waiting"),
+    Status("tables, figures", None, "waiting"),
+]
+
+
+def shown(found: Sequence[Status], width: int = 100, everything: bool = False, terminal: bool = False) -> str:
+    color = "256" if terminal else None
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=color)
+    print_statuses("x", found, 1000.0, console, everything)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_grid_has_a_cell_a_network_and_a_line_for_what_runs_or_failed() -> None:
+    text = shown(GRID)
+    assert text.startswith("x: 4 networks, 1 done, 1 running, 1 failed, 1 waiting\n")
+    cells = ([cell.strip() for cell in line.split("│")[1:4]] for line in text.splitlines() if "│" in line)
+    rows = {name: states for name, *states in cells}
+    assert rows["dense"] == ["done", "failed"]
+    assert rows["low_magnitude/s50"] == ["25 %, 3 min", "waiting"]
+    assert rows["initial weights"] == ["done", "waiting"]
+    assert (
+        "running  seed 0 low_magnitude/s50: step 120 of 480 (25 %), loss 0.5124, learning rate 5e-05, "
+        "2.0 steps a second, 3 min left, process 12 on node7\n"
+    ) in text
+    assert "failed   seed 1 dense: the loss is [bold]nan (results/x/logs/finetune.1.log)\n" in text
+
+
+def test_colour_is_for_terminals() -> None:
+    assert "\x1b[" not in shown(GRID)
+    assert "\x1b[" in shown(GRID, terminal=True)
+
+
+@pytest.mark.parametrize("width", [20, 40, 60])
+def test_a_narrow_terminal_loses_no_error(width: int) -> None:
+    text = shown(GRID, width, terminal=False)
+    assert "finetune.1.log" in text
+
+
+def large() -> list[Status]:
+    names = [f"random/s{sparsity}" for sparsity in range(200)]
+    failed = Status("dense", 9, "failed", "why")
+    return [*(Status(name, seed, "done") for seed in range(5) for name in names), *[failed] * 30]
+
+
+def test_a_large_grid_is_summed_up_by_subnetwork_and_the_first_failures_are_told() -> None:
+    text = shown(large(), width=80)
+    assert "random/s7" not in text
+    [row] = [line for line in text.splitlines() if line.startswith("│ random")]
+    assert [cell.strip() for cell in row.split("│")[2:-1]] == ["1000", "", "", "", "", ""]
+    assert text.count("why") == 20
+    assert "and 10 more failed (--all)" in text
+    assert len(text.splitlines()) < 40
+
+
+def test_all_has_a_line_for_each_network() -> None:
+    assert shown(large(), everything=True).count("done     seed") == 1000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min"), (3599, "1 h 00 min"), (7500, "2 h 05 min"), (100_000, "1 d 4 h")],
+)
+def test_a_duration_reads_well(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
+
+
+@pytest.fixture
+def smoke_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.chdir(tmp_path)
+    return ["status", "--configfile", str(PROJECT / "config.yaml"), str(PROJECT / "configs/smoke.yaml")]
+
+
+def test_the_command_honours_overlays_and_ends_well(
+    smoke_arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "seeds.yaml").write_text("seeds: [4]\nsubnetworks: {random: null}\n")
+    assert main([*smoke_arguments, "seeds.yaml"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("smoke: 5 networks, 5 waiting\n")
+    assert "seed 4" in printed
+    assert "random" not in printed
+
+
+def test_another_folder_is_looked_at_where_it_is_named(
+    smoke_arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "there" / "results" / "smoke" / "seed0").mkdir(parents=True)
+    (tmp_path / "there" / "results" / "smoke" / "seed0" / "initial.safetensors").touch()
+    assert main([*smoke_arguments, "--json", "--directory", "there"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [entry["state"] for entry in found if (entry["name"], entry["seed"]) == ("initial", 0)] == ["done"]
+    assert Path.cwd() == tmp_path
+
+
+def test_a_mistake_in_the_configuration_is_one_line_and_status_1(
+    smoke_arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "wrong.yaml").write_text("training: {epoch: 3}\n")
+    assert main([*smoke_arguments, "wrong.yaml"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: training.epoch")
