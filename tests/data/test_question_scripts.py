@@ -163,7 +163,7 @@ def test_a_submission_gives_the_predicted_answer_to_every_question_of_the_archiv
             "predictions": [tmp_path / "minival.parquet", tmp_path / "test.parquet"],
             "submissions": [tmp_path / "s.json"],
         },
-        params={"splits": ["minival", "test"], "tested": ["test"], "precision": "auto"},
+        params={"splits": ["minival", "test"], "tested": ["test"], "precision": "auto", "jobs_per_gpu": 1},
         wildcards={"seed": "0"},
     )
     predicted, _ = load_predictions(tmp_path / "test.parquet")
