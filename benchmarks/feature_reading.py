@@ -32,8 +32,10 @@ def ours(path: str) -> dict[str, float]:
     import torch
 
     from lxmert_tickets.data.features import open_features
-    from lxmert_tickets.training.batches import Regions
+    from lxmert_tickets.training.device import set_up_process
+    from lxmert_tickets.training.regions import Regions
 
+    set_up_process(1)
     features = open_features(path)
     regions = Regions(features, torch.device("cpu"))
     return _timed(len(features.image_ids), regions.gather)
