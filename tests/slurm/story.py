@@ -1,6 +1,5 @@
 """A grid that runs through profiles/slurm while things go wrong, one after the other."""
 
-import json
 import os
 import signal
 import subprocess
@@ -64,21 +63,23 @@ class Story:
 
     def wait_until(self, what: str, happened: Callable[[], bool]) -> None:
         while not happened():
-            assert time.monotonic() < self.deadline, f"waited in vain until {what}\n{self.said[-3000:]}"
+            in_vain = time.monotonic() > self.deadline or (self.main.poll() is not None and not happened())
+            assert not in_vain, f"waited in vain until {what}\n{self.said[-3000:]}"
             self.look()
             time.sleep(0.05)
 
     def _training(self, network: str) -> Training | None:
         """Return who trains `network` at present."""
         try:
-            holder = json.loads((self.folder / "results/smoke" / network / ".resume/lock").read_text())
-            fields = Path(f"/proc/{holder['process']}/environ").read_bytes().split(b"\0")
-        except (OSError, ValueError):  # none yet, not any more, or just beginning
+            holder = (self.folder / "results/smoke" / network / ".resume/lock").read_text()
+            process = int(holder.split()[1])  # "process 17 on host"
+            fields = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+        except (OSError, ValueError, IndexError):  # none yet, not any more, or just beginning
             return None
         environment = dict(entry.decode().split("=", 1) for entry in fields if b"=" in entry)
         if "SLURM_JOB_ID" not in environment:  # it is ending
             return None
-        return Training(holder["process"], environment["SLURM_JOB_ID"], environment.get("CUDA_VISIBLE_DEVICES", "none"))
+        return Training(process, environment["SLURM_JOB_ID"], environment.get("CUDA_VISIBLE_DEVICES", "none"))
 
 
 SLOW, CANCELLED, KILLED, PREEMPTED = "seed0/dense", "seed1/dense", "seed1/low_magnitude/s50", "seed0/low_magnitude/s50"
