@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from workflow_runs import jobs_of, snakemake
 
+from lxmert_tickets.training.recipe import TRAINING_VERSION
+
 Overlay = Callable[[dict[str, Any]], Path]
 
 TABLE = {"make_table"}
@@ -119,7 +121,7 @@ def test_a_refactoring_of_the_training_code_trains_nothing(smoke: Path, copy_of_
 
 def test_a_raised_training_version_trains_everything(smoke: Path, copy_of_project: Path) -> None:
     recipe = copy_of_project / "lxmert_tickets/training/recipe.py"
-    edit(recipe, "TRAINING_VERSION = 1", "TRAINING_VERSION = 2")
+    edit(recipe, f"TRAINING_VERSION = {TRAINING_VERSION}", f"TRAINING_VERSION = {TRAINING_VERSION + 1}")
     jobs = jobs_of(snakemake(smoke, "--dry-run", project=copy_of_project))
     assert {"pretrain", "finetune 0", "finetune 1"} | of_both(after_dense) <= jobs
     assert not any(job.startswith(("make_scenes", "encode_questions", "convert_features")) for job in jobs)
