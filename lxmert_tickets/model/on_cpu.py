@@ -1,4 +1,4 @@
-"""The operators of the layers on the CPU in float32, with their gradients by hand.
+"""The functions of `operators` on the CPU in float32, with their gradients by hand.
 
 Where the time went with torch's own, and what is done instead:
 
@@ -7,8 +7,8 @@ Where the time went with torch's own, and what is done instead:
   `mkldnn._linear_pointwise` is what its own compiler emits. torch is pinned; without it, `addmm` serves.
 - Attention. torch's fused kernel is made for long sentences: over 12 or 36 keys its bookkeeping costs more than the
   products, and with dropout there is none. Batched products and a softmax of whole-tensor operators are faster.
-- Calls. A small network's layer is some hundred operators of 10 µs each, forward and back; as two functions with
-  gradients by hand it is half of them.
+- Calls. A small network's layer is many operators of some 10 µs; with the gradients of a sublayer by hand they are
+  fewer, and some work in place.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from lxmert_tickets.model.places import Places
@@ -26,51 +26,8 @@ LEAST_PRODUCTS = 3 * 2**20  # multiplications; for less, calling oneDNN takes lo
 
 
 def takes(rows: Tensor) -> bool:
-    """Return whether the functions of this module may be called with `rows`."""
+    """Return whether the functions of this module may be applied to `rows`."""
     return rows.device.type == "cpu" and rows.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-
-
-def project(rows: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
-    """See `operators.project`."""
-    parameters = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
-    return _Project.apply(rows, *parameters)  # type: ignore[no-any-return, no-untyped-call]
-
-
-def attend(
-    queries: Tensor, context: Tensor, of_queries: Places, of_context: Places, n_heads: int, dropout: float
-) -> Tensor:
-    """See `operators.attend`."""
-    return _Attend.apply(queries, context, of_queries, of_context, n_heads, dropout)  # type: ignore[no-any-return, no-untyped-call]
-
-
-def attention_sublayer(
-    rows: Tensor,
-    places_of_each: tuple[Places, ...],
-    projections: Sequence[nn.Linear],
-    dense: nn.Linear,
-    norm: nn.LayerNorm,
-    n_heads: int,
-    dropouts: tuple[float, float],
-) -> Tensor:
-    """See `operators.attention_sublayer`."""
-    parameters = [parameter for layer in (*projections, dense, norm) for parameter in (layer.weight, layer.bias)]
-    return _AttentionSublayer.apply(  # type: ignore[no-any-return, no-untyped-call]
-        rows, places_of_each, n_heads, dropouts, norm.eps, *parameters
-    )
-
-
-def residual_output(hidden: Tensor, residual: Tensor, dense: nn.Linear, norm: nn.LayerNorm, dropout: float) -> Tensor:
-    """See `operators.residual_output`."""
-    return _ResidualOutput.apply(  # type: ignore[no-any-return, no-untyped-call]
-        hidden, residual, dense.weight, dense.bias, norm.weight, norm.bias, norm.eps, dropout
-    )
-
-
-def feed_forward(rows: Tensor, inner: nn.Linear, dense: nn.Linear, norm: nn.LayerNorm, dropout: float) -> Tensor:
-    """See `operators.feed_forward`."""
-    return _FeedForward.apply(  # type: ignore[no-any-return, no-untyped-call]
-        rows, inner.weight, inner.bias, dense.weight, dense.bias, norm.weight, norm.bias, norm.eps, dropout
-    )
 
 
 def _product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -85,7 +42,9 @@ def _of_dense(gradient: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
     return _product(gradient.t(), inputs.t()), gradient.sum(dim=0)
 
 
-class _Project(torch.autograd.Function):
+class Project(torch.autograd.Function):
+    """Linear layers of the same rows: rows, then weight and bias of each."""
+
     @staticmethod
     def forward(ctx: Any, rows: Tensor, *parameters: Tensor) -> Tensor:
         ctx.save_for_backward(rows, *parameters[::2])
@@ -121,7 +80,7 @@ def _joined(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(tensors))
 
 
-class _Attend(torch.autograd.Function):
+class Attend(torch.autograd.Function):
     """From the queries of one stream to the keys and values of another."""
 
     @staticmethod
@@ -147,7 +106,7 @@ class _Attend(torch.autograd.Function):
         )  # fmt: skip
 
 
-class _AttentionSublayer(torch.autograd.Function):
+class AttentionSublayer(torch.autograd.Function):
     """Projections, attention within one stream or from each of two to the other, and the end of the sublayer."""
 
     @staticmethod
@@ -240,7 +199,9 @@ def _noise(like: Tensor, dropout: float) -> Tensor | None:
     return torch.empty_like(like).bernoulli_(1 - dropout).div_(1 - dropout) if dropout else None
 
 
-class _ResidualOutput(torch.autograd.Function):
+class ResidualOutput(torch.autograd.Function):
+    """The end of a sublayer."""
+
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, gain: Tensor, shift: Tensor,
@@ -256,7 +217,9 @@ class _ResidualOutput(torch.autograd.Function):
         return of_hidden, of_residual, *of_parameters, None, None
 
 
-class _FeedForward(torch.autograd.Function):
+class FeedForward(torch.autograd.Function):
+    """The feed-forward sublayer."""
+
     @staticmethod
     def forward(
         ctx: Any, rows: Tensor, inner_weight: Tensor, inner_bias: Tensor, weight: Tensor, bias: Tensor, gain: Tensor,

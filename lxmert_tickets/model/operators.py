@@ -17,7 +17,7 @@ from lxmert_tickets.model.places import Places
 def project(rows: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
     """Return what `layers` make of `rows` (n, inputs), side by side: (n, sum of outputs)."""
     if on_cpu.takes(rows):
-        return on_cpu.project(rows, layers)
+        return on_cpu.Project.apply(rows, *_parameters(layers))  # type: ignore[no-any-return, no-untyped-call]
     return torch.cat([layer(rows) for layer in layers], dim=1)
 
 
@@ -40,7 +40,7 @@ def attend(
         dropout: probability that an attention weight becomes 0.
     """
     if on_cpu.takes(queries):
-        return on_cpu.attend(queries, context, of_queries, of_context, n_heads, dropout)
+        return on_cpu.Attend.apply(queries, context, of_queries, of_context, n_heads, dropout)  # type: ignore[no-any-return, no-untyped-call]
     keys, values = context.chunk(2, dim=1)
     present = of_context.present
     attended = F.scaled_dot_product_attention(
@@ -70,7 +70,8 @@ def attention_sublayer(
         dropouts: of the output, and of attention weights.
     """
     if on_cpu.takes(rows):
-        return on_cpu.attention_sublayer(rows, places_of_each, projections, dense, norm, n_heads, dropouts)
+        parameters = _parameters([*projections, dense, norm])
+        return on_cpu.AttentionSublayer.apply(rows, places_of_each, n_heads, dropouts, norm.eps, *parameters)  # type: ignore[no-any-return, no-untyped-call]
     sizes = [places.n_rows for places in places_of_each]
     queries = torch.split(project(rows, projections[:1]), sizes)
     context = torch.split(project(rows, projections[1:]), sizes)
@@ -86,12 +87,17 @@ def attention_sublayer(
 def residual_output(hidden: Tensor, residual: Tensor, dense: nn.Linear, norm: nn.LayerNorm, dropout: float) -> Tensor:
     """Return LayerNorm(residual + dropout(dense(hidden))), rows (n, H): how a sublayer ends."""
     if on_cpu.takes(hidden):
-        return on_cpu.residual_output(hidden, residual, dense, norm, dropout)
+        return on_cpu.ResidualOutput.apply(hidden, residual, *_parameters([dense, norm]), norm.eps, dropout)  # type: ignore[no-any-return, no-untyped-call]
     return norm(F.dropout(dense(hidden), dropout) + residual)  # type: ignore[no-any-return]
 
 
 def feed_forward(rows: Tensor, inner: nn.Linear, dense: nn.Linear, norm: nn.LayerNorm, dropout: float) -> Tensor:
     """Return LayerNorm(rows + dropout(dense(gelu(inner(rows))))), rows (n, H)."""
     if on_cpu.takes(rows):
-        return on_cpu.feed_forward(rows, inner, dense, norm, dropout)
+        return on_cpu.FeedForward.apply(rows, *_parameters([inner, dense, norm]), norm.eps, dropout)  # type: ignore[no-any-return, no-untyped-call]
     return residual_output(F.gelu(inner(rows)), rows, dense, norm, dropout)
+
+
+def _parameters(layers: Sequence[nn.Module]) -> list[Tensor]:
+    """Return weight and bias of each of `layers`."""
+    return [parameter for layer in layers for parameter in (layer.weight, layer.bias)]  # type: ignore[misc]

@@ -5,7 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lxmert_tickets.model.architecture import Architecture
-from lxmert_tickets.model.lxmert import LAYER_NORM_EPS, LxmertForVqa
+from lxmert_tickets.model.layers import LAYER_NORM_EPS
+from lxmert_tickets.model.lxmert import LxmertForVqa
 
 
 class WordHead(nn.Module):

@@ -49,8 +49,9 @@ class Watch:
         if now < self._next:
             return
         try:
-            self._write_pulse(run, now)
-            self._write_curves(run)
+            curves = run.curves()
+            self._write_pulse(run, curves, now)
+            self._write_curves(curves)
         except OSError as error:
             log.warning("progress cannot be told: %s", error)
         self._last, took = now, time.monotonic() - now
@@ -60,12 +61,12 @@ class Watch:
         """Write the curves as they are now, and take the pulse away: the run has ended, well or not."""
         self._pulse.unlink(missing_ok=True)
         if self._run is not None:
-            self._write_curves(self._run)
+            self._write_curves(self._run.curves())
         if self._events is not None:
             self._events.close()
 
-    def _write_pulse(self, run: Watched, now: float) -> None:
-        lines = run.curves()[STEPS]
+    def _write_pulse(self, run: Watched, curves: Curves, now: float) -> None:
+        lines = curves[STEPS]
         values = {key: value for key, value in asdict(lines[-1]).items() if key != "step"} if lines else {}
         n_done = run.step - self._first_step
         rate = n_done / (now - self._started) if n_done else 0.0
@@ -74,8 +75,7 @@ class Watch:
         )  # fmt: skip
         write_pulse(self._pulse, pulse)
 
-    def _write_curves(self, run: Watched) -> None:
-        curves = run.curves()
+    def _write_curves(self, curves: Curves) -> None:
         if self._metrics is not None and curves[STEPS]:
             write_history(self._metrics, curves[STEPS])
         if self._events is not None:

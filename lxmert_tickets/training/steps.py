@@ -38,8 +38,8 @@ class Step:
 class GraphedStep(Step):
     """Takes training steps on a GPU by CUDA graphs, one for each shape of batch.
 
-    A step of LXMERT base is some three thousand kernels of microseconds each; at 32 questions Python cannot launch them
-    as fast as they end. A graph is launched at once. Its random numbers go on as those of plain steps do.
+    A step is thousands of small kernels, which Python launches one by one; a graph is launched at once. Its random
+    numbers go on as those of plain steps do.
     """
 
     def __init__(self, network: LxmertForVqa, optimizer: BertAdam, precision: Precision) -> None:

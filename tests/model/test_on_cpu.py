@@ -15,11 +15,10 @@ H, HEADS = 12, 3
 Operator = Callable[[], Tensor]
 
 
-def agree(operator: Operator, inputs: Sequence[Tensor]) -> None:
-    """Assert that `operator` gives the same output and gradients of `inputs`, fast and plain."""
-    found = [_outcome(operator, inputs, plain) for plain in (False, True)]
-    for fast, plain in zip(*found, strict=True):
-        assert torch.allclose(fast, plain, rtol=1e-4, atol=1e-5)
+def agree(operator: Operator, inputs: Sequence[Tensor]) -> bool:
+    """Tell whether `operator` gives the same output and gradients of `inputs`, fast and plain."""
+    fast, plain = (_outcome(operator, inputs, is_plain) for is_plain in (False, True))
+    return all(torch.allclose(one, other, rtol=1e-4, atol=1e-5) for one, other in zip(fast, plain, strict=True))
 
 
 def _outcome(operator: Operator, inputs: Sequence[Tensor], plain: bool) -> list[Tensor]:
@@ -78,7 +77,9 @@ def test_projections_are_those_of_each_layer(n_layers: int, neighbours: bool) ->
         operators.make_neighbours(layers)
     assert all(torch.equal(layer.weight, weight) for layer, weight in zip(layers, before, strict=True))
     given = rows(9, 5)
-    agree(lambda: operators.project(given, layers), [given, *[p for layer in layers for p in layer.parameters()]])
+    assert agree(
+        lambda: operators.project(given, layers), [given, *[p for layer in layers for p in layer.parameters()]]
+    )
 
 
 def test_weights_that_are_neighbours_are_joined_without_a_copy() -> None:
@@ -103,7 +104,7 @@ def test_attention_from_one_stream_to_another(of_queries: Places, of_context: Pl
     queries, context = rows(of_queries.n_rows), rows(of_context.n_rows, 2 * H, 1)
     if dropout and of_queries.rows is not None:
         return  # as many random numbers, for other places
-    agree(lambda: operators.attend(queries, context, of_queries, of_context, HEADS, dropout), [queries, context])
+    assert agree(lambda: operators.attend(queries, context, of_queries, of_context, HEADS, dropout), [queries, context])
 
 
 def sublayer(given: Tensor, places_of_each: tuple[Places, ...]) -> tuple[Operator, list[Tensor]]:
@@ -119,18 +120,18 @@ def sublayer(given: Tensor, places_of_each: tuple[Places, ...]) -> tuple[Operato
 
 @given(places)
 def test_attention_within_a_stream(its: Places) -> None:
-    agree(*sublayer(rows(its.n_rows), (its,)))
+    assert agree(*sublayer(rows(its.n_rows), (its,)))
 
 
 @given(places, places)
 def test_attention_between_two_streams(one: Places, other: Places) -> None:
-    agree(*sublayer(rows(one.n_rows + other.n_rows), (one, other)))
+    assert agree(*sublayer(rows(one.n_rows + other.n_rows), (one, other)))
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_the_end_of_a_sublayer(dropout: float) -> None:
     hidden, residual, dense, layer_norm = rows(9, 5), rows(9, seed=1), linear(5, H), norm()
-    agree(
+    assert agree(
         lambda: operators.residual_output(hidden, residual, dense, layer_norm, dropout),
         [hidden, residual, *dense.parameters(), *layer_norm.parameters()],
     )
@@ -139,7 +140,7 @@ def test_the_end_of_a_sublayer(dropout: float) -> None:
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_the_feed_forward_sublayer(dropout: float) -> None:
     given, inner, dense, layer_norm = rows(9), linear(H, 20), linear(20, H), norm()
-    agree(
+    assert agree(
         lambda: operators.feed_forward(given, inner, dense, layer_norm, dropout),
         [given, *inner.parameters(), *dense.parameters(), *layer_norm.parameters()],
     )
