@@ -1,5 +1,6 @@
 """Our side of training and evaluation: the real loop and the real answering pass, timed from outside."""
 
+import gc
 import resource
 import time
 from collections.abc import Iterator, Sequence
@@ -63,6 +64,7 @@ def train_some_steps(folder: str, name: str, *variations: str) -> dict[str, floa
     `variations` are for a GPU: "plain" takes no graphs, "deterministic" gives the same bytes every time, "streamed"
     leaves the features in the host's memory, "large" takes 256 questions a step.
     """
+    gc.freeze()  # as every job does
     set_up_process(torch.get_num_threads(), "deterministic" in variations)
     size, files, device = sizes()[name], Path(folder), best_device()
     recipe, first_steps, timed_steps = recipe_of(size), size.first_steps, size.timed_steps

@@ -2,9 +2,10 @@
 
 Where the time went with torch's own, and what is done instead:
 
-- Matrix products. `F.linear` calls MKL, which leaves half of the vector units of an AMD processor idle; oneDNN, which
-  is in torch too, does not, and on Intel's it is as fast. torch has no public name for it in float32:
-  `mkldnn._linear_pointwise` is what its own compiler emits. torch is pinned; without it, `addmm` serves.
+- Matrix products. torch's own call MKL; oneDNN, which is in torch too, is up to 10 % faster with large matrices, and
+  twice as fast on AMD's processors from Zen 5 on, half of whose vector units MKL leaves idle. torch has no public name
+  for it in float32: `mkldnn._linear_pointwise` is what its own compiler emits. torch is pinned; without it, `addmm`
+  serves. A call of oneDNN takes 25 µs more than one of MKL, and for a weight's gradient it first copies both factors.
 - Attention. torch's fused kernel is made for long sentences: over 12 or 36 keys its bookkeeping costs more than the
   products, and with dropout there is none. Batched products and a softmax of whole-tensor operators are faster.
 - Calls. A small network's layer is many operators of some 10 µs; with the gradients of a sublayer by hand they are
@@ -12,7 +13,9 @@ Where the time went with torch's own, and what is done instead:
 """
 
 import itertools
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +25,19 @@ from torch.nn import functional as F
 from lxmert_tickets.model.places import Places
 
 HAS_ONEDNN = bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-LEAST_PRODUCTS = 3 * 2**20  # multiplications; for less, calling oneDNN takes longer than it saves
+ZEN_5 = 26  # the processor family
+
+
+def _halved_by_mkl() -> bool:
+    """Return whether this is a processor half of whose vector units MKL leaves idle."""
+    about = Path("/proc/cpuinfo")
+    found = re.search(r"AuthenticAMD\ncpu family\s*: (\d+)", about.read_text()) if about.exists() else None
+    return found is not None and int(found[1]) >= ZEN_5
+
+
+# Multiplications; for less, calling oneDNN takes longer than it saves.
+LEAST_PRODUCTS = 3 * 2**20 if _halved_by_mkl() else 2**25
+LEAST_PRODUCTS_OF_WEIGHTS = 2**25
 
 
 def takes(rows: Tensor) -> bool:
@@ -30,16 +45,27 @@ def takes(rows: Tensor) -> bool:
     return rows.device.type == "cpu" and rows.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
 
 
-def _product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _product(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return `rows` (n, inputs) times `weight` (outputs, inputs) transposed, plus `bias`."""
-    if HAS_ONEDNN and len(rows) * weight.numel() >= LEAST_PRODUCTS:
-        return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")  # type: ignore[no-any-return]
-    return F.linear(rows, weight, bias)
+    if HAS_ONEDNN and rows.shape[0] * weight.numel() >= LEAST_PRODUCTS:
+        return torch.ops.mkldnn._linear_pointwise.default(rows, weight, bias, "none", [], "")  # type: ignore[no-any-return]
+    return torch.addmm(bias, rows, weight.t())
+
+
+def _of_inputs(gradient: Tensor, weight: Tensor) -> Tensor:
+    """Return the gradient (n, inputs) of a dense layer's inputs, from that of its output (n, outputs)."""
+    if HAS_ONEDNN and gradient.shape[0] * weight.numel() >= LEAST_PRODUCTS:
+        return torch.ops.mkldnn._linear_pointwise.default(gradient, weight.t(), None, "none", [], "")  # type: ignore[no-any-return]
+    return torch.mm(gradient, weight)
 
 
 def _of_dense(gradient: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gradients of a dense layer's weight and bias, from that of its output."""
-    return _product(gradient.t(), inputs.t()), gradient.sum(dim=0)
+    if HAS_ONEDNN and gradient.numel() * inputs.shape[1] >= LEAST_PRODUCTS_OF_WEIGHTS:
+        of_weight = torch.ops.mkldnn._linear_pointwise.default(gradient.t(), inputs.t(), None, "none", [], "")
+    else:
+        of_weight = torch.mm(gradient.t(), inputs)
+    return of_weight, gradient.sum(dim=0)
 
 
 class Project(torch.autograd.Function):
@@ -54,16 +80,18 @@ class Project(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, *weights = ctx.saved_tensors
         gradient = gradient.contiguous()
-        of_rows = _product(gradient, _joined(weights).t()) if ctx.needs_input_grad[0] else None
+        of_rows = _of_inputs(gradient, _joined(weights)) if ctx.needs_input_grad[0] else None
         return of_rows, *_of_projections(gradient, rows, weights)
 
 
 def _of_projections(gradient: Tensor, rows: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
     """Return the gradients of each weight and bias, from that of what they project side by side."""
-    sizes = [len(weight) for weight in weights]
     of_weight, of_bias = _of_dense(gradient, rows)
-    of_each = zip(torch.split(of_weight, sizes), torch.split(of_bias, sizes), strict=True)
-    return [part for parts in of_each for part in parts]
+    if len(weights) == 1:
+        return [of_weight, of_bias]
+    sizes = [weight.shape[0] for weight in weights]
+    parts = torch.split_with_sizes(of_weight, sizes), torch.split_with_sizes(of_bias, sizes)
+    return [part for both in zip(*parts, strict=True) for part in both]
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:
@@ -73,7 +101,7 @@ def _joined(tensors: Sequence[Tensor]) -> Tensor:
         return first
     ends = itertools.accumulate(tensor.nbytes for tensor in tensors)
     if all(tensor.data_ptr() == first.data_ptr() + end for tensor, end in zip(tensors[1:], ends, strict=False)):
-        rows = sum(map(len, tensors))
+        rows = sum(tensor.shape[0] for tensor in tensors)
         whole = first.storage_offset() + rows * first.stride(0) <= first.untyped_storage().nbytes() // first.itemsize
         if whole:
             return first.as_strided((rows, *first.shape[1:]), first.stride())
@@ -87,23 +115,22 @@ class Attend(torch.autograd.Function):
     def forward(
         ctx: Any, queries: Tensor, context: Tensor, of_queries: Places, of_context: Places, n_heads: int, dropout: float
     ) -> Tensor:
-        [q] = _to_heads(queries, of_queries, 1, n_heads)
-        k, v = _to_heads(context, of_context, 2, n_heads)
+        [q] = of_queries.to_heads(queries, 1, n_heads)
+        k, v = of_context.to_heads(context, 2, n_heads)
         attended, saved = _attended(q, k, v, of_context, n_heads, dropout)
         ctx.places_of_each, ctx.n_heads = (of_queries, of_context), n_heads
         ctx.save_for_backward(*saved)
-        return _to_rows(attended[None], of_queries, n_heads)
+        return of_queries.to_rows(attended[None], n_heads)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         of_queries, of_context = ctx.places_of_each
-        [of_attended] = _to_heads(gradient, of_queries, 1, ctx.n_heads)
+        [of_attended] = of_queries.to_heads(gradient, 1, ctx.n_heads)
         q, k = ctx.saved_tensors[:2]
         of_q, of_kv = q.new_empty(1, *q.shape), k.new_empty(2, *k.shape)
         _attended_backward(of_attended, ctx.saved_tensors, of_q[0], of_kv[0], of_kv[1])
-        return (
-            _to_rows(of_q, of_queries, ctx.n_heads), _to_rows(of_kv, of_context, ctx.n_heads), None, None, None, None
-        )  # fmt: skip
+        of_rows = of_queries.to_rows(of_q, ctx.n_heads), of_context.to_rows(of_kv, ctx.n_heads)
+        return *of_rows, None, None, None, None
 
 
 class AttentionSublayer(torch.autograd.Function):
@@ -118,13 +145,13 @@ class AttentionSublayer(torch.autograd.Function):
         projected = _product(rows, _joined(projections[::2]), _joined(projections[1::2]))
         sizes = [places.n_rows for places in every]
         heads = [
-            _to_heads(part, places, 3, n_heads)
-            for part, places in zip(torch.split(projected, sizes), every, strict=True)
+            places.to_heads(part, 3, n_heads)
+            for part, places in zip(torch.split_with_sizes(projected, sizes), every, strict=True)
         ]
         attended, saved = [], []
         for own, other, places, of_context in zip(heads, heads[::-1], every, every[::-1], strict=True):
             result, needed = _attended(own[0], other[1], other[2], of_context, n_heads, dropouts[1])
-            attended.append(_to_rows(result[None], places, n_heads))
+            attended.append(places.to_rows(result[None], n_heads))
             saved += needed
         output, of_end = _closed(_joined(attended), rows, weight, bias, gain, shift, eps, dropouts[0])
         ctx.every, ctx.n_heads, ctx.sizes, ctx.n_of_end = every, n_heads, sizes, len(of_end)
@@ -140,27 +167,15 @@ class AttentionSublayer(torch.autograd.Function):
         needed = [saved[first : first + n] for first in range(0, len(saved), n)]
         of_heads = [each[0].new_empty(3, *each[0].shape) for each in needed]
         for part, places, each, own, other in zip(
-            torch.split(of_attended, ctx.sizes), ctx.every, needed, of_heads, of_heads[::-1], strict=True
+            torch.split_with_sizes(of_attended, ctx.sizes), ctx.every, needed, of_heads, of_heads[::-1], strict=True
         ):
-            [at_heads] = _to_heads(part, places, 1, ctx.n_heads)
+            [at_heads] = places.to_heads(part, 1, ctx.n_heads)
             _attended_backward(at_heads, each, own[0], other[1], other[2])
         of_projected = _joined(
-            [_to_rows(part, places, ctx.n_heads) for part, places in zip(of_heads, ctx.every, strict=True)]
+            [places.to_rows(part, ctx.n_heads) for part, places in zip(of_heads, ctx.every, strict=True)]
         )
-        of_rows = of_rows.add(_product(of_projected, _joined(weights).t()))
+        of_rows.add_(_of_inputs(of_projected, _joined(weights)))
         return of_rows, None, None, None, None, *_of_projections(of_projected, rows, weights), *of_parameters
-
-
-def _to_heads(rows: Tensor, places: Places, n_parts: int, n_heads: int) -> Tensor:
-    """Return rows (n, parts * H) as (parts, B * heads, T, H / heads)."""
-    shaped = places.pad(rows).view(places.n_sequences, places.n_places, n_parts, n_heads, -1)
-    return shaped.permute(2, 0, 3, 1, 4).reshape(n_parts, -1, places.n_places, shaped.shape[-1])
-
-
-def _to_rows(heads: Tensor, places: Places, n_heads: int) -> Tensor:
-    """Return (parts, B * heads, T, H / heads) as rows (n, parts * H)."""
-    shaped = heads.view(len(heads), places.n_sequences, n_heads, places.n_places, -1).permute(1, 3, 0, 2, 4)
-    return places.pack(shaped.reshape(places.n_sequences * places.n_places, -1))
 
 
 def _attended(
@@ -235,7 +250,7 @@ class FeedForward(torch.autograd.Function):
         rows, inner, inner_weight, *saved = ctx.saved_tensors
         of_hidden, of_rows, of_parameters = _closed_backward(gradient, saved)
         of_inner = torch.ops.aten.gelu_backward(of_hidden, inner)
-        of_rows = of_rows.add(_product(of_inner, inner_weight.t()))
+        of_rows.add_(_of_inputs(of_inner, inner_weight))
         return of_rows, *_of_dense(of_inner, rows), *of_parameters, None, None
 
 
@@ -261,4 +276,4 @@ def _closed_backward(gradient: Tensor, saved: Sequence[Tensor]) -> tuple[Tensor,
     )
     of_dense = of_summed if noise is None else of_summed * noise
     of_weight, of_bias = _of_dense(of_dense, hidden)
-    return _product(of_dense, weight.t()), of_summed, [of_weight, of_bias, of_gain, of_shift]
+    return _of_inputs(of_dense, weight), of_summed, [of_weight, of_bias, of_gain, of_shift]

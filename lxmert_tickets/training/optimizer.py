@@ -106,7 +106,9 @@ class BertAdam:
             tensor.copy_(state.pop(name))
 
     def _gathered(self, names: list[str]) -> list["_Part"]:
-        small = [name for name in names if self._parameters[name].numel() < GATHERED_BELOW]
+        small = _neighbours_together(
+            {name: p for name in names if (p := self._parameters[name]).numel() < GATHERED_BELOW}
+        )
         groups = [[name] for name in names if name not in set(small)] + ([small] if small else [])
         return [self._part({name: self._parameters[name] for name in group}) for group in groups]
 
@@ -120,6 +122,14 @@ class BertAdam:
         for name, view in part.views(weights).items():
             parameters[name].data = view
         return part
+
+
+def _neighbours_together(parameters: Mapping[str, nn.Parameter]) -> list[str]:
+    """Return the names in order, but what shares a storage as it lies there: `operators.project` joins it uncopied."""
+    stored: dict[int, list[str]] = {}
+    for name, parameter in parameters.items():
+        stored.setdefault(parameter.untyped_storage().data_ptr(), []).append(name)
+    return [name for names in stored.values() for name in sorted(names, key=lambda n: parameters[n].storage_offset())]
 
 
 def _one_after_the_other(tensors: list[Tensor]) -> Tensor:
