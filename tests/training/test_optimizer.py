@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from toys import RECIPE, changed
 
+from lxmert_tickets.model.on_cpu import _joined
+from lxmert_tickets.model.operators import make_neighbours
 from lxmert_tickets.training import optimizer as module
 from lxmert_tickets.training.optimizer import BertAdam
 
@@ -192,3 +194,16 @@ def test_a_step_starts_from_fresh_gradients_at_its_own_learning_rate() -> None:
         for rate in rates:
             step(trained, optimizer, rate)
     assert torch.equal(network.weight, again.weight)
+
+
+def test_what_a_layer_joins_lies_side_by_side_after_a_step_too() -> None:
+    layers = nn.ModuleDict({name: nn.Linear(4, 3) for name in ("key", "other", "query", "value")})
+    joined = [layers[name] for name in ("query", "key", "value")]
+    make_neighbours(joined)
+    before = [layer.weight.detach().clone() for layer in joined]
+    optimizer = BertAdam(layers, NO_MOMENTUM)
+    give_gradients(list(layers.parameters()), 0)
+    optimizer.step(0.0)
+    for tensors in ([layer.weight for layer in joined], [layer.bias for layer in joined]):
+        assert _joined(tensors).data_ptr() == tensors[0].data_ptr()
+    assert torch.equal(_joined([layer.weight for layer in joined]), torch.cat(before))
