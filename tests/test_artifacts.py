@@ -163,9 +163,9 @@ def test_a_file_from_elsewhere_has_no_metadata_and_any_kind(tmp_path: Path) -> N
 
 
 def test_provenance_names_the_rule_the_seed_and_digests_of_settings_and_parents(saved: Path) -> None:
-    found = provenance("rewind", "{}", 3, [saved])
+    found = provenance("prune_round", "{}", 3, [saved])
     assert found == {
-        "rule": "rewind",
+        "rule": "prune_round",
         "spec": hashlib.sha256(b"{}").hexdigest(),
         "seed": 3,
         "parents": {str(saved): hashlib.sha256(saved.read_bytes()).hexdigest()},
@@ -173,9 +173,9 @@ def test_provenance_names_the_rule_the_seed_and_digests_of_settings_and_parents(
 
 
 def test_provenance_changes_with_a_parent(saved: Path) -> None:
-    before = provenance("rewind", "{}", 3, [saved])
+    before = provenance("prune_round", "{}", 3, [saved])
     saved.write_bytes(saved.read_bytes() + b"\0")
-    assert provenance("rewind", "{}", 3, [saved]) != before
+    assert provenance("prune_round", "{}", 3, [saved]) != before
     assert file_digest(saved) == hashlib.sha256(saved.read_bytes()).hexdigest()
 
 
