@@ -98,6 +98,20 @@ def test_json_is_sorted_and_refuses_what_json_has_not(tmp_path: Path) -> None:
     assert not (tmp_path / "b.json").exists()
 
 
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        lambda values: st.lists(values) | st.dictionaries(st.text(), values),
+    )
+)
+def test_json_is_what_the_standard_library_writes_with_an_indent(
+    tmp_path_factory: pytest.TempPathFactory, value: object
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "value.json"
+    write_json(path, value)
+    assert path.read_text(encoding="utf-8") == json.dumps(value, sort_keys=True, ensure_ascii=False, indent=1) + "\n"
+
+
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     tensors=st.dictionaries(
