@@ -98,7 +98,7 @@ def stage_table(stages: pd.DataFrame, scale: float) -> str:
     """Return seconds and memory of every job, and the seconds at full size where they grow with the data."""
     lines = ["| job | seconds here | peak memory (MB) | seconds at full size |", "|---|---:|---:|---:|"]
     for row in stages.itertuples():
-        of_network = row.rule in {"import_weights", "snapshot_initial_weights", "prune_random", "rewind"}
+        of_network = row.rule in {"import_weights", "snapshot_initial_weights", "prune_random"}
         fixed = of_network or row.which in {"model_LXRT.pth", "vocab.txt"}
         full = row.s if fixed else row.s / scale
         memory = f"{float(row.max_rss):.0f}" if row.s > 2 else ""  # shorter jobs are over before they are looked at

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -70,7 +71,8 @@ def canonical_json(value: Any) -> str:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as sorted, indented JSON, whole or not at all."""
-    write_text(path, json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+    # The bytes of `json.dumps(indent=1)` in a third of the time: its own way to indent is slow.
+    write_text(path, msgspec.json.format(canonical_json(value), indent=1) + "\n")
 
 
 def file_digest(path: str | Path) -> str:

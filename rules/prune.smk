@@ -1,12 +1,14 @@
-"""Masks, and the subnetworks that they leave: what a subnetwork keeps is declared in config.yaml."""
+"""Subnetworks: a mask, and the initial weights rewound to it. What a mask keeps is declared in config.yaml."""
 
 
 rule prune_round:
     input:
         weights=weights_of_previous_round,
         mask=mask_of_previous_round,
+        initial=PATHS.initial,
     output:
         mask=PATHS.mask,
+        start=PATHS.start,
         report=PATHS.sparsity,
     log:
         log_of("prune_round", "seed", "subnetwork", "sparsity"),
@@ -28,9 +30,10 @@ rule prune_round:
 
 rule prune_random:
     input:
-        weights=PATHS.initial,
+        initial=PATHS.initial,
     output:
         mask=PATHS.mask,
+        start=PATHS.start,
         report=PATHS.sparsity,
     log:
         log_of("prune_random", "seed", "subnetwork", "sparsity"),
@@ -53,8 +56,10 @@ rule prune_random:
 rule prune_complement:
     input:
         mask=mirrored_mask,
+        initial=PATHS.initial,
     output:
         mask=PATHS.mask,
+        start=PATHS.start,
         report=PATHS.sparsity,
     log:
         log_of("prune_complement", "seed", "subnetwork", "sparsity"),
@@ -70,22 +75,3 @@ rule prune_complement:
         code=code_of("prune_complement"),
     script:
         "../workflow_scripts/prune_complement.py"
-
-
-rule rewind:
-    input:
-        initial=PATHS.initial,
-        mask=PATHS.mask,
-    output:
-        start=PATHS.start,
-    log:
-        log_of("rewind", "seed", "subnetwork", "sparsity"),
-    benchmark:
-        benchmark_of("rewind", "seed", "subnetwork", "sparsity")
-    priority: 1
-    conda:
-        ENVIRONMENT
-    params:
-        code=code_of("rewind"),
-    script:
-        "../workflow_scripts/rewind.py"

@@ -98,6 +98,20 @@ def test_json_is_sorted_and_refuses_what_json_has_not(tmp_path: Path) -> None:
     assert not (tmp_path / "b.json").exists()
 
 
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        lambda values: st.lists(values) | st.dictionaries(st.text(), values),
+    )
+)
+def test_json_is_what_the_standard_library_writes_with_an_indent(
+    tmp_path_factory: pytest.TempPathFactory, value: object
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "value.json"
+    write_json(path, value)
+    assert path.read_text(encoding="utf-8") == json.dumps(value, sort_keys=True, ensure_ascii=False, indent=1) + "\n"
+
+
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     tensors=st.dictionaries(
@@ -163,9 +177,9 @@ def test_a_file_from_elsewhere_has_no_metadata_and_any_kind(tmp_path: Path) -> N
 
 
 def test_provenance_names_the_rule_the_seed_and_digests_of_settings_and_parents(saved: Path) -> None:
-    found = provenance("rewind", "{}", 3, [saved])
+    found = provenance("prune_round", "{}", 3, [saved])
     assert found == {
-        "rule": "rewind",
+        "rule": "prune_round",
         "spec": hashlib.sha256(b"{}").hexdigest(),
         "seed": 3,
         "parents": {str(saved): hashlib.sha256(saved.read_bytes()).hexdigest()},
@@ -173,9 +187,9 @@ def test_provenance_names_the_rule_the_seed_and_digests_of_settings_and_parents(
 
 
 def test_provenance_changes_with_a_parent(saved: Path) -> None:
-    before = provenance("rewind", "{}", 3, [saved])
+    before = provenance("prune_round", "{}", 3, [saved])
     saved.write_bytes(saved.read_bytes() + b"\0")
-    assert provenance("rewind", "{}", 3, [saved]) != before
+    assert provenance("prune_round", "{}", 3, [saved]) != before
     assert file_digest(saved) == hashlib.sha256(saved.read_bytes()).hexdigest()
 
 

@@ -24,7 +24,7 @@ with job(snakemake.log[0]) as log:
     name, n_images = spec.pop("name"), spec.pop("n_images")
     scenes = draw_scenes(name, n_images, spec["seed"])
     with ThreadPoolExecutor(1) as beside:
-        images = beside.submit(write_images, output.images, name, scenes)
+        images = beside.submit(write_images, output.images, name, scenes, snakemake.threads)
         image_set = draw_around(name, scenes, **spec)
         write_scenes(output.scenes, image_set)
         write_boxes(output.boxes, image_set)

@@ -1,4 +1,4 @@
-"""A mask that keeps weights drawn at random, from a seed of its own for every run and sparsity."""
+"""A subnetwork of weights drawn at random, from a seed of its own for every run and sparsity."""
 
 import json
 from typing import TYPE_CHECKING
@@ -6,21 +6,20 @@ from typing import TYPE_CHECKING
 from lxmert_tickets.artifacts import provenance
 from lxmert_tickets.job import job
 from lxmert_tickets.model.checkpoints import load_weights
-from lxmert_tickets.pruning.mask_files import save_mask
 from lxmert_tickets.pruning.masks import keep_random
 from lxmert_tickets.pruning.prunable import prunable_names
-from lxmert_tickets.pruning.sparsity import write_sparsity_report
+from lxmert_tickets.pruning.subnetworks import save_subnetwork
 from lxmert_tickets.seeds import derive_seed
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    params, wildcards = snakemake.params, snakemake.wildcards
-    weights, _ = load_weights(snakemake.input.weights)
+    paths, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
+    weights, _ = load_weights(paths.initial)
     names = prunable_names(weights, json.loads(params.prunable)["prunable"])
     mask_seed = derive_seed(int(wildcards.seed), "random_mask", wildcards.subnetwork, wildcards.sparsity)
     mask = keep_random(weights, names, float(wildcards.sparsity), params.ranked, mask_seed)
-    origin = provenance(snakemake.rule, params.prunable + params.ranked, int(wildcards.seed), snakemake.input)
-    save_mask(snakemake.output.mask, mask, origin)
-    write_sparsity_report(snakemake.output.report, mask, snakemake.params.n_cross_layers)
+    origin = provenance(snakemake.rule, params.prunable + params.ranked, int(wildcards.seed), paths)
+    del weights  # the initial weights are read again, and are as large
+    save_subnetwork(snakemake.output, mask, paths.initial, params.n_cross_layers, origin)

@@ -1,4 +1,4 @@
-"""One round of magnitude pruning: keep the largest weights of the network that the round before trained."""
+"""One round of magnitude pruning: keep the largest weights of the network that the round before trained, and rewind."""
 
 import json
 from typing import TYPE_CHECKING
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from lxmert_tickets.artifacts import provenance
 from lxmert_tickets.job import job
 from lxmert_tickets.model.checkpoints import load_weights
-from lxmert_tickets.pruning.mask_files import check_fits, check_only_removes, load_mask, save_mask
+from lxmert_tickets.pruning.mask_files import check_fits, check_only_removes, load_mask
 from lxmert_tickets.pruning.masks import keep_all, keep_largest
 from lxmert_tickets.pruning.prunable import prunable_names
-from lxmert_tickets.pruning.sparsity import write_sparsity_report
+from lxmert_tickets.pruning.subnetworks import save_subnetwork
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -24,5 +24,5 @@ with job(snakemake.log[0]) as log:
     mask = keep_largest(weights, previous, float(snakemake.wildcards.sparsity), params.ranked)
     check_only_removes(mask, previous, snakemake.output.mask, paths.mask or paths.weights)
     origin = provenance(snakemake.rule, params.prunable + params.ranked, int(snakemake.wildcards.seed), paths)
-    save_mask(snakemake.output.mask, mask, origin)
-    write_sparsity_report(snakemake.output.report, mask, snakemake.params.n_cross_layers)
+    del weights, previous  # the initial weights are as large
+    save_subnetwork(snakemake.output, mask, paths.initial, params.n_cross_layers, origin)

@@ -22,7 +22,7 @@ from lxmert_tickets.sources import DataFiles
 State = Literal["done", "running", "failed", "stopped", "trained", "waiting"]
 """trained: but not scored yet. stopped: broken off, and nobody is at it."""
 
-GRID_RULES = ("finetune", "retrain", "prune_round", "prune_random", "prune_complement", "rewind", "predict", "score")
+GRID_RULES = ("finetune", "retrain", "prune_round", "prune_random", "prune_complement", "predict", "score")
 SHOWING_RULES = ("collect_results", "make_table", "draw_")
 CHECKPOINT = re.compile(r"step(\d+)\.safetensors")
 
@@ -90,7 +90,7 @@ def _network(
     name, _, sparsity = model.partition("/s")
     values = [str(seed), *([name, sparsity] if sparsity else [])]
     if not (files.has(weights) and files.has(history)):
-        before = [] if name == DENSE else [_pruning_rule(experiment.subnetworks[name]), "rewind"]
+        before = [] if name == DENSE else [_pruning_rule(experiment.subnetworks[name])]
         rule = "finetune" if name == DENSE else "retrain"
         logs = [paths.log_of(rule, *values) for rule in (*before, rule)]
         return _training(status, weights, logs, files, clock)

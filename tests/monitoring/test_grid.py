@@ -113,9 +113,7 @@ def test_a_run_that_was_asked_to_end_is_stopped(folder: Path) -> None:
     assert of_model().state == "stopped"
 
 
-@pytest.mark.parametrize(
-    "log", ["retrain.0.low_magnitude.50.log", "prune_round.0.low_magnitude.50.log", "rewind.0.low_magnitude.50.log"]
-)
+@pytest.mark.parametrize("log", ["retrain.0.low_magnitude.50.log", "prune_round.0.low_magnitude.50.log"])
 def test_a_job_that_failed_tells_its_error_and_its_log(folder: Path, log: str) -> None:
     put(f"logs/{log}", "2026-01-02 03:04:01 INFO seed 0: step 5 of 16\n" + ERROR)
     put(f"seed0/{MODEL}/.resume/lock")

@@ -127,5 +127,5 @@ def test_a_failed_job_is_tried_again_and_leaves_its_log_where_snakemake_says(gri
         .split("log: ")[1]
         .rstrip(").")
     )
-    assert f"results/slurm_logs/group_round-1-low_magnitude-50_prune_round_retrain_rewind/{first}.log" in log
+    assert f"results/slurm_logs/group_round-1-low_magnitude-50_prune_round_retrain/{first}.log" in log
     assert f"SLURM_JOB_ID={first}" in Path(log).read_text()

@@ -56,13 +56,14 @@ def drop_a_question(path: Path) -> None:
     path.write_text(text[:start] + text[end:].lstrip(", \n"))
 
 
+ROUND_BEFORE = "results/smoke/seed0/low_magnitude/s25"
 RUN = "results/smoke/seed0/low_magnitude/s50"
 
 
 @pytest.mark.parametrize(
     ("damage", "damaged", "target"),
     [
-        (truncate, f"{RUN}/mask.safetensors", f"{RUN}/start.safetensors"),
+        (truncate, f"{ROUND_BEFORE}/mask.safetensors", f"{RUN}/start.safetensors"),
         (truncate, f"{RUN}/weights.safetensors", f"{RUN}/predictions.val.parquet"),
         (truncate, "results/smoke/seed0/initial.safetensors", f"{RUN}/start.safetensors"),
         (drop_last_cell, "results/smoke/data/val/features.tsv", "results/smoke/data/val/features.h5"),
@@ -85,13 +86,13 @@ def test_a_damaged_file_is_named_and_nothing_is_left_half_written(
     assert not list(made.parent.glob(".*.tmp"))
 
 
-RULES_OF_TARGETS = ["rewind", "predict", "convert_features", "encode_questions"]
+RULES_OF_TARGETS = ["prune_round", "predict", "convert_features", "encode_questions"]
 
 
 def test_a_mask_for_another_network_is_refused(broken_grid: Path) -> None:
     from lxmert_tickets.pruning.mask_files import load_mask, save_mask  # noqa: PLC0415
 
-    path = broken_grid / RUN / "mask.safetensors"
+    path = broken_grid / ROUND_BEFORE / "mask.safetensors"
     name, kept = next(iter(load_mask(path).items()))
     save_mask(path, {name: kept[:-1]}, {})
     (broken_grid / RUN / "start.safetensors").unlink()

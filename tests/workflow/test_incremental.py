@@ -30,8 +30,7 @@ def retrained(seed: int, subnetwork: str, sparsity: int) -> set[str]:
 
 def remade(seed: int, rule: str, subnetwork: str, sparsity: int) -> set[str]:
     """Return the jobs of a subnetwork that is made anew, mask and all."""
-    mask_and_start = {f"{rule} {seed} {subnetwork} {sparsity}", f"rewind {seed} {subnetwork} {sparsity}"}
-    return mask_and_start | retrained(seed, subnetwork, sparsity)
+    return {f"{rule} {seed} {subnetwork} {sparsity}"} | retrained(seed, subnetwork, sparsity)
 
 
 def after_dense(seed: int) -> set[str]:
@@ -46,7 +45,7 @@ def of_both(jobs: Callable[[int], set[str]]) -> set[str]:
     return jobs(0) | jobs(1)
 
 
-NEW_SEED = after_dense(2) | {"snapshot_initial_weights 2", "prune_random 2 random 50", "rewind 2 random 50"}
+NEW_SEED = after_dense(2) | {"snapshot_initial_weights 2", "prune_random 2 random 50"}
 APPENDED = of_both(lambda seed: remade(seed, "prune_round", LOW, 95))
 INSERTED = of_both(
     lambda seed: (
@@ -134,5 +133,5 @@ def test_labels_of_a_test_split_reach_neither_training_nor_masks(smoke: Path, tm
     edit(annotations, '"answer_confidence":"yes"', '"answer_confidence":"maybe"')
     jobs = jobs_of(snakemake(grid, "--dry-run"))
     assert "encode_questions test-dev" in jobs
-    learning = ("pretrain", "snapshot", "finetune", "prune", "rewind", "retrain", "build_answers", "train_tokenizer")
+    learning = ("pretrain", "snapshot", "finetune", "prune", "retrain", "build_answers", "train_tokenizer")
     assert not [job for job in jobs if job.startswith(learning)]

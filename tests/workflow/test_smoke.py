@@ -194,7 +194,7 @@ def test_status_finds_all_of_a_finished_grid_done(smoke: Path, capsys: pytest.Ca
         ("retrain.0.random.50.log", "seed0/random/s50/weights.safetensors"),
         ("prune_round.0.low_magnitude.50.log", "seed0/low_magnitude/s50/weights.safetensors"),
         ("prune_complement.0.high_magnitude.50.log", "seed0/high_magnitude/s50/weights.safetensors"),
-        ("rewind.0.random.50.log", "seed0/random/s50/weights.safetensors"),
+        ("prune_random.0.random.50.log", "seed0/random/s50/weights.safetensors"),
         ("predict.0.random/s50.log", "seed0/random/s50/predictions.val.parquet"),
         ("score.0.dense.log", "seed0/dense/score.val.json"),
         ("snapshot_initial_weights.0.log", "seed0/initial.safetensors"),

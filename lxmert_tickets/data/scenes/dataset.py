@@ -5,6 +5,7 @@ import json
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -104,17 +105,25 @@ def _ask(
     return tuple(questions), tuple(annotations)
 
 
-def write_images(path: str | Path, name: str, scenes: Sequence[Scene]) -> None:
+def write_images(path: str | Path, name: str, scenes: Sequence[Scene], threads: int) -> None:
     """Write the images of set `name` as PNGs named as in the feature files, in one zip.
 
-    Most of the time goes into compression, which does not hold Python's lock: other work can go on beside it.
+    Most of the time goes into compression, which does not hold Python's lock: so `threads` and other work share it.
     """
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for scene in scenes:
-            png = io.BytesIO()
-            Image.fromarray(render(scene)).save(png, "PNG")
+    with (
+        replacing(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
+        ThreadPoolExecutor(threads) as pool,
+    ):
+        for scene, png in zip(scenes, pool.map(_png, scenes), strict=True):
             file = f"{image_name(DATA_TYPE, name, scene.image_id)}.png"
-            archive.writestr(zipfile.ZipInfo(file, ZIP_DATE), png.getvalue())
+            archive.writestr(zipfile.ZipInfo(file, ZIP_DATE), png)
+
+
+def _png(scene: Scene) -> bytes:
+    png = io.BytesIO()
+    Image.fromarray(render(scene)).save(png, "PNG")
+    return png.getvalue()
 
 
 def read_images(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -1,11 +1,12 @@
 """Questions from templates, in pairs that share the wording and differ in the answer, as VQA v2 balances them."""
 
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from lxmert_tickets.data.scenes.world import COLORS, MAX_OBJECTS, SHAPES, Object, Scene
+from lxmert_tickets.data.scenes.world import COLOR_NAMES, MAX_OBJECTS, SHAPES, Object, Scene
 
 Answerer = Callable[[Scene], str | None]  # None: the question makes no sense about this scene
 
@@ -38,9 +39,10 @@ def ask_in_pairs(scenes: Sequence[Scene], n_questions: int, rng: np.random.Gener
     alone cannot tell. `scenes` are two or more, not all alike.
     """
     weights = np.asarray([template.weight for template in TEMPLATES])
+    up_to = np.cumsum(weights / weights.sum()).tolist()
     asked: list[Asked] = []
     while len(asked) < n_questions:
-        template = TEMPLATES[rng.choice(len(TEMPLATES), p=weights / weights.sum())]
+        template = TEMPLATES[bisect(up_to, rng.random() * up_to[-1])]
         asked += _ask(template, scenes, rng)
     return asked
 
@@ -59,7 +61,8 @@ def _ask(template: Template, scenes: Sequence[Scene], rng: np.random.Generator) 
 
 
 def _some(scenes: Sequence[Scene], rng: np.random.Generator) -> list[Scene]:
-    return [scenes[row] for row in rng.choice(len(scenes), size=min(N_CANDIDATES, len(scenes)), replace=False)]
+    rows = rng.choice(len(scenes), size=min(N_CANDIDATES, len(scenes)), replace=False)
+    return [scenes[row] for row in rows.tolist()]
 
 
 def _pair(
@@ -85,18 +88,18 @@ def _pick(words: Sequence[str], rng: np.random.Generator) -> str:
     return words[int(rng.integers(len(words)))]
 
 
-def _kind(rng: np.random.Generator) -> tuple[str, Callable[[Object], bool]]:
-    """Return a way to speak of objects, "star" or "red object", and the test of whether one is meant."""
+def _kind(rng: np.random.Generator) -> tuple[str, str]:
+    """Return a way to speak of objects, "star" or "red object", and the shape or color that is meant."""
     if rng.integers(2):
         shape = _pick(SHAPES, rng)
-        return shape, lambda item: item.shape == shape
-    color = _pick(tuple(COLORS), rng)
-    return f"{color} object", lambda item: item.color == color
+        return shape, shape
+    color = _pick(COLOR_NAMES, rng)
+    return f"{color} object", color
 
 
-def _only(scene: Scene, meant: Callable[[Object], bool]) -> Object | None:
-    """Return the one object that is meant; None when there is none or several."""
-    found = [item for item in scene.objects if meant(item)]
+def _only(scene: Scene, kind: str) -> Object | None:
+    """Return the one object of this shape or color; None when there is none or several."""
+    found = scene.of_kind.get(kind, ())
     return found[0] if len(found) == 1 else None
 
 
@@ -110,22 +113,21 @@ def article(noun: str) -> str:
 
 
 def _is_there(rng: np.random.Generator) -> tuple[str, Answerer]:
-    color, shape = _pick(tuple(COLORS), rng), _pick(SHAPES, rng)
-    name = f"{color} {shape}"
-    question = f"Is there {article(color)} {name}?"
-    return question, lambda scene: _yes_no(any(item.name == name for item in scene.objects))
+    color, shape = _pick(COLOR_NAMES, rng), _pick(SHAPES, rng)
+    question = f"Is there {article(color)} {color} {shape}?"
+    return question, lambda scene: _yes_no(any(item.shape == shape for item in scene.of_kind.get(color, ())))
 
 
 def _are_there(rng: np.random.Generator) -> tuple[str, Answerer]:
-    kind, meant = _kind(rng)
-    return f"Are there any {plural(kind)}?", lambda scene: _yes_no(any(map(meant, scene.objects)))
+    name, kind = _kind(rng)
+    return f"Are there any {plural(name)}?", lambda scene: _yes_no(kind in scene.of_kind)
 
 
 def _has_color(rng: np.random.Generator) -> tuple[str, Answerer]:
-    shape, color = _pick(SHAPES, rng), _pick(tuple(COLORS), rng)
+    shape, color = _pick(SHAPES, rng), _pick(COLOR_NAMES, rng)
 
     def answer(scene: Scene) -> str | None:
-        item = _only(scene, lambda item: item.shape == shape)
+        item = _only(scene, shape)
         return None if item is None else _yes_no(item.color == color)
 
     return f"Is the {shape} {color}?", answer
@@ -141,12 +143,12 @@ CLEARLY = 6.0  # pixels apart along the axis asked about, so that annotators wou
 
 
 def _relates(rng: np.random.Generator) -> tuple[str, Answerer]:
-    first, is_first = _kind(rng)
-    second, is_second = _kind(rng)
+    first, first_kind = _kind(rng)
+    second, second_kind = _kind(rng)
     relation = _pick(tuple(RELATIONS), rng)
 
     def answer(scene: Scene) -> str | None:
-        a, b = _only(scene, is_first), _only(scene, is_second)
+        a, b = _only(scene, first_kind), _only(scene, second_kind)
         if a is None or b is None or a is b:
             return None
         distance = RELATIONS[relation](a, b)
@@ -156,8 +158,8 @@ def _relates(rng: np.random.Generator) -> tuple[str, Answerer]:
 
 
 def _how_many(rng: np.random.Generator) -> tuple[str, Answerer]:
-    kind, meant = _kind(rng)
-    return f"How many {plural(kind)} are there?", lambda scene: str(sum(map(meant, scene.objects)))
+    name, kind = _kind(rng)
+    return f"How many {plural(name)} are there?", lambda scene: str(len(scene.of_kind.get(kind, ())))
 
 
 def _how_many_in_all(rng: np.random.Generator) -> tuple[str, Answerer]:
@@ -169,17 +171,17 @@ def _what_color(rng: np.random.Generator) -> tuple[str, Answerer]:
     shape = _pick(SHAPES, rng)
 
     def answer(scene: Scene) -> str | None:
-        item = _only(scene, lambda item: item.shape == shape)
+        item = _only(scene, shape)
         return None if item is None else item.color
 
     return f"What color is the {shape}?", answer
 
 
 def _what_shape(rng: np.random.Generator) -> tuple[str, Answerer]:
-    color = _pick(tuple(COLORS), rng)
+    color = _pick(COLOR_NAMES, rng)
 
     def answer(scene: Scene) -> str | None:
-        item = _only(scene, lambda item: item.color == color)
+        item = _only(scene, color)
         return None if item is None else item.shape
 
     return f"What shape is the {color} object?", answer

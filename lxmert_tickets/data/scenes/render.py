@@ -5,7 +5,7 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-from lxmert_tickets.data.scenes.world import COLORS, IMAGE_SIZE, Object, Scene
+from lxmert_tickets.data.scenes.world import COLORS, IMAGE_SIZE, Object, Scene, uniform
 
 SUPERSAMPLING = 3  # drawn this much larger, then averaged down
 N_BLOBS = 10  # cells of the ground's random field along a side
@@ -24,7 +24,7 @@ def render(scene: Scene) -> np.ndarray:
 
 def _ground(rng: np.random.Generator) -> Image.Image:
     """Return blobs of low saturation around one tone."""
-    tone = rng.uniform(70, 190)
+    tone = uniform(70, 190, rng)
     blobs = tone + rng.normal(0, 14, (N_BLOBS, N_BLOBS, 1)) + rng.normal(0, 6, (N_BLOBS, N_BLOBS, 3))
     coarse = Image.fromarray(np.clip(blobs, 0, 255).astype(np.uint8))
     return coarse.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
@@ -32,8 +32,8 @@ def _ground(rng: np.random.Generator) -> Image.Image:
 
 def _shade(color: tuple[int, int, int], rng: np.random.Generator) -> tuple[int, int, int]:
     """Return a lighter or darker version of `color`, slightly off in hue."""
-    shaded = np.asarray(color) * rng.uniform(0.82, 1.12) + rng.normal(0, 6, 3)
-    red, green, blue = np.clip(shaded, 0, 255).astype(int).tolist()
+    light, off = uniform(0.82, 1.12, rng), rng.normal(0, 6, 3).tolist()
+    red, green, blue = (int(min(max(c * light + d, 0), 255)) for c, d in zip(color, off, strict=True))
     return red, green, blue
 
 

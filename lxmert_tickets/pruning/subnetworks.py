@@ -1,0 +1,35 @@
+"""A subnetwork as files: its mask, the weights that it starts from, and where it was pruned."""
+
+from pathlib import Path
+from typing import Protocol
+
+from lxmert_tickets.artifacts import Metadata
+from lxmert_tickets.model.checkpoints import load_weights, save_weights
+from lxmert_tickets.pruning.mask_files import check_fits, save_mask
+from lxmert_tickets.pruning.masks import Mask, rewind
+from lxmert_tickets.pruning.sparsity import write_sparsity_report
+
+
+class SubnetworkFiles(Protocol):
+    """Where a subnetwork is written."""
+
+    @property
+    def mask(self) -> str: ...
+    @property
+    def start(self) -> str: ...
+    @property
+    def report(self) -> str: ...
+
+
+def save_subnetwork(
+    files: SubnetworkFiles, mask: Mask, initial_path: str | Path, n_cross_layers: int, provenance: Metadata
+) -> None:
+    """Write `mask`, the initial weights in `initial_path` rewound to it, and its sparsity report.
+
+    Raises ArtifactError when the initial weights are damaged, or the mask is for another network.
+    """
+    initial, architecture = load_weights(initial_path)
+    check_fits(mask, initial, files.mask, initial_path)
+    save_mask(files.mask, mask, provenance)
+    save_weights(files.start, rewind(initial, mask), architecture, provenance)
+    write_sparsity_report(files.report, mask, n_cross_layers)
