@@ -2,6 +2,6 @@
 
 Imports go one way:
 
-    errors, seeds, locks <- artifacts <- downloads <- data <- model <- pruning <- training <- evaluation
+    errors, seeds, locks, layout <- artifacts <- downloads <- data <- model <- pruning <- training <- evaluation
         <- experiment <- sources <- report, monitoring <- cli
 """

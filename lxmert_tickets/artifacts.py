@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from lxmert_tickets.errors import ArtifactError
+from lxmert_tickets.layout import name_in_workflow
 
 METADATA_KEY = "lxmert_tickets"
 LARGE_BYTES = 1 << 30
@@ -102,7 +103,7 @@ def provenance(rule: str, spec: str, seed: int | None, parents: Iterable[str | P
         "rule": rule,
         "spec": hashlib.sha256(spec.encode()).hexdigest(),
         "seed": seed,
-        "parents": {str(parent): _parent_digest(parent) for parent in parents},
+        "parents": {name_in_workflow(parent): _parent_digest(parent) for parent in parents},
     }
 
 

@@ -4,8 +4,11 @@ Braces are Snakemake wildcards: {split} a set of questions, {images} a set of im
 "<subnetwork>/s<sparsity>".
 """
 
-from pathlib import PurePath
+import os
+from pathlib import Path, PurePath
 
+FOLDERS = ("results", "resources")  # all files of the workflow lie in one of them
+CHECKPOINTS = "LXT_CHECKPOINTS"  # names a folder that outlives jobs, where the disk beside the weights does not
 RESUME_FOLDER = ".resume"  # beside the weights; no output of a rule, since Snakemake deletes the outputs of failed jobs
 
 
@@ -75,3 +78,19 @@ def model_of(subnetwork: str = "", sparsity: str = "") -> str:
 def of_model(path: str, model: str) -> str:
     """Return `path` for one model, its other wildcards left open."""
     return path.replace("{model}", model)
+
+
+def name_in_workflow(path: str | Path) -> str:
+    """Return `path` from `results/` or `resources/` on; one that leads through neither, as it is.
+
+    What stands before is a matter of the machine: the prefix of a module, the local copy of an object in a storage.
+    """
+    parts = PurePath(path).parts
+    start = max((place for place, part in enumerate(parts) if part in FOLDERS), default=0)
+    return PurePath(*parts[start:]).as_posix()
+
+
+def resume_folder(weights: str | Path) -> Path:
+    """Return where the checkpoints of the training of `weights` lie: beside them, or below $LXT_CHECKPOINTS."""
+    elsewhere, beside = os.environ.get(CHECKPOINTS), Path(weights).parent
+    return Path(elsewhere, name_in_workflow(beside), RESUME_FOLDER) if elsewhere else beside / RESUME_FOLDER

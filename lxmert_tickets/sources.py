@@ -5,7 +5,7 @@ each has a receipt beside it, `<file>.verified`, and rules depend on the receipt
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lxmert_tickets.experiment import Experiment
@@ -139,9 +139,9 @@ class SceneFiles(DataFiles):
 class Vqa2Files(DataFiles):
     """VQA v2 on COCO images, from VQA's own files or from LXMERT's prepared ones."""
 
-    def __init__(self, experiment: Experiment, paths: Layout) -> None:
+    def __init__(self, experiment: Experiment, paths: Layout, kept_here: Callable[[str], str]) -> None:
         assert experiment.vqa2 is not None
-        self._paths = paths
+        self._paths, self._kept_here = paths, kept_here
         self._official = experiment.vqa2.questions == "official"
         self._sources, self._weights = experiment.vqa2.sources, experiment.weights
         self.splits, self.image_sets = tuple(VQA2_SPLITS), tuple(TABLES_OF_IMAGES)
@@ -149,7 +149,7 @@ class Vqa2Files(DataFiles):
         # EvalAI scores one submission of all test questions on both.
         self.scored_elsewhere = ("test-dev", "test-std") if experiment.splits.test else ()
         self.features = f"{VQA2_FOLDER}/features/{{images}}.h5"
-        self.tokenizer, self.n_tokens = receipt("vocab.txt"), experiment.text.vocab_size
+        self.tokenizer, self.n_tokens = self.receipt("vocab.txt"), experiment.text.vocab_size
         self.about = [paths.about_minival] if self._official else []
         self.notes = [] if self._official else [SOFT_LABELS]
 
@@ -157,7 +157,7 @@ class Vqa2Files(DataFiles):
         return IMAGES_OF_SPLIT[split]
 
     def feature_tables(self, images: str) -> list[str]:
-        return [receipt(name) for name in TABLES_OF_IMAGES[images]]
+        return [self.receipt(name) for name in TABLES_OF_IMAGES[images]]
 
     def questions(self, split: str) -> list[str]:
         return [self._part(part, "Questions", self._paths.questions) for part in VQA2_SPLITS[split]]
@@ -172,14 +172,20 @@ class Vqa2Files(DataFiles):
 
     def answers(self) -> dict[str, list[str]]:
         if not self._official:
-            return {"published": [receipt("trainval_label2ans.json")]}
+            return {"published": [self.receipt("trainval_label2ans.json")]}
         # Of train and val, as every published figure has it; the ids of minival do not matter here.
-        return {"annotations": [receipt(f"v2_Annotations_{part}_mscoco.zip") for part in ("Train", "Val")]}
+        return {"annotations": [self.receipt(f"v2_Annotations_{part}_mscoco.zip") for part in ("Train", "Val")]}
+
+    def receipt(self, name: str) -> str:
+        """Return the receipt of a downloaded file, which is of use only where that file lies."""
+        return self._kept_here(receipt(name))
 
     def published_weights(self) -> dict[str, str]:
         """Return the files that the starting weights are read from; the hub's are in a cache of its own."""
-        files = {"checkpoint": receipt("model_LXRT.pth")} if self._weights.source == "original" else {}
-        head = {"pretraining_answers": receipt("all_ans.json")} if self._weights.answer_head == "pretrained" else {}
+        files = {"checkpoint": self.receipt("model_LXRT.pth")} if self._weights.source == "original" else {}
+        head = (
+            {"pretraining_answers": self.receipt("all_ans.json")} if self._weights.answer_head == "pretrained" else {}
+        )
         return files | head
 
     def urls(self, name: str) -> list[str]:
@@ -190,15 +196,15 @@ class Vqa2Files(DataFiles):
     def minival_ids(self) -> list[str]:
         """Return the receipt of LXMERT's minival, if it was fetched or put in place; else nothing."""
         file = Path(VQA2_FOLDER, MINIVAL_IDS)
-        there = file.exists() or Path(receipt(MINIVAL_IDS)).exists()
-        return [receipt(MINIVAL_IDS)] if there else []
+        there = file.exists() or Path(self.receipt(MINIVAL_IDS)).exists()
+        return [self.receipt(MINIVAL_IDS)] if there else []
 
     def _part(self, part: str, kind: str, made_here: str) -> str:
         if not self._official:
-            return receipt({"train2014": "train.json", "test2015": "test.json"}.get(part, f"{part}.json"))
+            return self.receipt({"train2014": "train.json", "test2015": "test.json"}.get(part, f"{part}.json"))
         if part.endswith("minival"):
             return made_here.format(split=part)
-        return receipt(f"v2_{kind}_{'Train' if part == 'train2014' else 'Test'}_mscoco.zip")
+        return self.receipt(f"v2_{kind}_{'Train' if part == 'train2014' else 'Test'}_mscoco.zip")
 
 
 def receipt(name: str) -> str:
@@ -206,6 +212,8 @@ def receipt(name: str) -> str:
     return f"{VQA2_FOLDER}/{name}{RECEIPT}"
 
 
-def files_of(experiment: Experiment, paths: Layout) -> DataFiles:
-    """Return the files of the experiment's source."""
-    return SceneFiles(experiment, paths) if experiment.data == "scenes" else Vqa2Files(experiment, paths)
+def files_of(experiment: Experiment, paths: Layout, kept_here: Callable[[str], str] = str) -> DataFiles:
+    """Return the files of the experiment's source; `kept_here` marks paths that must stay on the disk they lie on."""
+    if experiment.data == "scenes":
+        return SceneFiles(experiment, paths)
+    return Vqa2Files(experiment, paths, kept_here)

@@ -48,7 +48,8 @@ except TicketsError as error:
     raise WorkflowError(f"{error} (in config.yaml, or what overlays it)") from None
 
 PATHS = Layout(f"results/{EXPERIMENT.experiment}")
-DATA = files_of(EXPERIMENT, PATHS)
+# Receipts are `local`: a job that reads one runs where the downloads lie, if other jobs run on other disks.
+DATA = files_of(EXPERIMENT, PATHS, kept_here=local)
 MODELS = EXPERIMENT.models()
 # The subnetwork whose layers are looked at: the first that magnitude found.
 SHOWN_SUBNETWORK = next(iter(EXPERIMENT.names_of(MagnitudeSubnetwork)), None)
@@ -126,9 +127,10 @@ def evalai_files():
     if not DATA.scored_elsewhere:
         return []
     try:
-        return find_evalai_scores(f"{EVALAI_FOLDER}/{EXPERIMENT.experiment}", EXPERIMENT.seeds, MODELS)
+        found = find_evalai_scores(f"{EVALAI_FOLDER}/{EXPERIMENT.experiment}", EXPERIMENT.seeds, MODELS)
     except TicketsError as error:
         raise WorkflowError(str(error)) from None
+    return [local(str(path)) for path in found]
 
 
 def shown(name, category):

@@ -1,8 +1,8 @@
 """VQA v2 and LXMERT's published weights: from downloads to what the other rules take."""
 
-from lxmert_tickets.sources import LOCK_FILE, VQA2_FILES, VQA2_FOLDER, receipt
+from lxmert_tickets.sources import LOCK_FILE, VQA2_FILES, VQA2_FOLDER
 
-if workflow.modifier.modify_path(VQA2_FOLDER) != VQA2_FOLDER:
+if workflow.modifier.path_modifier.replace_prefix(VQA2_FOLDER) != VQA2_FOLDER:
     raise WorkflowError(
         "module: its prefix moves resources/, where files put by hand and the list of digests are looked for; expected "
         'resources/ in place. Write replace_prefix: {"results/": "elsewhere/results/"} instead of prefix.'
@@ -19,7 +19,7 @@ localrules:
 # `output` stands in `urls` so that another mirror downloads nothing again: Snakemake does not compare such params.
 rule download:
     output:
-        receipt=f"{VQA2_FOLDER}/{{file}}.verified",
+        receipt=DATA.receipt("{file}"),
     log:
         log_of("download", "file"),
     benchmark:
@@ -37,8 +37,8 @@ rule download:
 
 rule split_val_questions:
     input:
-        questions=receipt("v2_Questions_Val_mscoco.zip"),
-        annotations=receipt("v2_Annotations_Val_mscoco.zip"),
+        questions=DATA.receipt("v2_Questions_Val_mscoco.zip"),
+        annotations=DATA.receipt("v2_Annotations_Val_mscoco.zip"),
         minival_ids=DATA.minival_ids(),
     output:
         minival_questions=PATHS.questions.format(split="minival"),

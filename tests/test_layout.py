@@ -2,7 +2,9 @@
 
 import string
 
-from lxmert_tickets.layout import Layout, model_of, of_model
+import pytest
+
+from lxmert_tickets.layout import Layout, model_of, name_in_workflow, of_model
 
 PATHS = vars(Layout("results/scenes"))
 WILDCARDS = {"split", "images", "seed", "model", "subnetwork", "sparsity", "figure", "format"}
@@ -57,3 +59,17 @@ def test_the_dense_network_is_a_model_like_any_other() -> None:
 def test_files_of_different_seeds_splits_and_models_lie_apart() -> None:
     path = Layout("r").predictions
     assert path.format(seed=1, model="random/s50", split="val") == "r/seed1/random/s50/predictions.val.parquet"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("results/x/seed0/initial.safetensors", "results/x/seed0/initial.safetensors"),
+        ("lottery/results/x/data/answers.json", "results/x/data/answers.json"),
+        (".snakemake/storage/s3/bucket/results/mine/results/x/data/answers.json", "results/x/data/answers.json"),
+        ("/scratch/fs/disk/resources/vqa2/features/test2015.h5", "resources/vqa2/features/test2015.h5"),
+        ("/elsewhere/train.tsv", "/elsewhere/train.tsv"),
+    ],
+)
+def test_a_file_has_one_name_wherever_its_copy_lies(path: str, name: str) -> None:
+    assert name_in_workflow(path) == name

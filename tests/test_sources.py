@@ -106,3 +106,14 @@ def test_published_weights_need_just_the_files_that_are_read() -> None:
     assert vqa2().published_weights() == {}
     assert vqa2(source="original").published_weights() == {"checkpoint": receipt("model_LXRT.pth")}
     assert vqa2(answer_head="pretrained").published_weights() == {"pretraining_answers": receipt("all_ans.json")}
+
+
+def test_what_is_of_use_only_beside_the_downloads_is_marked_and_nothing_else() -> None:
+    experiment = read_experiment(config("config.yaml") | config("configs/vqa2.yaml"))
+    found = files_of(experiment, PATHS, kept_here=lambda path: f"here:{path}")
+    assert isinstance(found, Vqa2Files)
+    splits = [path for split in found.splits for path in (*found.questions(split), *found.annotations(split))]
+    tables = [path for images in found.image_sets for path in found.feature_tables(images)]
+    asked = [*splits, *tables, *found.answers()["annotations"], found.tokenizer, found.receipt("train.json")]
+    assert {path for path in asked if path.startswith("here:")} == {path for path in asked if path.endswith(RECEIPT)}
+    assert not any(path.startswith("here:") for path in found.features_of(found.splits))

@@ -14,7 +14,7 @@ from lxmert_tickets.experiment import (
     MagnitudeSubnetwork,
     Subnetwork,
 )
-from lxmert_tickets.layout import RESUME_FOLDER, Layout
+from lxmert_tickets.layout import Layout, resume_folder
 from lxmert_tickets.monitoring.job_logs import error_at_end
 from lxmert_tickets.monitoring.pulse import NAME, Pulse, read_pulse
 from lxmert_tickets.sources import DataFiles
@@ -113,7 +113,7 @@ def _pruning_rule(subnetwork: Subnetwork) -> str:
 
 def _training(status: Status, weights: str, logs: Sequence[str], files: Files, clock: Clock) -> Status:
     """Return where a network stands that is not trained yet; `logs` are those of the jobs that lead to it."""
-    folder = Path(weights).parent / RESUME_FOLDER
+    folder = resume_folder(weights)
     left = files.names(str(folder)) if files.has(str(folder)) else frozenset()
     pulse = read_pulse(folder / NAME) if NAME in left else None
     if pulse is not None and pulse.is_alive(clock.now, clock.host):

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
-from lxmert_tickets.layout import RESUME_FOLDER
+from lxmert_tickets.layout import resume_folder
 from lxmert_tickets.monitoring.event_files import EventFiles
 from lxmert_tickets.monitoring.pulse import NAME, Pulse, this_host, write_pulse
 from lxmert_tickets.training.history import write_history
@@ -95,7 +95,7 @@ def watching(weights: str | Path, metrics: str | Path | None = None, events: str
     if metrics is not None:
         Path(metrics).unlink(missing_ok=True)  # of a run before this one
     files = EventFiles(Path(events)) if events else None
-    watch = Watch(Path(weights).parent / RESUME_FOLDER / NAME, None if metrics is None else Path(metrics), files)
+    watch = Watch(resume_folder(weights) / NAME, None if metrics is None else Path(metrics), files)
     try:
         yield watch
     except BaseException:

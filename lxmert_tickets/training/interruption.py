@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lxmert_tickets.artifacts import Metadata
 from lxmert_tickets.errors import TrainingError
-from lxmert_tickets.layout import RESUME_FOLDER as FOLDER
+from lxmert_tickets.layout import resume_folder
 from lxmert_tickets.locks import alone, remove_with_folder
 from lxmert_tickets.training.resume import Checkpoints, Interrupted
 
@@ -27,7 +27,7 @@ def resumable(output: str | Path, identity: Metadata, interval_minutes: float) -
 
     Raises TrainingError when another process is at this run.
     """
-    lock = Path(output).parent / FOLDER / "lock"
+    lock = resume_folder(output) / "lock"
 
     def refuse(holder: str) -> None:
         remedy = "It may be left over from a Snakemake that was killed: wait until it has ended, or end it."

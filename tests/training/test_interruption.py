@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import time
@@ -19,12 +20,14 @@ from lxmert_tickets.data import hdf5
 from lxmert_tickets.data.features import KIND
 from lxmert_tickets.data.questions import save_questions
 from lxmert_tickets.errors import TrainingError
+from lxmert_tickets.layout import CHECKPOINTS
+from lxmert_tickets.layout import RESUME_FOLDER as FOLDER
 from lxmert_tickets.model.checkpoints import save_weights
 from lxmert_tickets.pruning.mask_files import save_mask
 from lxmert_tickets.pruning.masks import keep_random
 from lxmert_tickets.pruning.prunable import PAPER, prunable_names
 from lxmert_tickets.training import interruption, resume
-from lxmert_tickets.training.interruption import FOLDER, resumable
+from lxmert_tickets.training.interruption import resumable
 
 LONG_RUN = changed(RECIPE, epochs=5, hidden_dropout=0.1, attention_dropout=0.1)  # of 40 steps each
 PATIENCE_SECONDS = 120
@@ -39,6 +42,12 @@ def train_here(job: dict[str, Any]) -> None:
     """Run the training script with a checkpoint at every interval, however long it takes to write."""
     resume.LARGEST_SHARE = 1e9
     run_here("train", **job)
+
+
+def train_and_keep_in(kept: Path, job: dict[str, Any]) -> None:
+    """Run the training script as on a disk that does not outlive the job, with checkpoints on one that does."""
+    os.environ[CHECKPOINTS] = str(kept)
+    train_here(job)
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +169,27 @@ def test_a_signal_leaves_a_checkpoint_though_none_was_due_and_a_status_that_says
     assert status_of(started(given)) == 0
     assert result_in(folder) == calm
     assert f"going on from step {step} " in (folder / "log").read_text()
+
+
+def test_a_run_whose_disk_is_lost_goes_on_from_checkpoints_that_were_kept_elsewhere(
+    tmp_path: Path, inputs: dict[str, Any], calm: dict[str, bytes]
+) -> None:
+    one, other, kept = (tmp_path / disk / "results/x" for disk in ("one", "other", "kept"))
+    for folder in (one, other):
+        folder.mkdir(parents=True)
+    process = FORKS.Process(target=train_and_keep_in, args=(tmp_path / "kept", job(one, inputs)))
+    process.start()
+    wait_for_step(kept, 5)
+    process.kill()
+    process.join()
+    shutil.rmtree(tmp_path / "one")
+    process = FORKS.Process(target=train_and_keep_in, args=(tmp_path / "kept", job(other, inputs)))
+    process.start()
+    assert status_of(process) == 0
+    assert result_in(other) == calm
+    assert "going on from step" in (other / "log").read_text()
+    assert not (kept / FOLDER).exists()
+    assert not (other / FOLDER).exists()
 
 
 def test_another_recipe_does_not_go_on_from_what_is_there(tmp_path: Path, inputs: dict[str, Any]) -> None:

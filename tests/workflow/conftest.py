@@ -1,13 +1,12 @@
 """The real Snakefile on the smoke configuration: run once, looked at by many tests."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from workflow_runs import ROOT, snakemake
+from workflow_runs import copy_project, snakemake
 
 
 @pytest.fixture(scope="session")
@@ -34,10 +33,4 @@ def overlay(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
 @pytest.fixture
 def copy_of_project(tmp_path: Path) -> Path:
     """Return a copy of the workflow's own code, to be edited."""
-    copy = tmp_path / "project"
-    for name in ("Snakefile", "config.yaml"):
-        copy.mkdir(exist_ok=True)
-        shutil.copy2(ROOT / name, copy / name)
-    for name in ("rules", "workflow_scripts", "lxmert_tickets", "configs", "profiles", "envs", "report"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    return copy
+    return copy_project(tmp_path / "project")

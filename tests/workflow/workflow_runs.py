@@ -2,8 +2,10 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -29,11 +31,23 @@ def snakemake(
     )  # fmt: skip
 
 
-def run_snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_snakemake(
+    folder: Path, *arguments: str, environment: Mapping[str, str] = os.environ
+) -> subprocess.CompletedProcess[str]:
     """Run Snakemake in `folder`."""
     command = [sys.executable, "-m", "snakemake", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+    environment = {**environment, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def copy_project(copy: Path) -> Path:
+    """Copy the workflow's own code to `copy`, which is made, and return it."""
+    copy.mkdir(parents=True)
+    for name in ("Snakefile", "config.yaml"):
+        shutil.copy2(ROOT / name, copy / name)
+    for name in ("rules", "workflow_scripts", "lxmert_tickets", "configs", "profiles", "envs", "report"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
 
 
 def jobs_of(dry_run: subprocess.CompletedProcess[str]) -> set[str]:
