@@ -74,7 +74,7 @@ class Machine:
 
 
 def most_at_once(uses: list[Use]) -> int:
-    return max(sum(other.began <= use.began < other.ended for other in uses) for use in uses)
+    return max((sum(other.began <= use.began < other.ended for other in uses) for use in uses), default=0)
 
 
 def on(device: str, uses: list[Use]) -> list[Use]:
