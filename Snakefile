@@ -23,7 +23,7 @@ include: "rules/report.smk"
 
 onstart:
     if workflow.local_exec and not has_gpu():
-        logger.info("No GPU on this machine: networks are trained on the CPU.")
+        logger.info("No GPU to be used here: networks are trained on the CPU.")
 
 
 rule all:

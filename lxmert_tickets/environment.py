@@ -1,9 +1,12 @@
 """What the workflow must know of the machine that it runs on, without importing torch."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+DEVICE = Path("/dev/nvidiactl")
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def let_jobs_import_this_package() -> None:
@@ -13,5 +16,15 @@ def let_jobs_import_this_package() -> None:
 
 
 def has_gpu() -> bool:
-    """Return whether there is an NVIDIA device."""
-    return Path("/dev/nvidiactl").exists()
+    """Return whether there is an NVIDIA device that this process may use."""
+    return DEVICE.exists() and named_devices(os.environ) != []
+
+
+def named_devices(environment: Mapping[str, str]) -> list[str] | None:
+    """Return the devices that CUDA_VISIBLE_DEVICES names, numbers or UUIDs; None where it is not set, for all."""
+    if VISIBLE not in environment:
+        return None
+    named = [name.strip() for name in environment[VISIBLE].split(",")]
+    # CUDA ignores all from the first that is not valid, such as -1 or nothing.
+    end = next((place for place, name in enumerate(named) if not name or name.startswith("-")), len(named))
+    return named[:end]

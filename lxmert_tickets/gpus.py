@@ -12,10 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from lxmert_tickets.environment import has_gpu
+from lxmert_tickets.environment import VISIBLE, has_gpu, named_devices
 from lxmert_tickets.locks import alone
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 WAIT_SECONDS = 0.5
 
 log = logging.getLogger("lxmert_tickets")
@@ -46,14 +45,12 @@ def gpu_of_this_job(jobs_per_gpu: int) -> Iterator[str | None]:
 
 def visible_devices(environment: Mapping[str, str]) -> list[str]:
     """Return the names of the devices that a process with this `environment` may use: numbers, or UUIDs."""
-    if VISIBLE not in environment:
-        import torch  # noqa: PLC0415 (late: jobs without a GPU need not; it does not initialise CUDA)
+    named = named_devices(environment)
+    if named is not None:
+        return named
+    import torch  # noqa: PLC0415 (late: jobs without a GPU need not; it does not initialise CUDA)
 
-        return [str(number) for number in range(torch.cuda.device_count())]
-    named = [name.strip() for name in environment[VISIBLE].split(",")]
-    # CUDA ignores all from the first that is not valid, such as -1 or nothing.
-    end = next((place for place, name in enumerate(named) if not name or name.startswith("-")), len(named))
-    return named[:end]
+    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 @contextmanager

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from lxmert_tickets import gpus
-from lxmert_tickets.gpus import VISIBLE, claimed, gpu_of_this_job, visible_devices
+from lxmert_tickets import environment, gpus
+from lxmert_tickets.environment import VISIBLE, has_gpu
+from lxmert_tickets.gpus import claimed, gpu_of_this_job, visible_devices
 
 CLAIMS = """
 import sys
@@ -108,6 +109,20 @@ def test_allocations_of_a_scheduler_do_not_share_names(tmp_path: Path) -> None:
 )
 def test_what_a_user_or_scheduler_made_visible_is_obeyed(value: str, expected: list[str]) -> None:
     assert visible_devices({VISIBLE: value}) == expected
+
+
+def test_who_hides_all_devices_has_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(environment, "DEVICE", tmp_path)  # it is there
+    monkeypatch.delenv(VISIBLE, raising=False)
+    assert has_gpu()
+    monkeypatch.setenv(VISIBLE, "1")
+    assert has_gpu()
+    for value in ("", "-1"):
+        monkeypatch.setenv(VISIBLE, value)
+        assert not has_gpu()
+    monkeypatch.setenv(VISIBLE, "0")
+    monkeypatch.setattr(environment, "DEVICE", tmp_path / "none")
+    assert not has_gpu()
 
 
 def test_a_job_sees_its_own_device_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class Status:
     seed: int | None
     state: State
     note: str = ""
+    log: str = ""  # of the job that failed
     pulse: Pulse | None = None  # of a run that goes on
 
 
@@ -131,7 +132,7 @@ def _training(status: Status, weights: str, logs: Sequence[str], files: Files, c
 def _failed(status: Status, logs: Sequence[str], files: Files) -> Status | None:
     for log in logs:
         if files.has(log) and (error := error_at_end(Path(log))):
-            return replace(status, state="failed", note=f"{error} ({log})")
+            return replace(status, state="failed", note=error, log=log)
     return None
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from lxmert_tickets.monitoring.grid import State, Status
 
 MOST_ROWS = 40  # of networks, cell by cell; of a larger grid, how many are in which state
-MOST_TOLD = 20  # networks of one state that are told of one by one
+MOST_TOLD = 10  # lines about networks of one state
 COLORS: dict[State, str] = {
     "done": "green",
     "running": "cyan",
@@ -24,8 +24,8 @@ COLORS: dict[State, str] = {
 def print_statuses(title: str, found: Sequence[Status], now: float, console: Console, everything: bool) -> None:
     """Print how many networks are in which state, the grid, and more of what is neither done nor waiting.
 
-    A grid too large to be shown is summed up by subnetwork, and of many in one state the first are told; with
-    `everything`, each network has its line.
+    A grid too large to be shown is summed up by subnetwork. Networks of which the same is to be told share a line, and
+    of many lines the first are printed; with `everything`, each network has its line.
     """
     networks = [status for status in found if status.name not in NOT_NETWORKS]
     counts = Counter(status.state for status in networks)
@@ -38,7 +38,7 @@ def print_statuses(title: str, found: Sequence[Status], now: float, console: Con
     for state in COLORS:
         rows = [status for status in found if status.state == state]
         if everything or state not in ("done", "waiting"):
-            _print_each(rows, now, console, len(rows) if everything else MOST_TOLD)
+            _print_each(_alone(rows) if everything else _alike(rows), now, console, everything)
 
 
 NOT_NETWORKS = {"data": "data", "pretrained": "pretrained weights", "initial": "initial weights",
@@ -81,14 +81,28 @@ def _sums(found: Iterable[Status]) -> Table:
     return table
 
 
-def _print_each(rows: Sequence[Status], now: float, console: Console, most: int) -> None:
-    for status in rows[:most]:
-        line = Text.assemble((f"{status.state:8s}", COLORS[status.state]), f" {_name(status)}")
-        if note := _note(status, now):
+def _alone(rows: Sequence[Status]) -> list[list[Status]]:
+    return [[status] for status in rows]
+
+
+def _alike(rows: Sequence[Status]) -> list[list[Status]]:
+    """Return `rows` in groups of which the same is to be told: one mistake often meets many networks."""
+    groups: dict[str, list[Status]] = {}
+    for status in rows:
+        groups.setdefault(status.note or _name(status), []).append(status)
+    return list(groups.values())
+
+
+def _print_each(groups: Sequence[Sequence[Status]], now: float, console: Console, everything: bool) -> None:
+    told = groups if everything else groups[:MOST_TOLD]
+    for first, *others in told:
+        line = Text.assemble((f"{first.state:8s}", COLORS[first.state]), f" {_name(first)}")
+        line.append(f" and {len(others)} more" if others else "")
+        if note := _note(first, now):
             line.append(f": {note}")
         console.print(line, soft_wrap=not console.is_terminal)
-    if len(rows) > most:
-        console.print(f"{'':8s} and {len(rows) - most} more {rows[0].state} (--all)", highlight=False)
+    if left := groups[len(told) :]:
+        console.print(f"{'':8s} and {sum(map(len, left))} more {left[0][0].state} (--all)", highlight=False)
 
 
 def _name(status: Status) -> str:
@@ -99,8 +113,9 @@ def _name(status: Status) -> str:
 def _note(status: Status, now: float) -> str:
     pulse = status.pulse
     if pulse is None:
-        return status.note
-    values = [f"{key.replace('train_', '').replace('_', ' ')} {value:.4g}" for key, value in pulse.values.items()]
+        return f"{status.note} ({status.log})" if status.log else status.note
+    losses = {key: value for key, value in pulse.values.items() if key != "learning_rate"}
+    values = [f"{key.replace('train_', '').replace('_', ' ')} {value:.4g}" for key, value in losses.items()]
     left = pulse.seconds_left(now)
     parts = [f"step {pulse.step} of {pulse.n_steps} ({_percent(status)} %)", *values]
     parts += [] if left is None else [f"{pulse.steps_per_second:.1f} steps a second", f"{duration_text(left)} left"]

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ GRID = [
     Status("initial", 1, "waiting"),
     Status("dense", 0, "done"),
     Status("low_magnitude/s50", 0, "running", pulse=RUNNING),
-    Status("dense", 1, "failed", "the loss is [bold]nan (results/x/logs/finetune.1.log)"),
+    Status("dense", 1, "failed", "the loss is [bold]nan", "results/x/logs/finetune.1.log"),
     Status("low_magnitude/s50", 1, "waiting"),
     Status("tables, figures", None, "waiting"),
 ]
@@ -45,8 +46,8 @@ def test_the_grid_has_a_cell_a_network_and_a_line_for_what_runs_or_failed() -> N
     assert rows["low_magnitude/s50"] == ["25 %, 3 min", "waiting"]
     assert rows["initial weights"] == ["done", "waiting"]
     assert (
-        "running  seed 0 low_magnitude/s50: step 120 of 480 (25 %), loss 0.5124, learning rate 5e-05, "
-        "2.0 steps a second, 3 min left, process 12 on node7\n"
+        "running  seed 0 low_magnitude/s50: step 120 of 480 (25 %), loss 0.5124, 2.0 steps a second, "
+        "3 min left, process 12 on node7\n"
     ) in text
     assert "failed   seed 1 dense: the loss is [bold]nan (results/x/logs/finetune.1.log)\n" in text
 
@@ -64,8 +65,8 @@ def test_a_narrow_terminal_loses_no_error(width: int) -> None:
 
 def large() -> list[Status]:
     names = [f"random/s{sparsity}" for sparsity in range(200)]
-    failed = Status("dense", 9, "failed", "why")
-    return [*(Status(name, seed, "done") for seed in range(5) for name in names), *[failed] * 30]
+    failed = [Status("dense", seed, "failed", f"why {seed}", f"finetune.{seed}.log") for seed in range(30)]
+    return [*(Status(name, seed, "done") for seed in range(5) for name in names), *failed]
 
 
 def test_a_large_grid_is_summed_up_by_subnetwork_and_the_first_failures_are_told() -> None:
@@ -73,9 +74,19 @@ def test_a_large_grid_is_summed_up_by_subnetwork_and_the_first_failures_are_told
     assert "random/s7" not in text
     [row] = [line for line in text.splitlines() if line.startswith("│ random")]
     assert [cell.strip() for cell in row.split("│")[2:-1]] == ["1000", "", "", "", "", ""]
-    assert text.count("why") == 20
-    assert "and 10 more failed (--all)" in text
-    assert len(text.splitlines()) < 40
+    assert text.count("why") == 10
+    assert "failed   seed 9 dense: why 9 (finetune.9.log)\n" in text
+    assert "and 20 more failed (--all)" in text
+    assert len(text.splitlines()) < 30
+
+
+def test_networks_of_which_the_same_is_to_be_told_share_a_line() -> None:
+    full = [replace(status, note="no space left") if status.note and status.seed != 3 else status for status in large()]
+    text = shown(full, width=80)
+    assert "failed   seed 0 dense and 28 more: no space left (finetune.0.log)\n" in text
+    assert "failed   seed 3 dense: why 3 (finetune.3.log)\n" in text
+    assert "--all" not in text
+    assert shown(full, everything=True).count("no space left") == 29
 
 
 def test_all_has_a_line_for_each_network() -> None:

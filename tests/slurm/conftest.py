@@ -23,7 +23,16 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode != 0:
         pytest.skip(f"pip could not install requirements-slurm.txt: {run.stderr.strip().splitlines()[-1:]}")
+    _ask_often(folder / "snakemake_executor_plugin_slurm/__init__.py")
     return folder
+
+
+def _ask_often(plugin: Path) -> None:
+    """Have the plugin ask SLURM every few seconds: while nothing ends well, it asks ever more seldom."""
+    seldom = "max_sleep_time = 180"
+    source = plugin.read_text()
+    assert seldom in source
+    plugin.write_text(source.replace(seldom, "max_sleep_time = 3"))
 
 
 @pytest.fixture(scope="session")

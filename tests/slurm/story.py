@@ -4,13 +4,16 @@ import os
 import signal
 import subprocess
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cluster import Cluster
 
-PATIENCE_SECONDS = 500
+PATIENCE_SECONDS = 900
+RESULTS = Path("results/smoke")
+# Those that are trained while the story goes on.
 NETWORKS = [f"seed{seed}/{model}" for seed in (0, 1) for model in ("dense", "low_magnitude/s50")]
 
 
@@ -21,6 +24,7 @@ class Training:
     process: int
     job: str
     gpu: str
+    limit: str = ""  # of its job's time, as SLURM writes it
 
     def send(self, what: signal.Signals) -> None:
         os.kill(self.process, what)
@@ -36,10 +40,9 @@ class Story:
     cluster: Cluster
     folder: Path
     main: subprocess.Popen[bytes]
-    # Signals for trainings: each is sent as soon as its network is trained for the first time.
-    met_with: dict[str, signal.Signals]
-    met: dict[str, Training] = field(default_factory=dict)
-    jobs: dict[str, list[str]] = field(default_factory=dict)  # of SLURM, by the network that they trained
+    # For each network, signals: the first is sent to the first process that trains it, as soon as it does.
+    met_with: dict[str, list[signal.Signals]]
+    trainings: dict[str, list[Training]] = field(default_factory=lambda: defaultdict(list))  # by network
     gpus_at_once: list[list[str]] = field(default_factory=list)
     deadline: float = field(default_factory=lambda: time.monotonic() + PATIENCE_SECONDS)
 
@@ -52,11 +55,12 @@ class Story:
         """Note the jobs and GPUs of all trainings of this moment, and send each what it is to be met with."""
         running = {network: found for network in NETWORKS if (found := self._training(network))}
         for network, training in running.items():
-            if training.job not in (known := self.jobs.setdefault(network, [])):
-                known.append(training.job)
-            if network in self.met_with and network not in self.met:
-                training.send(self.met_with[network])
-                self.met[network] = training
+            before = self.trainings[network]
+            if training.process not in [other.process for other in before]:
+                for signal_ in self.met_with.get(network, [])[len(before) :][:1]:
+                    training.send(signal_)
+                training.limit = self.cluster.run("squeue", "-h", "-j", training.job, "-o", "%l").strip()
+                before.append(training)
         gpus = sorted(one.gpu for one in running.values())
         if gpus not in self.gpus_at_once:
             self.gpus_at_once.append(gpus)
@@ -71,7 +75,7 @@ class Story:
     def _training(self, network: str) -> Training | None:
         """Return who trains `network` at present."""
         try:
-            holder = (self.folder / "results/smoke" / network / ".resume/lock").read_text()
+            holder = (self.folder / RESULTS / network / ".resume/lock").read_text()
             process = int(holder.split()[1])  # "process 17 on host"
             fields = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
         except (OSError, ValueError, IndexError):  # none yet, not any more, or just beginning
@@ -82,26 +86,62 @@ class Story:
         return Training(process, environment["SLURM_JOB_ID"], environment.get("CUDA_VISIBLE_DEVICES", "none"))
 
 
-SLOW, CANCELLED, KILLED, PREEMPTED = "seed0/dense", "seed1/dense", "seed1/low_magnitude/s50", "seed0/low_magnitude/s50"
 # A process that is stopped does no more until SLURM wakes it to end it: nothing here depends on speed.
-MET_WITH = {SLOW: signal.SIGSTOP, CANCELLED: signal.SIGSTOP, KILLED: signal.SIGKILL, PREEMPTED: signal.SIGSTOP}
+SLOW, HUNG, PREEMPTED, CANCELLED = "seed0/dense", "seed1/dense", "seed0/low_magnitude/s50", "seed1/low_magnitude/s50"
+MET_WITH = {
+    SLOW: [signal.SIGSTOP],
+    PREEMPTED: [signal.SIGSTOP, signal.SIGKILL],  # and killed, once SLURM has started its job again
+    CANCELLED: [signal.SIGSTOP],
+}
+# A network that was trained before, and whose weights are damaged: what it answers can never be told.
+BROKEN = "seed1/random/s50"
+
+
+def prepare(folder: Path) -> None:
+    """Have one training read for ever, as from a disk that does not answer, and halve the weights of BROKEN."""
+    pipe = _pipe(folder)
+    pipe.parent.mkdir(parents=True)
+    os.mkfifo(pipe)
+    weights = folder / RESULTS / BROKEN / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
 
 
 def tell(story: Story) -> None:
-    """Let every kind of trouble befall one training, and see the grid to its end."""
-    cluster, met = story.cluster, story.met
-    story.wait_until("two dense networks are trained at once", lambda: SLOW in met and CANCELLED in met)
-    cluster.run("scancel", met[CANCELLED].job)
-    cluster.stop_controller()
-    time.sleep(3)
-    cluster.start_controller()
-    story.wait_until("the limit of a training is near", met[SLOW].has_ended)
+    """Let every kind of trouble befall a training, until Snakemake has done what it can."""
+    _limits(story)
+    _cancelled_and_preempted(story)
+    story.wait_until("the grid has ended", lambda: story.main.poll() is not None)
 
-    story.wait_until("a subnetwork is trained", lambda: PREEMPTED in met)
-    job = met[PREEMPTED].job
+
+def _limits(story: Story) -> None:
+    """Let the limit of one training come near, and another outlive its limit."""
+    cluster, trainings = story.cluster, story.trainings
+    story.wait_until("two dense networks are trained at once", lambda: bool(trainings[SLOW] and trainings[HUNG]))
+    slow, hung = trainings[SLOW][0], trainings[HUNG][0]
+    cluster.run("scontrol", "update", f"JobId={slow.job}", "EndTime=now+170")  # it wants to be told 180 s before
+    cluster.run("scontrol", "update", f"JobId={hung.job}", "EndTime=now")
+    story.wait_until("the limit of a training is near", slow.has_ended)
+    story.wait_until("SLURM kills what outlives its limit", hung.has_ended)
+    _pipe(story.folder).unlink()
+
+
+def _cancelled_and_preempted(story: Story) -> None:
+    """Cancel one training, have another pre-empted, and restart slurmctld."""
+    cluster, trainings = story.cluster, story.trainings
+    story.wait_until("two subnetworks are trained", lambda: bool(trainings[CANCELLED] and trainings[PREEMPTED]))
+    cluster.run("scancel", trainings[CANCELLED][0].job)
+    story.wait_until("it has been cancelled", trainings[CANCELLED][0].has_ended)
+    job = trainings[PREEMPTED][0].job
     cluster.run("sbatch", "-p", "urgent", "--gpus=2", "--mem=100", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 1")
     story.wait_until("it has been preempted", lambda: "=PENDING" in cluster.run("scontrol", "show", "job", job))
     # SLURM itself would let what it requeues wait for two minutes.
     for requeued in cluster.run("squeue", "-h", "--states=PENDING", "-o", "%i").split():
         cluster.run("scontrol", "update", f"JobId={requeued}", "StartTime=now")
-    story.wait_until("the grid has ended", lambda: story.main.poll() is not None)
+    cluster.stop_controller()
+    time.sleep(3)
+    cluster.start_controller()
+
+
+def _pipe(folder: Path) -> Path:
+    """Return what takes the place of a checkpoint, and is never written to."""
+    return folder / RESULTS / HUNG / ".resume/step0000000001.safetensors"

@@ -1,5 +1,6 @@
 """The grid through profiles/slurm, on a SLURM of its own: what a cluster does to jobs costs time, never a result."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -10,17 +11,17 @@ from pathlib import Path
 import pytest
 import yaml
 from cluster import Cluster
-from story import CANCELLED, KILLED, MET_WITH, NETWORKS, PATIENCE_SECONDS, PREEMPTED, SLOW, Story, tell
+from story import BROKEN, CANCELLED, HUNG, MET_WITH, PATIENCE_SECONDS, PREEMPTED, RESULTS, SLOW, Story, prepare, tell
 from workflow_runs import ROOT
 
 pytestmark = pytest.mark.slurm
-RESULTS = Path("results/smoke")
 TABLE = str(RESULTS / "tables/table1.md")
 OVERLAY = Path(__file__).with_name("tiny_grid.yaml")
-# Data, pretraining and initial weights are made before the story begins.
+# Data, pretraining, initial weights and two networks are made before the story begins.
 SPLITS = ("train", "val", "test-dev", "test-std")
 BEGINNING = [str(RESULTS / f"data/{split}/questions.h5") for split in SPLITS]
 BEGINNING += [str(RESULTS / f"seed{seed}/initial.safetensors") for seed in (0, 1)]
+BEGINNING += [str(RESULTS / f"seed{seed}/random/s50/weights.safetensors") for seed in (0, 1)]
 COMPARED = ("weights.safetensors", "mask.safetensors", "history.csv", "score.*.json", "table1.*")
 
 
@@ -30,9 +31,20 @@ class Ended:
 
     story: Story
     calm: Path
+    failed: "Failed"
 
-    def log(self, rule: str) -> str:
-        return (self.story.folder / RESULTS / f"logs/{rule}.log").read_text()
+    def jobs(self, network: str) -> list[str]:
+        """Return SLURM's jobs that trained `network`, one for each process that did."""
+        return [training.job for training in self.story.trainings[network]]
+
+
+@dataclass
+class Failed:
+    """How the grid stood when one job had failed for good."""
+
+    status: int | None
+    said: str
+    files: list[str]  # that were there
 
 
 def snakemake(folder: Path, environment: dict[str, str], profile: Path, *arguments: str) -> subprocess.Popen[bytes]:
@@ -46,13 +58,11 @@ def snakemake(folder: Path, environment: dict[str, str], profile: Path, *argumen
 
 
 def changed_profile(folder: Path) -> Path:
-    """Return profiles/slurm, changed as by a user in a hurry: impatient, and with short limits for `finetune`."""
+    """Return profiles/slurm, changed as by an impatient user."""
     profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
-    profile["set-resources"]["finetune"]["runtime"] = "1 * attempt"
-    profile["default-resources"]["slurm_extra"] = "'--signal=TERM@15'"
     # sacct wants SLURM's database.
     profile |= {"slurm-status-command": "squeue", "slurm-init-seconds-before-status-checks": 1}
-    profile |= {"seconds-between-status-checks": 2, "latency-wait": 10}
+    profile |= {"seconds-between-status-checks": 2, "latency-wait": 10, "retries": 1}
     (folder / "config.yaml").write_text(yaml.safe_dump(profile))
     return folder
 
@@ -68,14 +78,21 @@ def grid(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     local = (calm, environment, ROOT / "profiles/default")
     wait_for(snakemake(*local, *BEGINNING, "--cores", "2"), calm)
     shutil.copytree(calm / RESULTS, stormy / RESULTS)
+    prepare(stormy)
+    on_cluster = (stormy, environment, changed_profile(profiles), TABLE)
     # The two at once: a cluster makes one wait more than work.
     runs = [snakemake(*local, TABLE, "--cores", "1")]
     try:
-        runs.append(snakemake(stormy, environment, changed_profile(profiles), TABLE))
+        runs.append(snakemake(*on_cluster))
         story = Story(cluster, stormy, runs[1], MET_WITH)
         tell(story)
+        failed = Failed(runs[1].returncode, story.said, [str(path.relative_to(stormy)) for path in stormy.rglob("*")])
         wait_for(runs[0], calm)
-        yield Ended(story, calm)
+        mended = RESULTS / BROKEN / "weights.safetensors"
+        shutil.copy2(calm / mended, stormy / mended)
+        runs.append(snakemake(*on_cluster))
+        wait_for(runs[2], stormy)
+        yield Ended(story, calm, failed)
     finally:
         for run in runs:
             if run.poll() is None:
@@ -84,7 +101,6 @@ def grid(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def test_every_network_has_the_bytes_of_a_local_run_in_peace(grid: Ended) -> None:
-    assert grid.story.main.returncode == 0, grid.story.said[-3000:]
     expected = {path.relative_to(grid.calm): path for name in COMPARED for path in (grid.calm / RESULTS).rglob(name)}
     assert len(expected) > 20
     different = [str(name) for name, path in expected.items() if path.read_bytes() != made(grid, name)]
@@ -99,33 +115,64 @@ def made(grid: Ended, name: Path) -> bytes:
 def test_trainings_that_run_at_once_have_a_gpu_each(grid: Ended) -> None:
     assert ["0", "1"] in grid.story.gpus_at_once
     assert all(len(set(gpus)) == len(gpus) for gpus in grid.story.gpus_at_once)
-    for network in NETWORKS:
-        seed, model = network.split("/", 1)
-        rule = f"finetune.{seed[4:]}" if model == "dense" else f"retrain.{seed[4:]}.{model.replace('/s', '.')}"
-        assert f"SLURM_JOB_ID={grid.story.jobs[network][-1]}, CUDA_VISIBLE_DEVICES=" in grid.log(rule)
+    for network, trainings in grid.story.trainings.items():
+        assert f"SLURM_JOB_ID={trainings[-1].job}, CUDA_VISIBLE_DEVICES=" in log_of(grid, network)
+
+
+def log_of(grid: Ended, network: str) -> str:
+    """Return what the last training of `network` said."""
+    seed, model = network.removeprefix("seed").split("/", 1)
+    rule = f"finetune.{seed}" if model == "dense" else f"retrain.{seed}.{model.replace('/s', '.')}"
+    return (grid.story.folder / RESULTS / f"logs/{rule}.log").read_text()
 
 
 def test_a_training_whose_time_is_nearly_over_goes_on_in_another_job(grid: Ended) -> None:
-    assert len(grid.story.jobs[SLOW]) > 1
-    assert "going on from step" in grid.log("finetune.0")
+    first, second = grid.jobs(SLOW)
+    assert first != second
+    assert "going on from step" in log_of(grid, SLOW)
+
+
+def test_a_training_that_outlives_its_limit_is_killed_and_has_more_time_in_another_job(grid: Ended) -> None:
+    first, second = grid.story.trainings[HUNG]
+    assert f"SLURM-job '{first.job}' failed, SLURM status is: 'TIMEOUT'" in grid.failed.said
+    assert (first.limit, second.limit) == ("4:00:00", "8:00:00")
 
 
 def test_a_cancelled_training_goes_on_in_another_job(grid: Ended) -> None:
-    assert len(grid.story.jobs[CANCELLED]) > 1
-    assert "going on from step" in grid.log("finetune.1")
+    first, second = grid.jobs(CANCELLED)
+    assert first != second
+    assert "going on from step" in log_of(grid, CANCELLED)
 
 
-def test_a_preempted_training_goes_on_in_the_same_job(grid: Ended) -> None:
-    assert len(grid.story.jobs[PREEMPTED]) == 1
+def test_a_preempted_training_goes_on_in_the_same_job_and_in_another_when_that_is_killed(grid: Ended) -> None:
+    first, again, second = grid.jobs(PREEMPTED)
+    assert first == again != second
+    assert "going on from step" in log_of(grid, PREEMPTED)
 
 
 def test_a_failed_job_is_tried_again_and_leaves_its_log_where_snakemake_says(grid: Ended) -> None:
-    first, *others = grid.story.jobs[KILLED]
-    assert others
-    log = (
-        next(line for line in grid.story.said.splitlines() if f"SLURM jobid {first} " in line)
-        .split("log: ")[1]
-        .rstrip(").")
-    )
-    assert f"results/slurm_logs/group_round-1-low_magnitude-50_prune_round_retrain/{first}.log" in log
-    assert f"SLURM_JOB_ID={first}" in Path(log).read_text()
+    killed = grid.jobs(PREEMPTED)[1]
+    [line] = [line for line in grid.failed.said.splitlines() if f"SLURM jobid {killed} " in line]
+    log = line.split("log: ")[1].rstrip(").")
+    assert f"results/slurm_logs/group_round-0-low_magnitude-50_prune_round_retrain/{killed}.log" in log
+    assert f"SLURM_JOB_ID={killed}" in Path(log).read_text()
+
+
+def test_a_job_that_fails_every_time_is_named_with_its_log_and_the_others_are_done(grid: Ended) -> None:
+    assert grid.failed.status == 1
+    wildcards = re.escape(BROKEN.removeprefix("seed").replace("/", ".", 1))
+    log = re.findall(rf"log: (results/smoke/logs/\w+\.{wildcards}\.log) \(check log file", grid.failed.said)[0]
+    shown = grid.failed.said.split(f"Logfile {log}:")[1].splitlines()[2:4]
+    assert any(f"{BROKEN}/weights.safetensors: damaged or truncated" in line for line in shown), shown
+    made = {path.relative_to(grid.calm) for path in (grid.calm / RESULTS).rglob("score.*.json")}
+    assert {path for path in made if BROKEN not in str(path)} == {
+        path for path in made if str(path) in grid.failed.files
+    }
+
+
+def test_a_job_that_fails_leaves_nothing_half_written(grid: Ended) -> None:
+    paths = [Path(name) for name in grid.failed.files]
+    of_pruning, of_training = {"mask.safetensors", "sparsity.csv", "start.safetensors"}, {"history.csv", "metrics.csv"}
+    left = {path.name for path in paths if path.parent == RESULTS / BROKEN}
+    assert left == of_pruning | of_training | {"weights.safetensors"}
+    assert not [path for path in paths if path.suffix == ".tmp" or path.match(f"submissions/*/{BROKEN}.json")]

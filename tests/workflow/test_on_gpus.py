@@ -1,0 +1,108 @@
+"""Eight trainings through the real Snakefile on a machine with two GPUs, or none: made up, as is what is trained."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+N_SEEDS = 8
+TRAINS = """
+import os
+import time
+from pathlib import Path
+
+from lxmert_tickets.gpus import gpu_of_this_job
+
+with gpu_of_this_job(snakemake.params.jobs_per_gpu) as device:
+    began, first = time.monotonic(), Path(f"killed{snakemake.wildcards.seed}")
+    if snakemake.wildcards.seed in "24" and not first.exists():
+        first.touch()
+        os.kill(os.getpid(), signal.SIGKILL)  # nothing of it can clean up
+    time.sleep(1)
+    Path(f"trained{snakemake.wildcards.seed}").write_text(f"{device} {began} {time.monotonic()}")
+for output in snakemake.output:
+    Path(output).touch()
+"""
+
+
+@dataclass(frozen=True)
+class Use:
+    """A training: on which device, and from when to when it had it (seconds)."""
+
+    device: str
+    began: float
+    ended: float
+
+
+class Machine:
+    """A copy of the workflow for a machine with GPUs, or without, where all is made that is to be trained."""
+
+    def __init__(self, folder: Path, with_gpus: bool) -> None:
+        self.folder = folder
+        (folder / "workflow_scripts/train.py").write_text(TRAINS)
+        device = folder / "nvidiactl"
+        if with_gpus:
+            device.touch()
+        environment = folder / "lxmert_tickets/environment.py"
+        environment.write_text(environment.read_text().replace("/dev/nvidiactl", str(device)))
+        made = [f"seed{seed}/initial.safetensors" for seed in range(N_SEEDS)]
+        made += [f"data/{split}/{name}.h5" for split in ("train", "val") for name in ("questions", "features")]
+        for path in (folder / "results/smoke" / name for name in made):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+    def train(self, visible: str | None, *options: str, **config: Any) -> tuple[list[Use], str]:
+        """Train the dense network of each seed on up to eight cores; return who used which GPU, and what was said."""
+        overlay = self.folder / "overlay.yaml"
+        overlay.write_text(yaml.safe_dump({"seeds": list(range(N_SEEDS)), **config}))
+        environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+        environment |= {"TMPDIR": str(self.folder)} | ({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
+        weights = [f"results/smoke/seed{seed}/dense/weights.safetensors" for seed in range(N_SEEDS)]
+        command = [
+            sys.executable, "-m", "snakemake", *weights, "--cores", "8", "--retries", "1", *options,
+            "--configfile", "config.yaml", "configs/smoke.yaml", "overlay.yaml",
+        ]  # fmt: skip
+        run = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr[-3000:]
+        told = [(self.folder / f"trained{seed}").read_text().split() for seed in range(N_SEEDS)]
+        return [Use(device, float(began), float(ended)) for device, began, ended in told], run.stderr
+
+
+def most_at_once(uses: list[Use]) -> int:
+    return max((sum(other.began <= use.began < other.ended for other in uses) for use in uses), default=0)
+
+
+def on(device: str, uses: list[Use]) -> list[Use]:
+    return [use for use in uses if use.device == device]
+
+
+# With 8, Snakemake starts all eight at once; those that find no free GPU wait.
+@pytest.mark.parametrize("counted", [2, 8])
+def test_eight_trainings_take_turns_on_two_gpus_though_two_are_killed(copy_of_project: Path, counted: int) -> None:
+    uses, said = Machine(copy_of_project, with_gpus=True).train("3,5", "--resources", f"gpu={counted}")
+    assert {use.device for use in uses} == {"3", "5"}
+    assert most_at_once(on("3", uses)) == most_at_once(on("5", uses)) == 1
+    assert most_at_once(uses) == 2
+    assert "No GPU" not in said
+
+
+def test_two_trainings_share_a_gpu_where_they_are_told_to(copy_of_project: Path) -> None:
+    machine = Machine(copy_of_project, with_gpus=True)
+    uses, _ = machine.train("3,5", "--resources", "gpu=4", gpus={"trainings_per_gpu": 2})
+    assert most_at_once(uses) == 4
+    assert most_at_once(on("3", uses)) == most_at_once(on("5", uses)) == 2
+
+
+@pytest.mark.parametrize(("with_gpus", "visible"), [(False, None), (True, "")])
+def test_without_a_gpu_the_same_command_says_so_once_and_trains_as_many_as_there_are_cores(
+    copy_of_project: Path, with_gpus: bool, visible: str | None
+) -> None:
+    uses, said = Machine(copy_of_project, with_gpus).train(visible, "--resources", "gpu=2")
+    assert {use.device for use in uses} == {"None"}
+    assert most_at_once(uses) > 2
+    assert said.count("No GPU to be used here") == 1
