@@ -18,9 +18,7 @@ export OMP_NUM_THREADS ?= 1
 
 demo: $(READY)
 	@started=$$(date +%s) \
-	&& $(BIN)/snakemake --cores all --quiet rules reason host \
-	&& if [ ! -f $(DEMO)/report.html ] || [ -n "$$(find $(DEMO)/tables $(DEMO)/figures -newer $(DEMO)/report.html)" ]; \
-	   then $(BIN)/snakemake --quiet all --report $(DEMO)/report.html; fi \
+	&& $(BIN)/snakemake --cores all --quiet rules reason host --report $(DEMO)/report.html --report-after-run \
 	&& $(BIN)/python -m lxmert_tickets show $(DEMO) \
 	&& echo "done in $$(( $$(date +%s) - started )) s"
 

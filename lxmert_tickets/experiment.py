@@ -218,6 +218,14 @@ class Experiment(Settings, frozen=True, kw_only=True):
             return None
         return rounds[position - 1] if position else None
 
+    def n_rounds_after(self, name: str, sparsity: str) -> int:
+        """Return how many rounds follow that of `name` at `sparsity` (as it stands in paths), one after the other."""
+        subnetwork = self.subnetworks[name]
+        if not isinstance(subnetwork, MagnitudeSubnetwork) or subnetwork.rounds == "one_shot":
+            return 0
+        rounds = [percent_text(value) for value in subnetwork.sparsities]
+        return len(rounds) - 1 - rounds.index(sparsity)
+
     def mirrored(self, name: str, sparsity: str) -> tuple[str, str]:
         """Return the subnetwork and the sparsity whose mask's complement is `name` at `sparsity`."""
         subnetwork = self.subnetworks[name]

@@ -51,6 +51,9 @@ PATHS = Layout(f"results/{EXPERIMENT.experiment}")
 # Receipts are `local`: a job that reads one runs where the downloads lie, if other jobs run on other disks.
 DATA = files_of(EXPERIMENT, PATHS, kept_here=local)
 MODELS = EXPERIMENT.models()
+# Priorities: the dense network before every round (`rounds_after`), and a trained network is answered and scored at once.
+BEFORE_ROUNDS = max((len(subnetwork.sparsities) for subnetwork in EXPERIMENT.subnetworks.values()), default=0)
+AT_ONCE = BEFORE_ROUNDS + 1
 # The subnetwork whose layers are looked at: the first that magnitude found.
 SHOWN_SUBNETWORK = next(iter(EXPERIMENT.names_of(MagnitudeSubnetwork)), None)
 # The embedded tables are small, and several are converted at once; of those of COCO, more than this gains nothing.
@@ -114,6 +117,11 @@ def mask_of_previous_round(wildcards):
     """Return the mask that a round prunes further; none for the first."""
     previous = EXPERIMENT.previous_sparsity(wildcards.subnetwork, wildcards.sparsity)
     return [] if previous is None else PATHS.mask.replace("{sparsity}", previous)
+
+
+def rounds_after(wildcards):
+    """Return how many rounds wait for this one: so seeds advance side by side, and what nothing waits for fills gaps."""
+    return EXPERIMENT.n_rounds_after(wildcards.subnetwork, wildcards.sparsity)
 
 
 def mirrored_mask(wildcards):

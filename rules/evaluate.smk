@@ -19,6 +19,7 @@ rule predict:
         log_of("predict", "seed", "model"),
     benchmark:
         benchmark_of("predict", "seed", "model")
+    priority: AT_ONCE
     conda:
         environment_of_training
     resources:
@@ -44,6 +45,7 @@ rule score:
         log_of("score", "seed", "model"),
     benchmark:
         benchmark_of("score", "seed", "model")
+    priority: AT_ONCE
     conda:
         ENVIRONMENT
     params:

@@ -16,7 +16,7 @@ rule prune_round:
         benchmark_of("prune_round", "seed", "subnetwork", "sparsity")
     wildcard_constraints:
         subnetwork=one_of(EXPERIMENT.names_of(MagnitudeSubnetwork)),
-    priority: 1
+    priority: rounds_after
     conda:
         ENVIRONMENT
     params:
@@ -41,7 +41,7 @@ rule prune_random:
         benchmark_of("prune_random", "seed", "subnetwork", "sparsity")
     wildcard_constraints:
         subnetwork=one_of(EXPERIMENT.names_of(RandomSubnetwork)),
-    priority: 1
+    priority: rounds_after
     conda:
         ENVIRONMENT
     params:
@@ -67,7 +67,7 @@ rule prune_complement:
         benchmark_of("prune_complement", "seed", "subnetwork", "sparsity")
     wildcard_constraints:
         subnetwork=one_of(EXPERIMENT.names_of(ComplementSubnetwork)),
-    priority: 1
+    priority: rounds_after
     conda:
         ENVIRONMENT
     params:

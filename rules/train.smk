@@ -15,7 +15,7 @@ rule finetune:
         log_of("finetune", "seed"),
     benchmark:
         benchmark_of("finetune", "seed")
-    priority: 1  # rounds wait for each other; what networks answer can fill any gap
+    priority: BEFORE_ROUNDS
     conda:
         environment_of_training
     threads: 1
@@ -44,3 +44,4 @@ use rule finetune as retrain with:
         log_of("retrain", "seed", "subnetwork", "sparsity"),
     benchmark:
         benchmark_of("retrain", "seed", "subnetwork", "sparsity")
+    priority: rounds_after

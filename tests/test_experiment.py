@@ -319,11 +319,13 @@ def test_the_splits_evaluated_are_the_one_for_choosing_epochs_and_the_tests() ->
 def test_an_iterative_round_prunes_the_network_of_the_round_before() -> None:
     found = experiment(subnetworks={"low_magnitude": {"sparsities": [12.5, 50, 75]}})
     assert [found.previous_sparsity("low_magnitude", text) for text in ("12.5", "50", "75")] == [None, "12.5", "50"]
+    assert [found.n_rounds_after("low_magnitude", text) for text in ("12.5", "50", "75")] == [2, 1, 0]
 
 
 def test_one_shot_always_prunes_the_dense_network() -> None:
     found = experiment(subnetworks={"low_magnitude": {"rounds": "one_shot"}})
     assert {found.previous_sparsity("low_magnitude", text) for text in ("10", "50", "90")} == {None}
+    assert {found.n_rounds_after("low_magnitude", text) for text in ("10", "50", "90")} == {0}
 
 
 def test_a_complement_mirrors_its_parent() -> None:

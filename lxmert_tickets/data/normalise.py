@@ -51,6 +51,7 @@ CONTRACTIONS = {
 }
 
 
+@lru_cache(maxsize=1 << 17)
 def clean_whitespace(text: str) -> str:
     """Return `text` with every newline and tab as a space, and without white space at its ends.
 

@@ -118,6 +118,10 @@ def answer_accuracy(human_answers: Sequence[HumanAnswer], answer: str) -> float:
     ]
     matches = Counter(record for record in records if record[-1] == given)
     n_matches = matches.total()
+    if not n_matches:
+        return 0.0
+    if n_matches - max(matches.values()) >= MATCHES_FOR_FULL_CREDIT:  # whoever is left out
+        return 1.0
     credit = [min(1.0, (n_matches - matches[record]) / MATCHES_FOR_FULL_CREDIT) for record in records]
     return _sum(credit) / len(credit)
 
