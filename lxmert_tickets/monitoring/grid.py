@@ -126,7 +126,7 @@ def _training(status: Status, weights: str, logs: Sequence[str], files: Files, c
     steps = [int(found[1]) for found in map(CHECKPOINT.fullmatch, left) if found]
     goes_on = f"goes on from step {max(steps)}" if steps else "begins anew"
     lost = f"process {pulse.process} on {pulse.host} is gone or silent; " if pulse is not None else ""
-    return replace(status, state="stopped", note=f"{lost}{goes_on} when Snakemake runs")
+    return replace(status, state="stopped", note=f"{lost}{goes_on} when its job starts again")
 
 
 def _failed(status: Status, logs: Sequence[str], files: Files) -> Status | None:
