@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import yaml
 
 from lxmert_tickets.conversion import check_finite, convert
 from lxmert_tickets.data.scenes.regions import DESCRIPTIONS
@@ -24,6 +25,8 @@ from lxmert_tickets.experiment import (
 )
 from lxmert_tickets.sources import VQA2_SPLITS
 from lxmert_tickets.training.recipe import Positive, PositiveFloat
+
+PLAYS_NO_PART = {"scenes": ("vqa2",), "vqa2": ("scenes", "pretraining")}
 
 
 class Checkpoints(Part, frozen=True):
@@ -84,6 +87,19 @@ def read_gpus(config: Mapping[str, Any]) -> Gpus:
     """
     found: Gpus = convert(_section(config, "gpus"), Gpus, "gpus")
     return found
+
+
+def as_overlay(config: Mapping[str, Any]) -> str:
+    """Return all of `config` that decides a result, as YAML to lay over config.yaml (and configs/vqa2.yaml).
+
+    Left out are sections of the other source of data, what changes no result, and where files are downloaded from.
+    """
+    left_out = {*PLAYS_NO_PART[config["data"]], "checkpoints", "gpus", "logging"}
+    kept = {name: section for name, section in config.items() if name not in left_out}
+    if "vqa2" in kept:
+        kept["vqa2"] = {name: value for name, value in kept["vqa2"].items() if name != "sources"}
+    plain = msgspec.to_builtins(kept)
+    return str(yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120))
 
 
 def _section(config: Mapping[str, Any], name: str) -> Any:
