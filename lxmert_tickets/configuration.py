@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from lxmert_tickets.conversion import check_finite, convert
 from lxmert_tickets.data.scenes.regions import DESCRIPTIONS
@@ -27,6 +27,19 @@ from lxmert_tickets.sources import VQA2_SPLITS
 from lxmert_tickets.training.recipe import Positive, PositiveFloat
 
 PLAYS_NO_PART = {"scenes": ("vqa2",), "vqa2": ("scenes", "pretraining")}
+
+
+class _Lines(dict[str, Any]):
+    """A section of the configuration: in YAML a line an entry, as in config.yaml."""
+
+
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
+    """Writes what is within a section as short as it can."""
+
+
+_Dumper.add_representer(
+    _Lines, lambda dumper, lines: dumper.represent_mapping("tag:yaml.org,2002:map", lines.items(), flow_style=False)
+)
 
 
 class Checkpoints(Part, frozen=True):
@@ -98,8 +111,10 @@ def as_overlay(config: Mapping[str, Any]) -> str:
     kept = {name: section for name, section in config.items() if name not in left_out}
     if "vqa2" in kept:
         kept["vqa2"] = {name: value for name, value in kept["vqa2"].items() if name != "sources"}
-    plain = msgspec.to_builtins(kept)
-    return str(yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120))
+    lines = {name: _Lines(value) if isinstance(value, Mapping) else value for name, value in kept.items()}
+    return str(
+        yaml.dump(lines, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
+    )
 
 
 def _section(config: Mapping[str, Any], name: str) -> Any:

@@ -51,13 +51,15 @@ class Page:
 
     def open(self, file: Path) -> None:
         """Show `file`, and wait until it has loaded."""
+        self.evaluate("window.left = true")  # to tell the page that comes from this one, which may be the same file
         self.call("Page.navigate", self._session, url=file.as_uri())
-        self.wait_for(f"location.href === {json.dumps(file.as_uri())} && document.readyState === 'complete'")
+        self.wait_for("window.left === undefined && document.readyState === 'complete'")
 
     def evaluate(self, expression: str, *, inside: bool = False) -> Any:
         """Return the value of a JavaScript expression; `inside` the frame that was made last, if any is there."""
         session, where = self._session, {}
         if inside:
+            self.call("Browser.getVersion")  # what is known of frames comes with replies, and before them
             inner = [key for key, frame in self._contexts.items() if frame != self._frame]
             if not inner:
                 raise BrowserError("no frame within the page")
