@@ -31,4 +31,7 @@ rule all:
     input:
         TABLES,
         FIGURES,
+        CONFIGURATION,
+        PATHS.examples,
+        PATHS.run_times,
         SUBMISSIONS,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import yaml  # type: ignore[import-untyped]
 
 from lxmert_tickets.conversion import check_finite, convert
 from lxmert_tickets.data.scenes.regions import DESCRIPTIONS
@@ -24,6 +25,21 @@ from lxmert_tickets.experiment import (
 )
 from lxmert_tickets.sources import VQA2_SPLITS
 from lxmert_tickets.training.recipe import Positive, PositiveFloat
+
+PLAYS_NO_PART = {"scenes": ("vqa2",), "vqa2": ("scenes", "pretraining")}
+
+
+class _Lines(dict[str, Any]):
+    """A section of the configuration: in YAML a line an entry, as in config.yaml."""
+
+
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
+    """Writes what is within a section as short as it can."""
+
+
+_Dumper.add_representer(
+    _Lines, lambda dumper, lines: dumper.represent_mapping("tag:yaml.org,2002:map", lines.items(), flow_style=False)
+)
 
 
 class Checkpoints(Part, frozen=True):
@@ -84,6 +100,21 @@ def read_gpus(config: Mapping[str, Any]) -> Gpus:
     """
     found: Gpus = convert(_section(config, "gpus"), Gpus, "gpus")
     return found
+
+
+def as_overlay(config: Mapping[str, Any]) -> str:
+    """Return all of `config` that decides a result, as YAML to lay over config.yaml (and configs/vqa2.yaml).
+
+    Left out are sections of the other source of data, what changes no result, and where files are downloaded from.
+    """
+    left_out = {*PLAYS_NO_PART[config["data"]], "checkpoints", "gpus", "logging"}
+    kept = {name: section for name, section in config.items() if name not in left_out}
+    if "vqa2" in kept:
+        kept["vqa2"] = {name: value for name, value in kept["vqa2"].items() if name != "sources"}
+    lines = {name: _Lines(value) if isinstance(value, Mapping) else value for name, value in kept.items()}
+    return str(
+        yaml.dump(lines, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
+    )
 
 
 def _section(config: Mapping[str, Any], name: str) -> Any:

@@ -16,6 +16,7 @@ from lxmert_tickets.layout import Layout
 FEATURES_VERSION = 1
 
 VQA2_FOLDER = "resources/vqa2"
+PICTURES_FOLDER = "resources/vqa2/images"  # COCO's JPEGs, of which the report shows a few if someone has put them there
 LOCK_FILE = "resources/downloads.lock.json"
 EVALAI_FOLDER = "resources/evalai"
 RECEIPT = ".verified"
@@ -95,6 +96,10 @@ class DataFiles(ABC):
         """Return the annotations of these questions, file by file; [] where there are none."""
 
     @abstractmethod
+    def pictures(self, split: str) -> list[str]:
+        """Return where the pictures of a split are, as far as they are here."""
+
+    @abstractmethod
     def subtypes(self, split: str) -> list[str]:
         """Return the `data_subtype` of each file of questions: it picks the right one in a zip."""
 
@@ -128,6 +133,9 @@ class SceneFiles(DataFiles):
 
     def annotations(self, split: str) -> list[str]:
         return [self._paths.annotations.format(split=split)]
+
+    def pictures(self, split: str) -> list[str]:
+        return [self._paths.images.format(split=split)]
 
     def subtypes(self, split: str) -> list[str]:
         return [split]
@@ -166,6 +174,9 @@ class Vqa2Files(DataFiles):
         if not self._official or split == "test":
             return []
         return [self._part(part, "Annotations", self._paths.annotations) for part in VQA2_SPLITS[split]]
+
+    def pictures(self, split: str) -> list[str]:
+        return [PICTURES_FOLDER] if Path(PICTURES_FOLDER).is_dir() else []
 
     def subtypes(self, split: str) -> list[str]:
         return ["val2014" if part.endswith("minival") else part for part in VQA2_SPLITS[split]]

@@ -12,7 +12,7 @@ ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))  # the package is not installed
 
 from lxmert_tickets.code_digest import code_digest
-from lxmert_tickets.configuration import read_checkpoints, read_experiment, read_gpus, read_logging
+from lxmert_tickets.configuration import as_overlay, read_checkpoints, read_experiment, read_gpus, read_logging
 from lxmert_tickets.environment import has_gpu, let_jobs_import_this_package
 from lxmert_tickets.errors import TicketsError
 from lxmert_tickets.evaluation.evalai import find_evalai_scores
@@ -24,6 +24,7 @@ from lxmert_tickets.experiment import (
     one_of,
 )
 from lxmert_tickets.layout import Layout, model_of, of_model
+from lxmert_tickets.report.names import shown_models
 from lxmert_tickets.sources import EVALAI_FOLDER, FEATURES_VERSION, files_of
 from lxmert_tickets.training.recipe import TRAINING_VERSION
 
@@ -141,11 +142,15 @@ def evalai_files():
     return [local(str(path)) for path in found]
 
 
-def shown(name, category):
-    """Return the files of figure `name`; its SVG goes into the report, under `category`."""
+def reported(path, caption, category, label):
+    """Return `path` as a file of the report: in `category`, called `label`, explained in report/<caption>.rst."""
+    return report(path, caption=f"../report/{caption}.rst", category=category, labels={"result": label})
+
+
+def shown(name, category, label):
+    """Return the files of figure `name`; its SVG goes into the report."""
     files = {format: PATHS.figure.format(figure=name, format=format) for format in ("png", "pdf")}
-    svg = PATHS.figure.format(figure=name, format="svg")
-    return files | {"svg": report(svg, caption=f"../report/{name}.rst", category=category, labels={"figure": name})}
+    return files | {"svg": reported(PATHS.figure.format(figure=name, format="svg"), name, category, label)}
 
 
 wildcard_constraints:

@@ -7,6 +7,8 @@ FIGURE_NAMES = ["figure1", "answer_types", "question_types", "learning_curves"]
 FIGURE_NAMES += ["sparsity"] if SHOWN_SUBNETWORK else []
 FIGURE_NAMES += ["contact_sheet"] if EXPERIMENT.data == "scenes" else []
 FIGURES = expand(PATHS.figure, figure=FIGURE_NAMES, format=["png", "pdf", "svg"])
+CONFIGURATION = expand(f"{PATHS.configuration}.{{format}}", format=["yaml", "html"])
+SHOWN_MODELS = shown_models(EXPERIMENT)
 
 
 rule collect_results:
@@ -43,9 +45,7 @@ rule make_table:
         csv=f"{PATHS.table}.csv",
         md=f"{PATHS.table}.md",
         tex=f"{PATHS.table}.tex",
-        html=report(
-            f"{PATHS.table}.html", caption="../report/table1.rst", category="1 Table 1", labels={"table": "Table 1"}
-        ),
+        html=reported(f"{PATHS.table}.html", "table1", "1 Table 1", "Table 1"),
     log:
         log_of("make_table"),
     benchmark:
@@ -66,7 +66,7 @@ rule draw_accuracy:
     input:
         results=PATHS.results,
     output:
-        **shown("figure1", "2 Figure 1"),
+        **shown("figure1", "2 Figure 1", "Accuracy against sparsity"),
     log:
         log_of("draw_accuracy"),
     benchmark:
@@ -85,7 +85,7 @@ rule draw_answer_types:
     input:
         results=PATHS.results,
     output:
-        **shown("answer_types", "3 By kind of question"),
+        **shown("answer_types", "3 By kind of question", "By type of answer"),
     log:
         log_of("draw_answer_types"),
     benchmark:
@@ -104,7 +104,7 @@ rule draw_question_types:
     input:
         question_types=PATHS.question_types,
     output:
-        **shown("question_types", "3 By kind of question"),
+        **shown("question_types", "3 By kind of question", "By first words"),
     log:
         log_of("draw_question_types"),
     benchmark:
@@ -123,7 +123,7 @@ rule draw_sparsity:
     input:
         sparsities=PATHS.sparsities,
     output:
-        **shown("sparsity", "4 Where the pruned weights sat"),
+        **shown("sparsity", "5 Where the pruned weights sat", "Sparsity of each layer"),
     log:
         log_of("draw_sparsity"),
     benchmark:
@@ -142,7 +142,7 @@ rule draw_learning_curves:
     input:
         histories=PATHS.histories,
     output:
-        **shown("learning_curves", "5 Training"),
+        **shown("learning_curves", "6 Training", "Learning curves"),
     log:
         log_of("draw_learning_curves"),
     benchmark:
@@ -162,7 +162,7 @@ rule draw_contact_sheet:
         questions=expand(PATHS.questions, split=SHOWN_SPLIT),
         annotations=expand(PATHS.annotations, split=SHOWN_SPLIT),
     output:
-        **shown("contact_sheet", "6 Data"),
+        **shown("contact_sheet", "4 Questions and answers", "Balanced pairs"),
     log:
         log_of("draw_contact_sheet"),
     benchmark:
@@ -171,6 +171,72 @@ rule draw_contact_sheet:
         ENVIRONMENT
     params:
         style=stage("report"),
+        split=SHOWN_SPLIT,
         code=code_of("draw_contact_sheet"),
     script:
         "../workflow_scripts/draw_contact_sheet.py"
+
+
+rule show_examples:
+    input:
+        questions=DATA.questions(SHOWN_SPLIT),
+        annotations=DATA.annotations(SHOWN_SPLIT),
+        pictures=DATA.pictures(SHOWN_SPLIT),
+        predictions=expand(PATHS.predictions, seed=EXPERIMENT.seeds[0], model=SHOWN_MODELS, split=SHOWN_SPLIT),
+        scores=expand(PATHS.score, seed=EXPERIMENT.seeds[0], model=SHOWN_MODELS, split=SHOWN_SPLIT),
+    output:
+        page=reported(PATHS.examples, "examples", "4 Questions and answers", "Answers of each network"),
+    log:
+        log_of("show_examples"),
+    benchmark:
+        benchmark_of("show_examples")
+    conda:
+        ENVIRONMENT
+    params:
+        models=SHOWN_MODELS,
+        split=SHOWN_SPLIT,
+        subtypes=DATA.subtypes(SHOWN_SPLIT),
+        code=code_of("show_examples"),
+    script:
+        "../workflow_scripts/show_examples.py"
+
+
+rule show_configuration:
+    output:
+        yaml=f"{PATHS.configuration}.yaml",
+        html=reported(f"{PATHS.configuration}.html", "configuration", "7 How it was made", "Configuration"),
+    log:
+        log_of("show_configuration"),
+    benchmark:
+        benchmark_of("show_configuration")
+    conda:
+        ENVIRONMENT
+    params:
+        overlay=as_overlay(whole_config),
+        data=EXPERIMENT.data,
+        experiment=EXPERIMENT.experiment,
+        version=TRAINING_VERSION,
+        code=code_of("show_configuration"),
+    script:
+        "../workflow_scripts/show_configuration.py"
+
+
+# Of the benchmarks, which are no outputs that a rule could ask for: so it comes after all that is shown.
+rule show_run_times:
+    input:
+        TABLES,
+        FIGURES,
+        CONFIGURATION,
+        PATHS.examples,
+    output:
+        page=reported(PATHS.run_times, "run_times", "7 How it was made", "Time and memory"),
+    log:
+        log_of("show_run_times"),
+    benchmark:
+        benchmark_of("show_run_times")
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_of("show_run_times"),
+    script:
+        "../workflow_scripts/show_run_times.py"

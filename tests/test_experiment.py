@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lxmert_tickets.configuration import read_checkpoints, read_experiment, read_logging
+from lxmert_tickets.configuration import as_overlay, read_checkpoints, read_experiment, read_logging
 from lxmert_tickets.errors import ConfigError
 from lxmert_tickets.experiment import (
     ComplementSubnetwork,
@@ -366,3 +366,26 @@ def test_event_files_are_written_only_where_they_are_asked_for() -> None:
     assert read_logging({"logging": {"tensorboard": True}}).tensorboard
     with pytest.raises(ConfigError, match=r"logging\.tensorbord.*did you mean 'tensorboard'"):
         read_experiment(with_value("logging.tensorbord", True))
+
+
+@pytest.mark.parametrize(
+    ("below", "above"),
+    [
+        (SHIPPED, {}),
+        (SHIPPED, SMOKE),
+        (SHIPPED, {"subnetworks": {"random": None, "mine": {"keep": "random", "sparsities": [12.5]}}, "seeds": [7]}),
+        (overlaid(SHIPPED, VQA2), {"vqa2": {"questions": "lxmert"}, "splits": {"test": []}}),
+    ],
+    ids=["default", "smoke", "subnetworks", "vqa2"],
+)
+def test_an_experiment_comes_again_from_its_overlay(below: dict[str, Any], above: dict[str, Any]) -> None:
+    whole = overlaid(below, above)
+    again = overlaid(below, yaml.safe_load(as_overlay(whole)))
+    assert read_experiment(again) == read_experiment(whole)
+
+
+def test_an_overlay_leaves_out_what_decides_no_result() -> None:
+    whole = overlaid(SHIPPED, VQA2)
+    changes = {"gpus": {"trainings_per_gpu": 9}, "vqa2": {"sources": {"official": ["https://mirror/"]}}}
+    assert as_overlay(overlaid(whole, changes)) == as_overlay(whole)
+    assert not {"scenes", "pretraining", "logging"} & set(yaml.safe_load(as_overlay(whole)))

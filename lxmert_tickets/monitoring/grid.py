@@ -23,7 +23,7 @@ State = Literal["done", "running", "failed", "stopped", "trained", "waiting"]
 """trained: but not scored yet. stopped: broken off, and nobody is at it."""
 
 GRID_RULES = ("finetune", "retrain", "prune_round", "prune_random", "prune_complement", "predict", "score")
-SHOWING_RULES = ("collect_results", "make_table", "draw_")
+SHOWING_RULES = ("collect_results", "make_table", "draw_", "show_")
 CHECKPOINT = re.compile(r"step(\d+)\.safetensors")
 
 

@@ -10,15 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lxmert_tickets.experiment import DENSE, Report, percent_text
+from lxmert_tickets.report.names import label_of
 from lxmert_tickets.report.results import METRICS, over_seeds
 from lxmert_tickets.report.style import DENSE_STYLE, legend_below, line_style, new_figure, settings
 
 UNREAD = "*"  # marks layers that the answer does not depend on
-
-
-def label_of(name: str) -> str:
-    """Return a subnetwork's name as a legend shows it."""
-    return "full model" if name == DENSE else f"{name.replace('_', '-')} pruned"
 
 
 def accuracy_figure(results: pd.DataFrame, split: str, look: Report) -> Figure:

@@ -6,18 +6,10 @@ from typing import Any
 import pandas as pd
 
 from lxmert_tickets.evaluation.accuracy import Score
-from lxmert_tickets.experiment import DENSE
+from lxmert_tickets.report.names import subnetwork_of
 
 METRICS = {"yes_no": "Yes/No", "number": "Number", "other": "Other", "overall": "Overall"}
 ANSWER_TYPES = {"yes_no": "yes/no", "number": "number", "other": "other"}
-
-
-def subnetwork_of(model: str) -> tuple[str, float]:
-    """Return subnetwork and sparsity in percent of a model's folder: ("low_magnitude", 50.0), ("dense", 0.0)."""
-    if model == DENSE:
-        return DENSE, 0.0
-    name, sparsity = model.split("/s")
-    return name, float(sparsity)
 
 
 def collect_results(scores: Iterable[tuple[int, str, str, Score]]) -> pd.DataFrame:

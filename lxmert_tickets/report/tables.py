@@ -8,7 +8,11 @@ import pandas as pd
 
 from lxmert_tickets.errors import ConfigError
 from lxmert_tickets.experiment import DENSE, percent_text
+from lxmert_tickets.report.names import row_label
+from lxmert_tickets.report.pages import page
 from lxmert_tickets.report.results import METRICS, over_seeds
+
+STYLE = "thead tr:first-child th{text-align:center}"
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,6 @@ def _cell(summary: pd.DataFrame, row: tuple[str, str], metric: str) -> Cell:
     return Cell(float(mean), float(std) if n_seeds > 1 else None, int(n_seeds))
 
 
-def row_label(name: str) -> str:
-    """Return how the paper names a row: Full, Low-magnitude pruned, ..."""
-    if name == DENSE:
-        return "Full"
-    return f"{name.replace('_', '-').capitalize()} pruned"
-
-
 def as_csv(table: Table) -> str:
     """Return the table with a mean and a std column for each split and metric."""
     columns = [(split, metric) for split in table.splits for metric in METRICS]
@@ -138,15 +135,8 @@ def as_html(table: Table) -> str:
         f"<tr><th>{row_label(name)}</th>{''.join(f'<td>{_text(table, row[column])}</td>' for column in columns)}</tr>"
         for name, row in table.rows.items()
     )
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Table 1</title><style>'
-        "body{font:15px system-ui,sans-serif;color:#222;background:#fff;margin:1.5em}table{border-collapse:collapse}"
-        "th,td{padding:.4em .8em;text-align:right;white-space:nowrap}tbody th{text-align:left;font-weight:500}"
-        "thead tr:first-child th{text-align:center}thead{border-bottom:1px solid #222}"
-        "table{border-top:2px solid #222;border-bottom:2px solid #222}p{max-width:45em}</style>"
-        f"<table><thead><tr><th></th>{groups}</tr><tr><th></th>{metrics}</tr></thead><tbody>{body}</tbody></table>"
-        f"<p>{caption(table)}</p></html>\n"
-    )
+    head = f"<thead><tr><th></th>{groups}</tr><tr><th></th>{metrics}</tr></thead>"
+    return page("Table 1", f"<table>{head}<tbody>{body}</tbody></table><p>{caption(table)}</p>", STYLE)
 
 
 def caption(table: Table) -> str:

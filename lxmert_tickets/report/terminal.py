@@ -9,8 +9,8 @@ from rich.table import Table as RichTable
 
 from lxmert_tickets.errors import ArtifactError
 from lxmert_tickets.layout import Layout
+from lxmert_tickets.report.names import row_label
 from lxmert_tickets.report.results import METRICS
-from lxmert_tickets.report.tables import row_label
 
 
 def show_experiment(folder: Path, console: Console) -> None:
@@ -29,7 +29,7 @@ def show_experiment(folder: Path, console: Console) -> None:
     console.print(f"{_caption(paths)}\n", highlight=False, markup=False)
     for what, files in (
         ("tables", sorted(folder.glob("tables/*"))),
-        ("figures", sorted(folder.glob("figures/*.png"))),
+        ("figures", sorted([*folder.glob("figures/*.png"), *folder.glob("figures/*.html")])),
         ("results", [Path(paths.results)]),
         ("report", [Path(paths.report)]),
     ):

@@ -17,11 +17,11 @@ from PIL import Image
 from lxmert_tickets.report.figures import (
     accuracy_figure,
     answer_type_figure,
-    label_of,
     learning_curve_figure,
     question_type_figure,
     sparsity_figure,
 )
+from lxmert_tickets.report.names import label_of
 from lxmert_tickets.report.style import COLORS, line_style, new_figure, save_figure
 
 ONE_SPARSITY = tuple(model for model in MODELS if model[1] in {0.0, 50.0})

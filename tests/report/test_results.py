@@ -16,7 +16,6 @@ from lxmert_tickets.report.results import (
     collect_question_types,
     collect_results,
     over_seeds,
-    subnetwork_of,
 )
 
 SCORE = Score(
@@ -25,13 +24,6 @@ SCORE = Score(
     per_question_type={"what": 61.0, "is the": 90.0},
     per_question={1: 100.0},
 )
-
-
-@pytest.mark.parametrize(
-    ("model", "expected"), [("dense", ("dense", 0.0)), ("random/s50", ("random", 50.0)), ("s/s97.5", ("s", 97.5))]
-)
-def test_a_folder_tells_subnetwork_and_sparsity(model: str, expected: tuple[str, float]) -> None:
-    assert subnetwork_of(model) == expected
 
 
 def test_results_have_a_row_for_each_network_and_split_in_order() -> None:

@@ -10,6 +10,7 @@ import pytest
 from made_up import MODELS, results
 
 from lxmert_tickets.errors import ConfigError
+from lxmert_tickets.report.names import row_label
 from lxmert_tickets.report.results import METRICS
 from lxmert_tickets.report.tables import (
     Cell,
@@ -19,7 +20,6 @@ from lxmert_tickets.report.tables import (
     as_latex,
     as_markdown,
     caption,
-    row_label,
     table_1,
     text_of,
 )

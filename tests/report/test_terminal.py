@@ -49,12 +49,13 @@ def test_several_seeds_are_counted(tmp_path: Path) -> None:
 def test_only_files_that_exist_are_listed_whatever_their_folder_is_called(tmp_path: Path) -> None:
     folder = with_table(tmp_path / "[bold]scenes", 1)
     (folder / "figures").mkdir()
-    for name in ("figures/figure1.png", "figures/figure1.svg", "results.csv"):
+    for name in ("figures/figure1.png", "figures/figure1.svg", "figures/examples.html", "results.csv"):
         (folder / name).touch()
     listed = [line.split() for line in shown(folder, width=20).splitlines() if str(folder) in line]
     assert listed == [
         ["tables", f"{folder}/tables/table1.csv"],
         ["tables", f"{folder}/tables/table1.md"],
+        ["figures", f"{folder}/figures/examples.html"],
         ["figures", f"{folder}/figures/figure1.png"],
         ["results", f"{folder}/results.csv"],
     ]

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import debian
+
 PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
 START_SECONDS = 30.0
@@ -58,20 +60,10 @@ def install() -> None:
 
     Raises NoSlurmError where that cannot be done.
     """
-    missing = [program for program in PROGRAMS if shutil.which(program) is None]
-    if not missing:
-        return
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise NoSlurmError(f"no {', '.join(missing)} here, and only root of a Debian system could install SLURM")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    command = ["apt-get", "install", "--yes", "--no-install-recommends", *PACKAGES]
-    for before in ([], ["apt-get", "update"]):  # the lists of packages may be old, or none
-        if before:
-            subprocess.run(before, env=environment, capture_output=True, check=False)
-        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if run.returncode == 0:
-            return
-    raise NoSlurmError(f"apt-get could not install SLURM: {run.stderr.strip().splitlines()[-1:]}")
+    try:
+        debian.install(PROGRAMS, PACKAGES)
+    except debian.NotInstallableError as reason:
+        raise NoSlurmError(str(reason)) from None
 
 
 class Cluster:

@@ -14,7 +14,8 @@ Overlay = Callable[[dict[str, Any]], Path]
 
 TABLE = {"make_table"}
 FIGURES = {"draw_accuracy", "draw_answer_types", "draw_question_types", "draw_sparsity", "draw_learning_curves"}
-SHOWN = {"collect_results"} | TABLE | FIGURES
+EXAMPLES, CONFIGURATION, LAST = {"show_examples"}, {"show_configuration"}, {"show_run_times"}
+SHOWN = {"collect_results"} | TABLE | FIGURES | CONFIGURATION | LAST
 LOW, HIGH, RANDOM = "low_magnitude", "high_magnitude", "random"
 
 
@@ -58,13 +59,16 @@ INSERTED = of_both(
 CHANGES = {
     "nothing": ({}, set()),
     "a seed added": ({"seeds": [0, 1, 2]}, NEW_SEED | SHOWN),
-    "95 % appended": ({"subnetworks": {LOW: {"sparsities": [25, 50, 75, 95]}}}, APPENDED | SHOWN),
-    "45 % inserted": ({"subnetworks": {LOW: {"sparsities": [25, 45, 50, 75]}}}, INSERTED | SHOWN),
-    "the learning rate": ({"training": {"learning_rate": 1e-4}}, of_both(after_dense) | SHOWN),
-    "the figures' width": ({"report": {"figure_width_inches": 3.3}}, FIGURES | {"draw_contact_sheet"}),
+    "95 % appended": ({"subnetworks": {LOW: {"sparsities": [25, 50, 75, 95]}}}, APPENDED | SHOWN | EXAMPLES),
+    "45 % inserted": ({"subnetworks": {LOW: {"sparsities": [25, 45, 50, 75]}}}, INSERTED | SHOWN | EXAMPLES),
+    "the learning rate": ({"training": {"learning_rate": 1e-4}}, of_both(after_dense) | SHOWN | EXAMPLES),
+    "the figures' width": (
+        {"report": {"figure_width_inches": 3.3}},
+        FIGURES | {"draw_contact_sheet"} | CONFIGURATION | LAST,
+    ),
     "the table's sparsity": (
         {"report": {"table_sparsity": 75}},
-        TABLE | FIGURES | {"draw_contact_sheet"},
+        TABLE | FIGURES | {"draw_contact_sheet"} | EXAMPLES | CONFIGURATION | LAST,
     ),
     "the random control at 70 % added": (
         {"subnetworks": {RANDOM: {"sparsities": [50, 70]}}},
@@ -74,10 +78,10 @@ CHANGES = {
         {"logging": {"tensorboard": True}, "checkpoints": {"interval_minutes": 1}},
         set(),
     ),
-    "a subnetwork removed": ({"subnetworks": {HIGH: None}}, SHOWN),
+    "a subnetwork removed": ({"subnetworks": {HIGH: None}}, SHOWN | EXAMPLES),
     "the ranking of the random control": (
         {"subnetworks": {RANDOM: {"ranked": "per_tensor"}}},
-        of_both(lambda seed: remade(seed, "prune_random", RANDOM, 50)) | SHOWN,
+        of_both(lambda seed: remade(seed, "prune_random", RANDOM, 50)) | SHOWN | EXAMPLES,
     ),
 }
 
@@ -110,7 +114,9 @@ def test_logic_of_the_pruning_code_reruns_masks_and_what_follows(smoke: Path, co
             | remade(seed, "prune_random", RANDOM, 50)
         )
     )
-    assert jobs_of(snakemake(smoke, "--dry-run", project=copy_of_project)) == expected | SHOWN
+    assert (
+        jobs_of(snakemake(smoke, "--dry-run", project=copy_of_project)) == expected | (SHOWN - CONFIGURATION) | EXAMPLES
+    )
 
 
 def test_a_refactoring_of_the_training_code_trains_nothing(smoke: Path, copy_of_project: Path) -> None:

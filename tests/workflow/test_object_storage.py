@@ -32,7 +32,7 @@ BEGINNING = [
     *(str(RESULTS / f"data/{split}/questions.h5") for split in SPLITS),
     str(RESULTS / "seed0/initial.safetensors"),
 ]
-ROUND = ["--groups", "prune_round=round", "rewind=round", "retrain=round"]
+ROUND = ["--groups", "prune_round=round", "retrain=round"]
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_every_file_has_the_bytes_of_a_run_on_one_disk(grid: Ended, smoke: Path,
 
 def test_pods_are_told_nothing_of_the_submitting_machine(grid: Ended, repository: Path) -> None:
     scripts = [path.read_text() for path in grid.pods.glob("*.sh")]
-    assert len(scripts) == 2  # finetune; prune_round, rewind and retrain
+    assert len(scripts) == 2  # finetune; prune_round and retrain
     assert not any(str(repository) in script or str(ROOT) in script for script in scripts)
 
 

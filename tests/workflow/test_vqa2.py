@@ -13,6 +13,7 @@ import pytest
 import yaml
 from made_up_checkpoints import write_original_checkpoint
 from made_up_vqa2 import Sizes, configuration, made_up_texts, minival_images, write_sources
+from PIL import Image
 from web_site import WebSite, served
 from workflow_runs import jobs_of, snakemake
 
@@ -27,7 +28,7 @@ NETWORK = {
 RESULTS = Path("results/tiny_vqa2")
 MODELS = ["dense", "low_magnitude/s50", "high_magnitude/s50", "random/s50"]
 SHOWN = {"collect_results", "make_table", "draw_accuracy", "draw_answer_types", "draw_question_types", "draw_sparsity",
-         "draw_learning_curves"}  # fmt: skip
+         "draw_learning_curves", "show_run_times"}  # fmt: skip
 
 
 def overlay(site: WebSite, **changes: Any) -> dict[str, Any]:
@@ -172,6 +173,23 @@ def test_a_score_of_an_unknown_network_is_not_passed_over(copy: Path, config: Ca
     ran = run(copy, "--dry-run", config=config())
     assert ran.returncode != 0
     assert "did you mean 'low_magnitude/s50'?" in ran.stdout + ran.stderr
+
+
+def test_examples_name_their_images_and_show_those_that_someone_has_put_in_place(
+    copy: Path, config: Callable[..., Path]
+) -> None:
+    page = copy / RESULTS / "figures/examples.html"
+    absent = r'<div class="absent">(COCO_val2014_\d{12})</div>'
+    names = re.findall(absent, page.read_text())
+    assert len(names) == 3 * 5
+    photo = copy / f"resources/vqa2/images/{names[0]}.jpg"
+    photo.parent.mkdir()
+    Image.new("RGB", (640, 480), "red").save(photo)
+    assert jobs_of(run(copy, "--dry-run", config=config())) == {"show_examples", "show_run_times"}
+    ran = run(copy, str(page.relative_to(copy)), config=config())
+    assert ran.returncode == 0, ran.stderr
+    assert re.findall(absent, page.read_text()) == [name for name in names if name != names[0]]
+    assert page.read_text().count("data:image/jpeg") == 5
 
 
 def test_lxmerts_minival_decides_once_it_is_put_in_place(

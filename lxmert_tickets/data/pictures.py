@@ -1,0 +1,48 @@
+"""Pictures as files that a page can show, by the name of the image in the feature files."""
+
+import io
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from lxmert_tickets.errors import DataError
+
+LARGEST_SIDE = 400
+"""Pixels: a photograph of COCO has 640, which on a page costs several times the bytes and shows no more."""
+QUALITY = 85
+
+
+def read_pictures(place: str | Path, names: Collection[str]) -> dict[str, bytes]:
+    """Return the pictures of these images, encoded and no larger than LARGEST_SIDE, as far as `place` has them.
+
+    It is a zip of PNGs, or a folder of JPEGs. Raises DataError for a file that is no picture.
+    """
+    folder = Path(place)
+    if folder.is_dir():
+        files = {name: folder / f"{name}.jpg" for name in names}
+        return {name: _shrunk(file.read_bytes(), file) for name, file in files.items() if file.is_file()}
+    with zipfile.ZipFile(place) as archive:
+        members = {Path(entry).stem: entry for entry in archive.namelist()}
+        return {name: _shrunk(archive.read(members[name]), place) for name in names if name in members}
+
+
+def mime_type(picture: bytes) -> str:
+    """Return the type of a PNG or a JPEG as the web names it."""
+    return "image/png" if picture.startswith(b"\x89PNG") else "image/jpeg"
+
+
+def _shrunk(picture: bytes, place: str | Path) -> bytes:
+    """Return `picture` as it is, or as a JPEG of LARGEST_SIDE where it is larger."""
+    try:
+        with Image.open(io.BytesIO(picture)) as image:
+            if max(image.size) <= LARGEST_SIDE:
+                return picture
+            smaller = image.convert("RGB")
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(place, f"is no picture ({error})", "a PNG or a JPEG", "Copy it anew, or remove it.") from None
+    smaller.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+    encoded = io.BytesIO()
+    smaller.save(encoded, "JPEG", quality=QUALITY)
+    return encoded.getvalue()

@@ -1,0 +1,31 @@
+"""Which networks are shown, and what they are called; apart, for a job that writes a page needs no pandas."""
+
+from lxmert_tickets.experiment import DENSE, Experiment, MagnitudeSubnetwork, percent_text
+
+
+def shown_models(experiment: Experiment) -> tuple[str, ...]:
+    """Return the networks whose answers are shown: dense, Table 1's, and the sparsest found by magnitude."""
+    shown = {DENSE, *(f"{name}/s{percent_text(experiment.report.table_sparsity)}" for name in experiment.subnetworks)}
+    for name in experiment.names_of(MagnitudeSubnetwork)[:1]:
+        shown.add(f"{name}/s{percent_text(experiment.subnetworks[name].sparsities[-1])}")
+    return tuple(model for model in experiment.models() if model in shown)
+
+
+def subnetwork_of(model: str) -> tuple[str, float]:
+    """Return subnetwork and sparsity in percent of a model's folder: ("low_magnitude", 50.0), ("dense", 0.0)."""
+    if model == DENSE:
+        return DENSE, 0.0
+    name, sparsity = model.split("/s")
+    return name, float(sparsity)
+
+
+def row_label(name: str) -> str:
+    """Return how the paper names a row: Full, Low-magnitude pruned, ..."""
+    if name == DENSE:
+        return "Full"
+    return f"{name.replace('_', '-').capitalize()} pruned"
+
+
+def label_of(name: str) -> str:
+    """Return a subnetwork's name as a legend shows it."""
+    return "full model" if name == DENSE else f"{name.replace('_', '-')} pruned"

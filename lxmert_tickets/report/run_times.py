@@ -1,0 +1,82 @@
+"""What jobs took: time and memory by rule, from the benchmarks that Snakemake writes beside the results."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from lxmert_tickets.report.pages import page
+
+STYLE = "td.bar{text-align:left;width:20em}td.bar i{display:block;height:.8em;background:#0072B2}"
+
+
+class RunTime(NamedTuple):
+    """One job as it ran last; None where it was too short for its memory to be seen."""
+
+    rule: str
+    seconds: float
+    peak_mb: float | None
+
+
+def read_run_times(folder: str | Path) -> list[RunTime]:
+    """Return the jobs whose benchmarks lie under `folder`, in the order of their names."""
+    found = []
+    for path in sorted(Path(folder).rglob("*.tsv")):
+        rule = str(path.relative_to(folder)).split(".")[0]
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file, delimiter="\t")
+            found += [RunTime(rule, float(row["s"]), _megabytes(row["max_rss"])) for row in rows]
+    return found
+
+
+def _megabytes(text: str) -> float | None:
+    """Return what Snakemake saw of a job's memory; it writes 0, NA or - of a job that it did not see."""
+    return None if text in {"NA", "-"} or float(text) == 0 else float(text)
+
+
+def run_times_page(run_times: Iterable[RunTime]) -> str:
+    """Return a page with a row a rule: the one that took longest, all its jobs together, first."""
+    by_rule: dict[str, list[RunTime]] = defaultdict(list)
+    for one in run_times:
+        by_rule[one.rule].append(one)
+    totals = {rule: sum(one.seconds for one in jobs) for rule, jobs in by_rule.items()}
+    whole, longest = sum(totals.values()), max(totals.values(), default=0)
+    rows = "".join(
+        _row(rule, by_rule[rule], totals[rule] / longest if longest else 0)
+        for rule in sorted(totals, key=lambda rule: (-totals[rule], rule))
+    )
+    n_jobs = sum(map(len, by_rule.values()))
+    body = (
+        f"<p>{n_jobs:,} jobs, {duration(whole)} of work if they run one after the other. Each counts as it ran last, "
+        "from its start to its end; jobs that ran at once shared the machine. Memory is the most that a job held at "
+        "a time. The same for each job: <code>benchmarks/</code> of the experiment.</p>"
+        "<table><thead><tr><th></th><th>jobs</th><th>together</th><th>longest</th><th>peak memory</th><th></th></tr>"
+        f"</thead><tbody>{rows}</tbody></table>"
+    )
+    return page("Time and memory by rule", body, STYLE)
+
+
+def _row(rule: str, jobs: list[RunTime], share: float) -> str:
+    peaks = [one.peak_mb for one in jobs if one.peak_mb is not None]
+    cells = [
+        f"{len(jobs):,}",
+        duration(sum(one.seconds for one in jobs)),
+        duration(max(one.seconds for one in jobs)),
+        f"{max(peaks):,.0f} MB" if peaks else "",
+    ]
+    bar = f'<td class="bar"><i style="width:{100 * share:.1f}%"></i></td>'
+    return f"<tr><th>{rule}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}{bar}</tr>"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: 0.4 s, 12 s, 3 min 05 s, 7 h 04 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60:,} h {minutes % 60:02d} min"

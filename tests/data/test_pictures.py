@@ -1,0 +1,52 @@
+"""Pictures come from a zip or a folder, small enough for a page; what is not there is left out."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lxmert_tickets.data.pictures import LARGEST_SIDE, mime_type, read_pictures
+from lxmert_tickets.data.scenes.dataset import draw_scenes, write_images
+from lxmert_tickets.errors import DataError
+
+PHOTO = "COCO_val2014_000000000042"
+
+
+def write_photo(folder: Path, width: int, height: int) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / f"{PHOTO}.jpg")
+    return (folder / f"{PHOTO}.jpg").read_bytes()
+
+
+def test_pictures_of_scenes_come_as_they_are_in_their_zip(tmp_path: Path) -> None:
+    write_images(tmp_path / "images.zip", "val", draw_scenes("val", 3, seed=1))
+    found = read_pictures(tmp_path / "images.zip", {"SCENES_val_000000000002", "SCENES_val_000000000009"})
+    (picture,) = found.values()
+    assert list(found) == ["SCENES_val_000000000002"]
+    assert mime_type(picture) == "image/png"
+    assert Image.open(io.BytesIO(picture)).size[0] > 0
+
+
+def test_a_small_photograph_comes_as_it_is(tmp_path: Path) -> None:
+    content = write_photo(tmp_path, LARGEST_SIDE, 10)
+    assert read_pictures(tmp_path, {PHOTO, "COCO_val2014_000000000043"}) == {PHOTO: content}
+    assert mime_type(content) == "image/jpeg"
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (427, 640), (2 * LARGEST_SIDE, 1)])
+def test_a_large_photograph_is_made_smaller_in_its_own_shape(tmp_path: Path, width: int, height: int) -> None:
+    content = write_photo(tmp_path, width, height)
+    picture = read_pictures(tmp_path, {PHOTO})[PHOTO]
+    size = Image.open(io.BytesIO(picture)).size
+    assert max(size) == LARGEST_SIDE
+    assert size[0] / size[1] == pytest.approx(width / height, rel=0.01) or min(size) == 1
+    assert len(picture) < len(content) or min(size) == 1
+    assert read_pictures(tmp_path, {PHOTO})[PHOTO] == picture
+
+
+def test_what_is_no_picture_is_refused_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / f"{PHOTO}.jpg").write_text("<html>not found</html>")
+    with pytest.raises(DataError, match=rf"{PHOTO}\.jpg.*is no picture.*remove it"):
+        read_pictures(tmp_path, {PHOTO})

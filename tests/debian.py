@@ -1,0 +1,31 @@
+"""Programs of Debian that tests need, installed where they are missing."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+
+class NotInstallableError(Exception):
+    """A program cannot be had on this machine; the message says why."""
+
+
+def install(programs: Sequence[str], packages: Sequence[str]) -> None:
+    """Install `packages` where any of `programs` is missing.
+
+    Raises NotInstallableError where that cannot be done.
+    """
+    missing = ", ".join(program for program in programs if shutil.which(program) is None)
+    if not missing:
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise NotInstallableError(f"no {missing} here, and only root of a Debian system could install it")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    command = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+    for before in ([], ["apt-get", "update"]):  # the lists of packages may be old, or none
+        if before:
+            subprocess.run(before, env=environment, capture_output=True, check=False)
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if run.returncode == 0:
+            return
+    raise NotInstallableError(f"apt-get could not install {missing}: {run.stderr.strip().splitlines()[-1:]}")

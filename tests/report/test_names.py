@@ -1,0 +1,46 @@
+"""A network is called the same wherever it is shown."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lxmert_tickets.configuration import read_experiment
+from lxmert_tickets.report.names import label_of, row_label, shown_models, subnetwork_of
+
+SHIPPED: dict[str, Any] = yaml.safe_load((Path(__file__).resolve().parents[2] / "config.yaml").read_text())
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"), [("dense", ("dense", 0.0)), ("random/s50", ("random", 50.0)), ("s/s97.5", ("s", 97.5))]
+)
+def test_a_folder_tells_subnetwork_and_sparsity(model: str, expected: tuple[str, float]) -> None:
+    assert subnetwork_of(model) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "label"),
+    [
+        ("dense", "Full", "full model"),
+        ("low_magnitude", "Low-magnitude pruned", "low-magnitude pruned"),
+        ("random", "Random pruned", "random pruned"),
+    ],
+)
+def test_a_network_has_a_name_in_tables_and_one_in_legends(name: str, row: str, label: str) -> None:
+    assert (row_label(name), label_of(name)) == (row, label)
+
+
+def test_shown_are_the_dense_network_those_of_the_table_and_the_sparsest_of_magnitude() -> None:
+    expected = ("dense", "low_magnitude/s50", "low_magnitude/s90", "high_magnitude/s50", "random/s50")
+    assert shown_models(read_experiment(SHIPPED)) == expected
+
+
+def test_a_sparsity_that_one_subnetwork_has_shows_just_that_one() -> None:
+    at_90 = SHIPPED | {"report": SHIPPED["report"] | {"table_sparsity": 90}}
+    assert shown_models(read_experiment(at_90)) == ("dense", "low_magnitude/s90")
+
+
+def test_without_magnitude_pruning_the_others_are_shown() -> None:
+    fewer = SHIPPED | {"subnetworks": {"random": SHIPPED["subnetworks"]["random"]}}
+    assert shown_models(read_experiment(fewer)) == ("dense", "random/s50")

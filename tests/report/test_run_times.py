@@ -1,0 +1,59 @@
+"""Benchmarks become a table by rule: sums and peaks are those of the jobs."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lxmert_tickets.report.run_times import RunTime, duration, read_run_times, run_times_page
+
+HEAD = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+
+
+def rows(page: str) -> list[tuple[str, ...]]:
+    return re.findall(r"<tr><th>([^<]+)</th><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td>", page)
+
+
+def test_every_job_is_read_under_the_name_of_its_rule(tmp_path: Path) -> None:
+    for name, line in {
+        "pretrain.tsv": "12.5\t0:00:12\t345.6\t1\t1\t1\t0\t0\t99\t12",
+        "predict.0.low_magnitude/s97.5.tsv": "1.25\t0:00:01\t200\t1\t1\t1\t0\t0\t99\t1",
+        "score.0.dense.tsv": "0.2\t0:00:00\tNA\tNA\tNA\tNA\tNA\tNA\tNA\tNA",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{HEAD}{line}\n")
+    assert sorted(read_run_times(tmp_path)) == [
+        RunTime("predict", 1.25, 200.0), RunTime("pretrain", 12.5, 345.6), RunTime("score", 0.2, None),
+    ]  # fmt: skip
+
+
+def test_the_rule_that_took_longest_comes_first_with_sum_longest_and_peak() -> None:
+    jobs = [RunTime("a", 1, 10.0), RunTime("b", 2, None), RunTime("a", 4, 30.0), RunTime("c", 50, 999.6)]
+    page = run_times_page(jobs)
+    assert rows(page) == [
+        ("c", "1", "50 s", "50 s", "1,000 MB"),
+        ("a", "2", "5.0 s", "4.0 s", "30 MB"),
+        ("b", "1", "2.0 s", "2.0 s", ""),
+    ]
+    assert "4 jobs, 57 s of work" in page
+
+
+@given(st.lists(st.builds(RunTime, st.sampled_from("abc"), st.floats(0, 1e6), st.none() | st.floats(1, 1e5))))
+def test_no_job_is_lost_and_bars_are_no_longer_than_their_column(jobs: list[RunTime]) -> None:
+    page = run_times_page(jobs)
+    assert sum(int(row[1]) for row in rows(page)) == len(jobs)
+    assert all(0 <= float(width) <= 100 for width in re.findall(r"width:([\d.]+)%\"", page))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"),
+        (3599.6, "1 h 00 min"), (25_440, "7 h 04 min"), (4e6, "1,111 h 07 min"),
+    ],
+)  # fmt: skip
+def test_a_time_is_told_as_people_say_it(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
