@@ -92,9 +92,8 @@ def demo(folder: Path, *overlays: Path) -> Figure:
         "--workflow-profile", PROJECT / "profiles/default", "--configfile", PROJECT / "config.yaml", *overlays,
     ]  # fmt: skip
     started = time.perf_counter()
-    _run(*common, "--cores", "all", "--quiet", "all")
+    _run(*common, "--cores", "all", "--quiet", "all", "--report", root / "report.html", "--report-after-run")
     [results] = (path for path in (root / "results").iterdir() if path.is_dir())
-    _run(*common, "--quiet", "all", "--report", results / "report.html")
     _run("lxmert_tickets", "show", results)
     return figure_of(results, time.perf_counter() - started)
 

@@ -59,7 +59,7 @@ def matrix_peak() -> dict[str, float]:
         if on_gpu:
             torch.cuda.synchronize()
 
-    ways = [product] if on_gpu else [product, lambda: on_cpu._product(left, right)]
+    ways = [product] if on_gpu else [product, lambda: on_cpu._of_inputs(left, right)]
     return {"flops": 2 * width**3 / min(map(_quickest, ways))}
 
 
