@@ -9,14 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lxmert_tickets.model.architecture import Architecture
-from lxmert_tickets.model.operators import (
-    attend,
-    attention_sublayer,
-    feed_forward,
-    make_neighbours,
-    project,
-    residual_output,
-)
+from lxmert_tickets.model.operators import Attending, Feeding, make_neighbours, one_way, sublayers
 from lxmert_tickets.model.places import Places
 
 LAYER_NORM_EPS = 1e-12
@@ -41,6 +34,10 @@ class Stream:
         """Return the stream with other rows in the same places."""
         return Stream(rows, self.places)
 
+    def through(self, *parts: Attending | Feeding) -> "Stream":
+        """Return the stream after sublayers of its own."""
+        return self.becomes(sublayers(self.rows, (self.places,), parts))
+
     def of_sequences(self, chosen: Tensor) -> "Stream":
         """Return the stream of the sequences `chosen` (B); all their places are rows."""
         shaped = self.rows.view(self.places.n_sequences, self.places.n_places, -1)
@@ -63,22 +60,10 @@ class Attention(nn.Module):
     def dropout(self) -> float:
         return self.dropouts.attention if self.training else 0.0
 
-    def sublayer(self, rows: Tensor, places_of_each: tuple[Places, ...], output: "ResidualOutput") -> Tensor:
-        """Return the rows of attention within one stream, or from each of two to the other, after `output`."""
-        return attention_sublayer(
-            rows,
-            places_of_each,
-            [self.query, self.key, self.value],
-            output.dense,
-            output.LayerNorm,
-            self.n_heads,
-            (output.dropout, self.dropout),
-        )
-
-    def one_way(self, stream: Stream, context: Stream) -> Tensor:
-        """Return the rows (n, H) of attention from `stream` to `context`."""
-        queries, projected = project(stream.rows, [self.query]), project(context.rows, [self.key, self.value])
-        return attend(queries, projected, stream.places, context.places, self.n_heads, self.dropout)
+    def before(self, output: "ResidualOutput") -> Attending:
+        """Return the whole sublayer, that `output` ends."""
+        projections = self.query, self.key, self.value
+        return Attending(projections, output.dense, output.LayerNorm, self.n_heads, (output.dropout, self.dropout))
 
 
 class ResidualOutput(nn.Module):
@@ -94,9 +79,6 @@ class ResidualOutput(nn.Module):
     def dropout(self) -> float:
         return self.dropouts.hidden if self.training else 0.0
 
-    def forward(self, hidden: Tensor, residual: Tensor) -> Tensor:
-        return residual_output(hidden, residual, self.dense, self.LayerNorm, self.dropout)
-
 
 class SelfAttentionLayer(nn.Module):
     """Attention within one stream."""
@@ -106,13 +88,14 @@ class SelfAttentionLayer(nn.Module):
         self.self = Attention(arch, dropouts)
         self.output = ResidualOutput(arch.hidden_size, arch, dropouts)
 
-    def forward(self, stream: Stream) -> Stream:
-        return stream.becomes(self.self.sublayer(stream.rows, (stream.places,), self.output))
+    def whole(self) -> Attending:
+        return self.self.before(self.output)
 
     def first_only(self, stream: Stream) -> Stream:
         """Return the first place of every sequence alone, after it attended to all of them."""
-        first = Stream(stream.places.first(stream.rows), Places(stream.places.n_sequences, 1))
-        return first.becomes(self.output(self.self.one_way(first, stream), first.rows))
+        places = stream.places
+        first, of_first = places.first(stream.rows), Places(places.n_sequences, 1)
+        return Stream(one_way(first, stream.rows, of_first, places, self.whole()), of_first)
 
 
 class CrossAttentionLayer(nn.Module):
@@ -126,13 +109,14 @@ class CrossAttentionLayer(nn.Module):
     def forward(self, language: Stream, vision: Stream) -> tuple[Stream, Stream]:
         """Return both streams; what shares its weights is computed for the rows of both at once."""
         rows = torch.cat([language.rows, vision.rows])  # (n + m, H)
-        crossed = self.att.sublayer(rows, (language.places, vision.places), self.output)
+        crossed = sublayers(rows, (language.places, vision.places), [self.att.before(self.output)])
         of_language, of_vision = torch.split(crossed, [language.places.n_rows, vision.places.n_rows])
         return language.becomes(of_language), vision.becomes(of_vision)
 
     def language_only(self, language: Stream, vision: Stream) -> Stream:
         """Return the language stream alone."""
-        return language.becomes(self.output(self.att.one_way(language, vision), language.rows))
+        whole = self.att.before(self.output)
+        return language.becomes(one_way(language.rows, vision.rows, language.places, vision.places, whole))
 
 
 class Intermediate(nn.Module):
@@ -141,6 +125,10 @@ class Intermediate(nn.Module):
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
         self.dense = nn.Linear(arch.hidden_size, arch.intermediate_size)
+
+    def before(self, output: ResidualOutput) -> Feeding:
+        """Return the whole sublayer, that `output` ends."""
+        return Feeding(self.dense, output.dense, output.LayerNorm, output.dropout)
 
 
 class Layer(nn.Module):
@@ -153,7 +141,7 @@ class Layer(nn.Module):
         self.output = ResidualOutput(arch.intermediate_size, arch, dropouts)
 
     def forward(self, stream: Stream) -> Stream:
-        return _fed_forward(self.attention(stream), self.intermediate, self.output)
+        return stream.through(self.attention.whole(), self.intermediate.before(self.output))
 
 
 class CrossLayer(nn.Module):
@@ -172,16 +160,14 @@ class CrossLayer(nn.Module):
     def forward(self, language: Stream, vision: Stream) -> tuple[Stream, Stream]:
         language, vision = self.visual_attention(language, vision)
         return (
-            _fed_forward(self.lang_self_att(language), self.lang_inter, self.lang_output),
-            _fed_forward(self.visn_self_att(vision), self.visn_inter, self.visn_output),
+            language.through(self.lang_self_att.whole(), self.lang_inter.before(self.lang_output)),
+            vision.through(self.visn_self_att.whole(), self.visn_inter.before(self.visn_output)),
         )
 
     def language_only(self, language: Stream, vision: Stream, first_only: bool) -> Stream:
         """Return the language stream, or its first places: what a last layer is needed for."""
         crossed = self.visual_attention.language_only(language, vision)
-        attended = self.lang_self_att.first_only(crossed) if first_only else self.lang_self_att(crossed)
-        return _fed_forward(attended, self.lang_inter, self.lang_output)
-
-
-def _fed_forward(stream: Stream, inner: Intermediate, output: ResidualOutput) -> Stream:
-    return stream.becomes(feed_forward(stream.rows, inner.dense, output.dense, output.LayerNorm, output.dropout))
+        feeding = self.lang_inter.before(self.lang_output)
+        if first_only:
+            return self.lang_self_att.first_only(crossed).through(feeding)
+        return crossed.through(self.lang_self_att.whole(), feeding)

@@ -14,7 +14,8 @@ Where the time went with torch's own, and what is done instead:
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from torch.nn import functional as F
 from lxmert_tickets.model.places import Places
 
 HAS_ONEDNN = bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+Saved = tuple[Any, ...]  # what a gradient needs
 ZEN_5 = 26  # the processor family
 
 
@@ -81,17 +83,13 @@ class Project(torch.autograd.Function):
         rows, *weights = ctx.saved_tensors
         gradient = gradient.contiguous()
         of_rows = _of_inputs(gradient, _joined(weights)) if ctx.needs_input_grad[0] else None
-        return of_rows, *_of_projections(gradient, rows, weights)
+        return of_rows, *_of_projections(gradient, rows, len(weights))
 
 
-def _of_projections(gradient: Tensor, rows: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
-    """Return the gradients of each weight and bias, from that of what they project side by side."""
+def _of_projections(gradient: Tensor, rows: Tensor, n: int) -> list[Tensor]:
+    """Return the gradients of each weight and bias, from that of what the `n` of them project side by side."""
     of_weight, of_bias = _of_dense(gradient, rows)
-    if len(weights) == 1:
-        return [of_weight, of_bias]
-    sizes = [weight.shape[0] for weight in weights]
-    parts = torch.split_with_sizes(of_weight, sizes), torch.split_with_sizes(of_bias, sizes)
-    return [part for both in zip(*parts, strict=True) for part in both]
+    return [part for both in zip(of_weight.chunk(n), of_bias.chunk(n), strict=True) for part in both]
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:
@@ -108,79 +106,128 @@ def _joined(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(tensors))
 
 
-class Attend(torch.autograd.Function):
-    """From the queries of one stream to the keys and values of another."""
+class Sublayers(torch.autograd.Function):
+    """Sublayers one after the other: for autograd they are one function, each of which costs it 50 µs."""
 
     @staticmethod
-    def forward(
-        ctx: Any, queries: Tensor, context: Tensor, of_queries: Places, of_context: Places, n_heads: int, dropout: float
-    ) -> Tensor:
-        [q] = of_queries.to_heads(queries, 1, n_heads)
-        k, v = of_context.to_heads(context, 2, n_heads)
-        attended, saved = _attended(q, k, v, of_context, n_heads, dropout)
-        ctx.places_of_each, ctx.n_heads = (of_queries, of_context), n_heads
-        ctx.save_for_backward(*saved)
-        return of_queries.to_rows(attended[None], n_heads)
+    def forward(ctx: Any, rows: Tensor, sublayers: Sequence["Attention | FeedForward"], *parameters: Tensor) -> Tensor:
+        ctx.done, first = [], 0
+        for sublayer in sublayers:
+            own = parameters[first : first + sublayer.n_parameters]
+            rows, saved = sublayer.forward(rows, own)
+            ctx.done.append((sublayer, saved))
+            first += sublayer.n_parameters
+        return rows
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        of_queries, of_context = ctx.places_of_each
-        [of_attended] = of_queries.to_heads(gradient, 1, ctx.n_heads)
-        q, k = ctx.saved_tensors[:2]
-        of_q, of_kv = q.new_empty(1, *q.shape), k.new_empty(2, *k.shape)
-        _attended_backward(of_attended, ctx.saved_tensors, of_q[0], of_kv[0], of_kv[1])
-        of_rows = of_queries.to_rows(of_q, ctx.n_heads), of_context.to_rows(of_kv, ctx.n_heads)
-        return *of_rows, None, None, None, None
+        of_parameters: list[Tensor] = []
+        while ctx.done:  # what is saved goes as it is used
+            sublayer, saved = ctx.done.pop()
+            gradient, of_own = sublayer.backward(gradient, saved)
+            of_parameters[:0] = of_own
+        return gradient, None, *of_parameters
 
 
-class AttentionSublayer(torch.autograd.Function):
-    """Projections, attention within one stream or from each of two to the other, and the end of the sublayer."""
+@dataclass(frozen=True)
+class Attention:
+    """Projections, attention within one stream or from each of two to the other, and the end of the sublayer.
+
+    Parameters: weight and bias of queries, keys, values and the dense layer; gain and shift.
+    """
+
+    every: tuple[Places, ...]
+    n_heads: int
+    dropouts: tuple[float, float]  # of the output, of attention weights
+    eps: float
+    n_parameters = 10
+
+    def forward(self, rows: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Saved]:
+        projections, weight = parameters[:6], _joined(parameters[:6:2])
+        projected = _product(rows, weight, _joined(projections[1::2]))
+        heads = [places.to_heads(part, 3, self.n_heads) for part, places in self._of_each(projected)]
+        attended, of_each = [], []
+        for own, other, places, of_context in zip(heads, heads[::-1], self.every, self.every[::-1], strict=True):
+            result, needed = _attended(own[0], other[1], other[2], of_context, self.n_heads, self.dropouts[1])
+            attended.append(places.to_rows(result[None], self.n_heads))
+            of_each.append(needed)
+        output, of_end = _closed(_joined(attended), rows, parameters[6:], self.eps, self.dropouts[0])
+        return output, (rows, weight, of_each, of_end)
+
+    def backward(self, gradient: Tensor, saved: Saved) -> tuple[Tensor, list[Tensor]]:
+        rows, weight, of_each, of_end = saved
+        of_attended, of_rows, of_parameters = _closed_backward(gradient, of_end)
+        of_heads = [q.new_empty(3, *q.shape) for q, *_ in of_each]
+        for (part, places), needed, own, other in zip(
+            self._of_each(of_attended), of_each, of_heads, of_heads[::-1], strict=True
+        ):
+            [at_heads] = places.to_heads(part, 1, self.n_heads)
+            _attended_backward(at_heads, needed, own[0], other[1], other[2])
+        of_projected = _joined(
+            [places.to_rows(part, self.n_heads) for part, places in zip(of_heads, self.every, strict=True)]
+        )
+        of_rows.add_(_of_inputs(of_projected, weight))
+        return of_rows, [*_of_projections(of_projected, rows, 3), *of_parameters]
+
+    def _of_each(self, rows: Tensor) -> Iterable[tuple[Tensor, Places]]:
+        return zip(torch.split_with_sizes(rows, [places.n_rows for places in self.every]), self.every, strict=True)
+
+
+@dataclass(frozen=True)
+class FeedForward:
+    """The feed-forward sublayer. Parameters: weight and bias of both dense layers; gain and shift."""
+
+    dropout: float
+    eps: float
+    n_parameters = 6
+
+    def forward(self, rows: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Saved]:
+        inner = _product(rows, parameters[0], parameters[1])
+        output, of_end = _closed(F.gelu(inner), rows, parameters[2:], self.eps, self.dropout)
+        return output, (rows, inner, parameters[0], of_end)
+
+    def backward(self, gradient: Tensor, saved: Saved) -> tuple[Tensor, list[Tensor]]:
+        rows, inner, weight, of_end = saved
+        of_hidden, of_rows, of_parameters = _closed_backward(gradient, of_end)
+        of_inner = torch.ops.aten.gelu_backward.default(of_hidden, inner)
+        of_rows.add_(_of_inputs(of_inner, weight))
+        return of_rows, [*_of_dense(of_inner, rows), *of_parameters]
+
+
+class OneWay(torch.autograd.Function):
+    """Attention from one stream, that goes on, to another. Parameters are those of `Attention`."""
 
     @staticmethod
     def forward(
-        ctx: Any, rows: Tensor, every: tuple[Places, ...], n_heads: int, dropouts: tuple[float, float], eps: float,
-        *parameters: Tensor,
+        ctx: Any, rows: Tensor, context: Tensor, of_rows: Places, of_context: Places, n_heads: int,
+        dropouts: tuple[float, float], eps: float, *parameters: Tensor,
     ) -> Tensor:  # fmt: skip
-        projections, (weight, bias, gain, shift) = parameters[:6], parameters[6:]
-        projected = _product(rows, _joined(projections[::2]), _joined(projections[1::2]))
-        sizes = [places.n_rows for places in every]
-        heads = [
-            places.to_heads(part, 3, n_heads)
-            for part, places in zip(torch.split_with_sizes(projected, sizes), every, strict=True)
-        ]
-        attended, saved = [], []
-        for own, other, places, of_context in zip(heads, heads[::-1], every, every[::-1], strict=True):
-            result, needed = _attended(own[0], other[1], other[2], of_context, n_heads, dropouts[1])
-            attended.append(places.to_rows(result[None], n_heads))
-            saved += needed
-        output, of_end = _closed(_joined(attended), rows, weight, bias, gain, shift, eps, dropouts[0])
-        ctx.every, ctx.n_heads, ctx.sizes, ctx.n_of_end = every, n_heads, sizes, len(of_end)
-        ctx.save_for_backward(rows, *projections[::2], *of_end, *saved)
+        to_q, to_kv = parameters[0], _joined(parameters[2:6:2])
+        [q] = of_rows.to_heads(_product(rows, to_q, parameters[1]), 1, n_heads)
+        k, v = of_context.to_heads(_product(context, to_kv, _joined(parameters[3:6:2])), 2, n_heads)
+        attended, needed = _attended(q, k, v, of_context, n_heads, dropouts[1])
+        output, of_end = _closed(of_rows.to_rows(attended[None], n_heads), rows, parameters[6:], eps, dropouts[0])
+        ctx.saved = rows, context, to_q, to_kv, needed, of_end
+        ctx.every, ctx.n_heads = (of_rows, of_context), n_heads
         return output
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        rows, *saved = ctx.saved_tensors
-        weights, of_end, saved = saved[:3], saved[3 : 3 + ctx.n_of_end], saved[3 + ctx.n_of_end :]
+        (rows, context, to_q, to_kv, needed, of_end), ctx.saved = ctx.saved, None
         of_attended, of_rows, of_parameters = _closed_backward(gradient, of_end)
-        n = len(saved) // len(ctx.every)
-        needed = [saved[first : first + n] for first in range(0, len(saved), n)]
-        of_heads = [each[0].new_empty(3, *each[0].shape) for each in needed]
-        for part, places, each, own, other in zip(
-            torch.split_with_sizes(of_attended, ctx.sizes), ctx.every, needed, of_heads, of_heads[::-1], strict=True
-        ):
-            [at_heads] = places.to_heads(part, 1, ctx.n_heads)
-            _attended_backward(at_heads, each, own[0], other[1], other[2])
-        of_projected = _joined(
-            [places.to_rows(part, ctx.n_heads) for part, places in zip(of_heads, ctx.every, strict=True)]
-        )
-        of_rows.add_(_of_inputs(of_projected, _joined(weights)))
-        return of_rows, None, None, None, None, *_of_projections(of_projected, rows, weights), *of_parameters
+        [at_heads] = ctx.every[0].to_heads(of_attended, 1, ctx.n_heads)
+        q, k = needed[:2]
+        of_q, of_kv = q.new_empty(1, *q.shape), k.new_empty(2, *k.shape)
+        _attended_backward(at_heads, needed, of_q[0], of_kv[0], of_kv[1])
+        of_q, of_kv = (places.to_rows(part, ctx.n_heads) for places, part in zip(ctx.every, (of_q, of_kv), strict=True))
+        of_projections = [*_of_dense(of_q, rows), *_of_projections(of_kv, context, 2)]
+        of_rows.add_(_of_inputs(of_q, to_q))
+        return of_rows, _of_inputs(of_kv, to_kv), *[None] * 5, *of_projections, *of_parameters
 
 
 def _attended(
     q: Tensor, k: Tensor, v: Tensor, of_context: Places, n_heads: int, dropout: float
-) -> tuple[Tensor, list[Tensor | None]]:
+) -> tuple[Tensor, Saved]:
     """Return softmax(q k' / sqrt(width)) v, (B * heads, queries, width), and what its gradient needs."""
     scale, absent = q.shape[2] ** -0.5, of_context.absent(n_heads)
     if absent is None:
@@ -192,10 +239,10 @@ def _attended(
     attention.div_(attention.sum(dim=2, keepdim=True))
     noise = _noise(attention, dropout)
     attended = torch.bmm(attention if noise is None else attention * noise, v)
-    return attended, [q, k, v, attention, noise]
+    return attended, (q, k, v, attention, noise)
 
 
-def _attended_backward(gradient: Tensor, saved: Sequence[Tensor], of_q: Tensor, of_k: Tensor, of_v: Tensor) -> None:
+def _attended_backward(gradient: Tensor, saved: Saved, of_q: Tensor, of_k: Tensor, of_v: Tensor) -> None:
     """Write the gradients of queries, keys and values, from that of what `_attended` gave."""
     q, k, v, attention, noise = saved
     torch.bmm((attention if noise is None else attention * noise).transpose(1, 2), gradient, out=of_v)
@@ -214,61 +261,21 @@ def _noise(like: Tensor, dropout: float) -> Tensor | None:
     return torch.empty_like(like).bernoulli_(1 - dropout).div_(1 - dropout) if dropout else None
 
 
-class ResidualOutput(torch.autograd.Function):
-    """The end of a sublayer."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, gain: Tensor, shift: Tensor,
-        eps: float, dropout: float,
-    ) -> Tensor:  # fmt: skip
-        output, saved = _closed(hidden, residual, weight, bias, gain, shift, eps, dropout)
-        ctx.save_for_backward(*saved)
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        of_hidden, of_residual, of_parameters = _closed_backward(gradient, ctx.saved_tensors)
-        return of_hidden, of_residual, *of_parameters, None, None
-
-
-class FeedForward(torch.autograd.Function):
-    """The feed-forward sublayer."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, rows: Tensor, inner_weight: Tensor, inner_bias: Tensor, weight: Tensor, bias: Tensor, gain: Tensor,
-        shift: Tensor, eps: float, dropout: float,
-    ) -> Tensor:  # fmt: skip
-        inner = _product(rows, inner_weight, inner_bias)
-        output, saved = _closed(F.gelu(inner), rows, weight, bias, gain, shift, eps, dropout)
-        ctx.save_for_backward(rows, inner, inner_weight, *saved)
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        rows, inner, inner_weight, *saved = ctx.saved_tensors
-        of_hidden, of_rows, of_parameters = _closed_backward(gradient, saved)
-        of_inner = torch.ops.aten.gelu_backward(of_hidden, inner)
-        of_rows.add_(_of_inputs(of_inner, inner_weight))
-        return of_rows, *_of_dense(of_inner, rows), *of_parameters, None, None
-
-
 def _closed(
-    hidden: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, gain: Tensor, shift: Tensor, eps: float,
-    dropout: float,
-) -> tuple[Tensor, list[Tensor | None]]:  # fmt: skip
-    """Return LayerNorm(residual + dropout(dense(hidden))), and what its gradient needs."""
+    hidden: Tensor, residual: Tensor, parameters: Sequence[Tensor], eps: float, dropout: float
+) -> tuple[Tensor, Saved]:
+    """Return LayerNorm(residual + dropout(dense(hidden))), how a sublayer ends, and what its gradient needs."""
+    weight, bias, gain, shift = parameters
     summed = _product(hidden, weight, bias)
     noise = _noise(summed, dropout)
     if noise is not None:
         summed.mul_(noise)
     summed.add_(residual)
     output, mean, rstd = torch.native_layer_norm(summed, gain.shape, gain, shift, eps)
-    return output, [hidden, weight, noise, summed, mean, rstd, gain, shift]
+    return output, (hidden, weight, noise, summed, mean, rstd, gain, shift)
 
 
-def _closed_backward(gradient: Tensor, saved: Sequence[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
+def _closed_backward(gradient: Tensor, saved: Saved) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Return the gradients of hidden, of the residual, and of weight, bias, gain and shift."""
     hidden, weight, noise, summed, mean, rstd, gain, shift = saved
     of_summed, of_gain, of_shift = torch.ops.aten.native_layer_norm_backward(

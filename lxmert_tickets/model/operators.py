@@ -1,10 +1,11 @@
-"""What the layers compute: projections, attention, and how a sublayer ends. Each exists twice, with the same numbers.
+"""What the layers compute: projections, attention, feed-forward. Each exists twice, with the same numbers.
 
 The plain way is torch's own operators; it runs on a GPU, under autocast and in float64. The fast way runs on the CPU
 in float32 (see `model.on_cpu`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,18 +30,77 @@ def make_neighbours(layers: Sequence[nn.Linear]) -> None:
             parameter.data = part
 
 
-def attend(
+class Attending(NamedTuple):
+    """What attends: projections to queries, keys and values, and the end of the sublayer."""
+
+    projections: tuple[nn.Linear, nn.Linear, nn.Linear]
+    dense: nn.Linear
+    norm: nn.LayerNorm
+    n_heads: int
+    dropouts: tuple[float, float]  # of the output, of attention weights
+
+    def parameters(self) -> list[Tensor]:
+        return _parameters([*self.projections, self.dense, self.norm])
+
+
+class Feeding(NamedTuple):
+    """What feeds forward: two dense layers with an erf-GELU between them, and the end of the sublayer."""
+
+    inner: nn.Linear
+    dense: nn.Linear
+    norm: nn.LayerNorm
+    dropout: float
+
+    def parameters(self) -> list[Tensor]:
+        return _parameters([self.inner, self.dense, self.norm])
+
+
+def sublayers(rows: Tensor, every: tuple[Places, ...], parts: Sequence[Attending | Feeding]) -> Tensor:
+    """Return the rows (n, H) of a stream after each of `parts` in turn.
+
+    Attention is within the stream; of two streams, which share all weights, it is from each to the other: `rows`
+    (n + m, H) are then those of both, in the places of `every`.
+    """
+    if on_cpu.takes(rows):
+        fast = [_on_cpu(part, every) for part in parts]
+        return on_cpu.Sublayers.apply(rows, fast, *[p for part in parts for p in part.parameters()])  # type: ignore[no-any-return, no-untyped-call]
+    for part in parts:
+        rows = _attended(rows, every, part) if isinstance(part, Attending) else _fed_forward(rows, part)
+    return rows
+
+
+def one_way(rows: Tensor, context: Tensor, of_rows: Places, of_context: Places, part: Attending) -> Tensor:
+    """Return the rows (n, H) of a stream after attention to another, `context` (m, H), which stays as it is."""
+    if on_cpu.takes(rows):
+        return on_cpu.OneWay.apply(  # type: ignore[no-any-return, no-untyped-call]
+            rows, context, of_rows, of_context, part.n_heads, part.dropouts, part.norm.eps, *part.parameters()
+        )
+    queries, projected = project(rows, part.projections[:1]), project(context, part.projections[1:])
+    attended = _attend(queries, projected, of_rows, of_context, part.n_heads, part.dropouts[1])
+    return _end(attended, rows, part.dense, part.norm, part.dropouts[0])
+
+
+def _on_cpu(part: Attending | Feeding, every: tuple[Places, ...]) -> "on_cpu.Attention | on_cpu.FeedForward":
+    if isinstance(part, Attending):
+        return on_cpu.Attention(every, part.n_heads, part.dropouts, part.norm.eps)
+    return on_cpu.FeedForward(part.dropout, part.norm.eps)
+
+
+def _attended(rows: Tensor, every: tuple[Places, ...], part: Attending) -> Tensor:
+    sizes = [places.n_rows for places in every]
+    queries = torch.split(project(rows, part.projections[:1]), sizes)
+    context = torch.split(project(rows, part.projections[1:]), sizes)
+    attended = [
+        _attend(own, other, places, of_other, part.n_heads, part.dropouts[1])
+        for own, other, places, of_other in zip(queries, context[::-1], every, every[::-1], strict=True)
+    ]
+    return _end(torch.cat(attended), rows, part.dense, part.norm, part.dropouts[0])
+
+
+def _attend(
     queries: Tensor, context: Tensor, of_queries: Places, of_context: Places, n_heads: int, dropout: float
 ) -> Tensor:
-    """Return the rows (n, H) of multi-head attention, each sequence's queries to its context, not to its padding.
-
-    Args:
-        queries: projected rows (n, H), in the places that `of_queries` says.
-        context: keys and values (m, 2H), in those of `of_context`.
-        dropout: probability that an attention weight becomes 0.
-    """
-    if on_cpu.takes(queries):
-        return on_cpu.Attend.apply(queries, context, of_queries, of_context, n_heads, dropout)  # type: ignore[no-any-return, no-untyped-call]
+    """Return the rows (n, H) of multi-head attention from projected `queries` (n, H) to keys and values (m, 2H)."""
     keys, values = context.chunk(2, dim=1)
     present = of_context.present
     attended = F.scaled_dot_product_attention(
@@ -53,51 +113,15 @@ def attend(
     return of_queries.pack(attended.transpose(1, 2).reshape(-1, queries.shape[1]))
 
 
-def attention_sublayer(
-    rows: Tensor,
-    places_of_each: tuple[Places, ...],
-    projections: Sequence[nn.Linear],
-    dense: nn.Linear,
-    norm: nn.LayerNorm,
-    n_heads: int,
-    dropouts: tuple[float, float],
-) -> Tensor:
-    """Return the rows of attention within one stream, or from each of two to the other, after its residual output.
-
-    Args:
-        rows: (n, H) of one stream, or (n + m, H) of two, which share all weights.
-        projections: to queries, keys and values.
-        dropouts: of the output, and of attention weights.
-    """
-    if on_cpu.takes(rows):
-        parameters = _parameters([*projections, dense, norm])
-        return on_cpu.AttentionSublayer.apply(rows, places_of_each, n_heads, dropouts, norm.eps, *parameters)  # type: ignore[no-any-return, no-untyped-call]
-    sizes = [places.n_rows for places in places_of_each]
-    queries = torch.split(project(rows, projections[:1]), sizes)
-    context = torch.split(project(rows, projections[1:]), sizes)
-    attended = [
-        attend(own, other, places, of_other, n_heads, dropouts[1])
-        for own, other, places, of_other in zip(
-            queries, context[::-1], places_of_each, places_of_each[::-1], strict=True
-        )
-    ]
-    return residual_output(torch.cat(attended), rows, dense, norm, dropouts[0])
+def _fed_forward(rows: Tensor, part: Feeding) -> Tensor:
+    return _end(F.gelu(part.inner(rows)), rows, part.dense, part.norm, part.dropout)
 
 
-def residual_output(hidden: Tensor, residual: Tensor, dense: nn.Linear, norm: nn.LayerNorm, dropout: float) -> Tensor:
+def _end(hidden: Tensor, residual: Tensor, dense: nn.Linear, norm: nn.LayerNorm, dropout: float) -> Tensor:
     """Return LayerNorm(residual + dropout(dense(hidden))), rows (n, H): how a sublayer ends."""
-    if on_cpu.takes(hidden):
-        return on_cpu.ResidualOutput.apply(hidden, residual, *_parameters([dense, norm]), norm.eps, dropout)  # type: ignore[no-any-return, no-untyped-call]
     return norm(F.dropout(dense(hidden), dropout) + residual)  # type: ignore[no-any-return]
 
 
-def feed_forward(rows: Tensor, inner: nn.Linear, dense: nn.Linear, norm: nn.LayerNorm, dropout: float) -> Tensor:
-    """Return LayerNorm(rows + dropout(dense(gelu(inner(rows))))), rows (n, H)."""
-    if on_cpu.takes(rows):
-        return on_cpu.FeedForward.apply(rows, *_parameters([inner, dense, norm]), norm.eps, dropout)  # type: ignore[no-any-return, no-untyped-call]
-    return residual_output(F.gelu(inner(rows)), rows, dense, norm, dropout)
-
-
-def _parameters(layers: Sequence[nn.Module]) -> list[Tensor]:
-    """Return weight and bias of each of `layers`."""
-    return [parameter for layer in layers for parameter in (layer.weight, layer.bias)]  # type: ignore[misc]
+def _parameters(layers: Iterable[nn.Module]) -> list[Tensor]:
+    """Return weight and bias of each of `layers`: as `layer.weight` does, but `nn.Module` takes its time for that."""
+    return [parameter for layer in layers for parameter in layer._parameters.values()]  # type: ignore[misc]

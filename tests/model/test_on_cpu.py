@@ -113,55 +113,53 @@ def test_inputs_that_need_no_gradient_get_none() -> None:
     assert torch.allclose(layer.weight.grad, given.sum(dim=0).expand(4, 5), rtol=1e-5)
 
 
-@given(places, places, st.sampled_from([0.0, 0.4]))
-def test_attention_from_one_stream_to_another(of_queries: Places, of_context: Places, dropout: float) -> None:
-    queries, context = rows(of_queries.n_rows), rows(of_context.n_rows, 2 * H, 1)
-    if dropout and of_queries.rows is not None:
+def attending(dropouts: tuple[float, float] = (0.0, 0.0)) -> operators.Attending:
+    query, key, value, dense = (linear(H, H, seed) for seed in range(4))
+    return operators.Attending((query, key, value), dense, norm(), HEADS, dropouts)
+
+
+def feeding(dropout: float = 0.0) -> operators.Feeding:
+    return operators.Feeding(linear(H, 20), linear(20, H), norm(), dropout)
+
+
+@given(places, places, st.sampled_from([(0.0, 0.0), (0.4, 0.0), (0.0, 0.4), (0.3, 0.4)]))
+def test_attention_from_one_stream_to_another(
+    of_rows: Places, of_context: Places, dropouts: tuple[float, float]
+) -> None:
+    if dropouts[1] and of_rows.rows is not None:
         return  # as many random numbers, for other places
+    given, context, part = rows(of_rows.n_rows), rows(of_context.n_rows, seed=1), attending(dropouts)
     assert agree(
-        lambda: operators.attend(queries, context, of_queries, of_context, HEADS, dropout),
-        [queries, context],
-        of_queries,
+        lambda: operators.one_way(given, context, of_rows, of_context, part),
+        [given, context, *part.parameters()],
+        of_rows,
     )
-
-
-def sublayer(given: Tensor, places_of_each: tuple[Places, ...]) -> tuple[Operator, list[Tensor]]:
-    """Return attention over `given` rows, and all that it depends on."""
-    projections, dense, layer_norm = [linear(H, H, seed) for seed in range(3)], linear(H, H, 3), norm()
-    parameters = [parameter for layer in (*projections, dense, layer_norm) for parameter in layer.parameters()]
-
-    def attention() -> Tensor:
-        return operators.attention_sublayer(given, places_of_each, projections, dense, layer_norm, HEADS, (0.0, 0.0))
-
-    return attention, [given, *parameters]
 
 
 @given(places)
 def test_attention_within_a_stream(its: Places) -> None:
-    assert agree(*sublayer(rows(its.n_rows), (its,)), its)
+    given, part = rows(its.n_rows), attending()
+    assert agree(lambda: operators.sublayers(given, (its,), [part]), [given, *part.parameters()], its)
 
 
 @given(places, places)
 def test_attention_between_two_streams(one: Places, other: Places) -> None:
-    assert agree(*sublayer(rows(one.n_rows + other.n_rows), (one, other)), one, other)
-
-
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_the_end_of_a_sublayer(dropout: float) -> None:
-    hidden, residual, dense, layer_norm = rows(9, 5), rows(9, seed=1), linear(5, H), norm()
-    assert agree(
-        lambda: operators.residual_output(hidden, residual, dense, layer_norm, dropout),
-        [hidden, residual, *dense.parameters(), *layer_norm.parameters()],
-    )
+    given, part = rows(one.n_rows + other.n_rows), attending()
+    assert agree(lambda: operators.sublayers(given, (one, other), [part]), [given, *part.parameters()], one, other)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_the_feed_forward_sublayer(dropout: float) -> None:
-    given, inner, dense, layer_norm = rows(9), linear(H, 20), linear(20, H), norm()
-    assert agree(
-        lambda: operators.feed_forward(given, inner, dense, layer_norm, dropout),
-        [given, *inner.parameters(), *dense.parameters(), *layer_norm.parameters()],
-    )
+    given, part = rows(9), feeding(dropout)
+    assert agree(lambda: operators.sublayers(given, (), [part]), [given, *part.parameters()])
+
+
+@given(places, st.permutations(["attention", "feed-forward", "feed-forward"]))
+def test_sublayers_one_after_the_other(its: Places, kinds: list[str]) -> None:
+    given = rows(its.n_rows)
+    parts = [attending() if kind == "attention" else feeding() for kind in kinds]
+    parameters = [parameter for part in parts for parameter in part.parameters()]
+    assert agree(lambda: operators.sublayers(given, (its,), parts), [given, *parameters], its)
 
 
 def test_dropout_of_attention_keeps_its_share_and_its_mean() -> None:
@@ -174,12 +172,12 @@ def test_dropout_of_attention_keeps_its_share_and_its_mean() -> None:
 
 
 def test_logits_of_any_size_give_probabilities() -> None:
-    its = Places(1, 2)
-    queries, context = (torch.full((2, width), 1e4).requires_grad_() for width in (H, 2 * H))
-    attended = operators.attend(queries, context, its, its, HEADS, 0.0)
+    its, part = Places(1, 2), attending()
+    given, context = (torch.full((2, H), 1e4).requires_grad_() for _ in range(2))
+    attended = operators.one_way(given, context, its, its, part)
     attended.sum().backward()
-    assert torch.allclose(attended, torch.full_like(attended, 1e4))
-    assert queries.grad.isfinite().all()
+    assert attended.isfinite().all()
+    assert all(parameter.grad.isfinite().all() for parameter in (given, *part.parameters()))
 
 
 @pytest.mark.parametrize(
