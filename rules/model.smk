@@ -10,6 +10,7 @@ rule snapshot_initial_weights:
         log_of("snapshot_initial_weights", "seed"),
     benchmark:
         benchmark_of("snapshot_initial_weights", "seed")
+    priority: BEFORE_ROUNDS  # or its seed's first training, which all others wait for, could not start
     conda:
         ENVIRONMENT
     params:
