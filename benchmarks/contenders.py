@@ -6,8 +6,10 @@ A module that measures has a dict CONTENDERS of functions from texts to numbers 
 """
 
 import importlib
+import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -59,6 +61,11 @@ def least(found: Sequence[Numbers], key: str) -> float:
 
 def largest(found: Sequence[Numbers], key: str) -> float:
     return max(numbers[key] for numbers in found)
+
+
+def typical_step(times: Sequence[float]) -> float:
+    """Return the median of the seconds between one of `times` and the next: a moment's noise is not in it."""
+    return statistics.median(later - earlier for earlier, later in itertools.pairwise(times))
 
 
 def seconds_since_start() -> float:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -34,9 +35,13 @@ def describe() -> dict[str, str]:
 
 
 def _cpu_model() -> str:
+    """Return the processor's name; on Linux with family and model, since virtual machines often hide the rest."""
     information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "CPU")
+    text = information.read_text() if information.exists() else ""
+    facts = dict(re.findall(r"^(model name|cpu family|model)\s*: (.*)$", text.partition("\n\n")[0], flags=re.MULTILINE))
+    if len(facts) < 3:
+        return facts.get("model name", "CPU")
+    return f"{facts['model name']} (family {facts['cpu family']}, model {facts['model']})"
 
 
 def matrix_peak() -> dict[str, float]:
