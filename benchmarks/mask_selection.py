@@ -10,6 +10,7 @@ import resource
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -77,17 +78,30 @@ def contend(name: str, n_millions: str) -> dict[str, float]:
     return {"seconds": seconds, "extra_bytes": peak_bytes() - before, "floor_seconds": floor}
 
 
+@dataclass(frozen=True)
+class Files:
+    """What a round of pruning writes."""
+
+    mask: str
+    start: str
+    report: str
+
+
 def prune_round(weights_file: str) -> dict[str, float]:
-    """Return the most memory that a round takes, from a file of weights to a file of masks, in sizes of the weights."""
+    """Return the most memory that a round takes, from weights to mask and start weights, in sizes of the weights."""
     from lxmert_tickets.model.checkpoints import load_weights
-    from lxmert_tickets.pruning.mask_files import save_mask
     from lxmert_tickets.pruning.masks import keep_all, keep_largest
     from lxmert_tickets.pruning.prunable import PAPER, prunable_names
+    from lxmert_tickets.pruning.subnetworks import save_subnetwork
 
-    tensors, _ = load_weights(weights_file)
+    tensors, architecture = load_weights(weights_file)
+    size_bytes = sum(tensor.nbytes for tensor in tensors.values())
     mask = keep_largest(tensors, keep_all(tensors, prunable_names(tensors, PAPER)), SPARSITY_PERCENT)
-    save_mask(Path(weights_file).with_name("mask.safetensors"), mask, {})
-    return {"peak": peak_bytes() / sum(tensor.nbytes for tensor in tensors.values())}
+    del tensors
+    folder = Path(weights_file).parent
+    files = Files(*(str(folder / name) for name in ("mask.safetensors", "pruned.safetensors", "sparsity.csv")))
+    save_subnetwork(files, mask, weights_file, architecture.n_cross_layers, {})
+    return {"peak": peak_bytes() / size_bytes}
 
 
 CONTENDERS = {

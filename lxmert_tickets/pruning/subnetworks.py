@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from lxmert_tickets.artifacts import Metadata
 from lxmert_tickets.model.checkpoints import load_weights, save_weights
 from lxmert_tickets.pruning.mask_files import check_fits, save_mask
@@ -31,5 +33,8 @@ def save_subnetwork(
     initial, architecture = load_weights(initial_path)
     check_fits(mask, initial, files.mask, initial_path)
     save_mask(files.mask, mask, provenance)
-    save_weights(files.start, rewind(initial, mask), architecture, provenance)
+    start: dict[str, np.ndarray] = {}
+    for name in list(initial):  # one at a time, so that a large network is there once
+        start |= rewind({name: initial.pop(name)}, mask)
+    save_weights(files.start, start, architecture, provenance)
     write_sparsity_report(files.report, mask, n_cross_layers)
