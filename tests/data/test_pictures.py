@@ -21,7 +21,7 @@ def write_photo(folder: Path, width: int, height: int) -> bytes:
 
 
 def test_pictures_of_scenes_come_as_they_are_in_their_zip(tmp_path: Path) -> None:
-    write_images(tmp_path / "images.zip", "val", draw_scenes("val", 3, seed=1))
+    write_images(tmp_path / "images.zip", "val", draw_scenes("val", 3, seed=1), threads=1)
     found = read_pictures(tmp_path / "images.zip", {"SCENES_val_000000000002", "SCENES_val_000000000009"})
     (picture,) = found.values()
     assert list(found) == ["SCENES_val_000000000002"]

@@ -212,8 +212,8 @@ def test_status_reads_the_logs_that_jobs_write(
     (results / "logs" / log).unlink()
     (results / "logs" / log).write_text("2026-01-02 03:04:05 ERROR the disk is full\n")
     (results / missing).unlink()
-    failed = [entry["note"] for entry in status(tmp_path, capsys).values() if entry["state"] == "failed"]
-    assert failed == [f"the disk is full (results/smoke/logs/{log})"]
+    failed = [entry for entry in status(tmp_path, capsys).values() if entry["state"] == "failed"]
+    assert [(entry["note"], entry["log"]) for entry in failed] == [("the disk is full", f"results/smoke/logs/{log}")]
 
 
 def test_every_training_leaves_its_curve(results: Path) -> None:
