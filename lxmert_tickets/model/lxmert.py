@@ -14,9 +14,7 @@ from torch.nn import functional as F
 
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.layers import LAYER_NORM_EPS, CrossLayer, Dropouts, Layer, Stream
-from lxmert_tickets.model.operators import (
-    project,
-)
+from lxmert_tickets.model.operators import project
 from lxmert_tickets.model.places import Places
 
 INITIAL_STD = 0.02
