@@ -28,6 +28,14 @@ def run(module: str, contender: str, *arguments: object, threads: int = 1) -> di
 
     Raises CalledProcessError, with what the process wrote to the terminal, where it fails.
     """
+    return dict(json.loads(said_by(module, contender, *arguments, threads=threads)[-1]))
+
+
+def said_by(module: str, contender: str, *arguments: object, threads: int = 1) -> list[str]:
+    """Return the lines that `contender` wrote; the last one is what it measured, as JSON.
+
+    Raises CalledProcessError, with what the process wrote to the terminal, where it fails.
+    """
     environment = os.environ | {
         "OMP_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
@@ -41,7 +49,7 @@ def run(module: str, contender: str, *arguments: object, threads: int = 1) -> di
     except subprocess.CalledProcessError as error:
         print(error.stdout, error.stderr, file=sys.stderr)
         raise
-    return dict(json.loads(ended.stdout.splitlines()[-1]))
+    return ended.stdout.splitlines()
 
 
 def alternate(

@@ -3,9 +3,9 @@
     python -m benchmarks.on_gpu [--output FOLDER]
 
 LXMERT base on random features and real question lengths, in bfloat16: a training step at batch 32 beside transformers'
-Trainer, as a CUDA graph and without, deterministic, with features outside GPU memory, and at batch 256; answering; and
-one, two and three trainings at once on the GPU, at both sizes. Every line is a process of its own. Without a GPU the
-same lines come out, of the CPU: to try the script.
+Trainer, as a CUDA graph and without, without our kernels, deterministic, with features outside GPU memory, and at batch
+256; answering; and one, two and three trainings at once on the GPU, at both sizes; then where a step's time goes, by
+kernel. Every line is a process of its own.
 """
 
 import argparse
@@ -23,8 +23,9 @@ from benchmarks.made_up_data import sizes
 from lxmert_tickets.artifacts import write_text
 from lxmert_tickets.data.feature_workers import available_cores
 
-VARIATIONS = ("", "plain", "deterministic", "streamed", "large")
+VARIATIONS = ((), ("plain",), ("unfused",), ("deterministic",), ("streamed",), ("large",), ("large", "unfused"))
 AT_ONCE = (1, 2, 3)
+N_KERNELS = 30  # that are shown
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,10 @@ def measured(folder: Path) -> list[Line]:
     base = folder / "base"
     lines = [_line("training, ours, batch 32", _run("own_engine", "train", base, "base"))]
     lines.append(_line("training, transformers' Trainer, batch 32", _run("peer_engine", "train", base, "base")))
-    lines += [_line(f"training, ours, {how}", _run("own_engine", "train", base, "base", how)) for how in VARIATIONS[1:]]
+    lines += [
+        _line(f"training, ours, {' and '.join(how)}", _run("own_engine", "train", base, "base", *how))
+        for how in VARIATIONS[1:]
+    ]
     lines += [
         _line(f"answering, {whose}", _run(engine, "evaluate", base, "base"))
         for whose, engine in (("ours", "own_engine"), ("transformers", "peer_engine"))
@@ -99,11 +103,12 @@ def main() -> None:
     described = machine.describe()
     with tempfile.TemporaryDirectory(prefix="lxmert_tickets_gpu") as folder:
         lines = measured(Path(folder))
+        *profile, _, _ = contenders.said_by("profile_step", "profile", Path(folder) / "base", "base", N_KERNELS)
         needed = contenders.run("needed_flops", "count", Path(folder) / "base", "base")
         peak = contenders.run("machine", "matrix_peak", threads=available_cores())["flops"]
     floors = {"training": highest_rate(peak, needed["train"]), "answering": highest_rate(peak, needed["evaluate"])}
     described["matrix peak"] = f"{peak / 1e12:.3g} TFLOP/s"
-    text = report(lines, described, floors)
+    text = "\n".join([report(lines, described, floors), *profile, ""])
     write_text(output / f"{file_stem(described)}-gpu.md", text)
     print(text)
 

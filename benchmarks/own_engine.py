@@ -16,6 +16,7 @@ from benchmarks.contenders import typical_step
 from benchmarks.made_up_data import recipe_of, sizes
 from lxmert_tickets.data.features import open_features
 from lxmert_tickets.data.questions import EncodedQuestions, load_questions
+from lxmert_tickets.model import operators
 from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.checkpoints import load_weights
 from lxmert_tickets.model.lxmert import LxmertForVqa
@@ -62,8 +63,8 @@ LARGE_BATCH, FIRST_LARGE = 256, 8
 def train_some_steps(folder: str, name: str, *variations: str) -> dict[str, float]:
     """Return samples a second of the training loop, from asking for a batch to the end of its step; and its memory.
 
-    `variations` are for a GPU: "plain" takes no graphs, "deterministic" gives the same bytes every time, "streamed"
-    leaves the features in the host's memory, "large" takes 256 questions a step.
+    `variations` are for a GPU: "plain" takes no graphs, "unfused" has none of our kernels, "deterministic" gives the
+    same bytes every time, "streamed" leaves the features in the host's memory, "large" takes 256 questions a step.
     """
     gc.freeze()  # as every job does
     set_up_process(torch.get_num_threads(), "deterministic" in variations)
@@ -93,12 +94,15 @@ def train_some_steps(folder: str, name: str, *variations: str) -> dict[str, floa
 @contextmanager
 def _varied(variations: Sequence[str]) -> Iterator[None]:
     """Run the engine otherwise than it would be: to see what its parts bring."""
-    graphed, share = steps.GraphedStep, regions_module.SHARE_OF_GPU
+    graphed, share, engine_of = steps.GraphedStep, regions_module.SHARE_OF_GPU, operators.engine_of
+    if "unfused" in variations:
+        operators.engine_of = lambda *_: None
     if "plain" in variations:
         steps.GraphedStep = steps.Step  # type: ignore[misc]
     if "streamed" in variations:
         regions_module.SHARE_OF_GPU = 0.0
     yield
+    operators.engine_of = engine_of
     steps.GraphedStep, regions_module.SHARE_OF_GPU = graphed, share  # type: ignore[misc]
 
 

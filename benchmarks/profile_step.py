@@ -1,4 +1,4 @@
-"""Where a training step's time goes, by operator, as Markdown.
+"""Where a training step's time goes, by operator, as Markdown; on a GPU, by kernel.
 
     python -m benchmarks.profile_step scenes|base [operators, default 8]
 
@@ -19,10 +19,11 @@ from benchmarks.made_up_data import recipe_of, sizes
 from lxmert_tickets.data.feature_workers import available_cores
 
 STEPS = {"scenes": 40, "base": 2}
+LONGEST_NAME = 90  # of a kernel: C++'s have their types in it
 
 
 def profile(folder: str, name: str, n_operators: str) -> dict[str, float]:
-    """Print the table; return seconds of all operators in a step, while profiled."""
+    """Print the table; return seconds of all operators in a step, while profiled, and how many they are."""
     import torch
     from torch.profiler import ProfilerActivity, profile
 
@@ -35,13 +36,19 @@ def profile(folder: str, name: str, n_operators: str) -> dict[str, float]:
     recipe = recipe_of(sizes()[name])
     features = files / "features.h5"
     data, val = (open_vqa_data(files / f"{split}.h5", features, best_device()) for split in ("train", "val"))
-    profiler = profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available())
+    on_gpu = torch.cuda.is_available()
+    profiler = profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU])
     batches = list(data.shuffled(recipe.batch_size, 0, 1))
+    n_first = len(batches) - n_steps if on_gpu else 1  # make the optimiser's moments, and CUDA graphs
 
     def some_batches(*_: object) -> Iterator[np.ndarray]:
-        yield batches[0]  # the first step makes the optimiser's moments
+        yield from batches[:n_first]
+        if on_gpu:
+            torch.cuda.synchronize()
         with profiler:
-            yield from batches[1 : n_steps + 1]
+            yield from batches[n_first : n_first + n_steps]
+            if on_gpu:
+                torch.cuda.synchronize()
 
     data.shuffled = some_batches
     network = network_of(files, recipe.hidden_dropout, recipe.attention_dropout)
@@ -50,15 +57,15 @@ def profile(folder: str, name: str, n_operators: str) -> dict[str, float]:
 
 
 def _printed(operators: object, n_steps: int, n_shown: int) -> dict[str, float]:
-    of_cpu = sorted(operators, key=lambda event: -event.self_cpu_time_total)
-    whole = sum(event.self_cpu_time_total for event in of_cpu)
+    of_steps = [(event.self_cpu_time_total + event.self_device_time_total, event) for event in operators]
+    of_steps.sort(key=lambda timed: -timed[0])
+    whole, calls = sum(time for time, _ in of_steps), sum(event.count for _, event in of_steps) / n_steps
     print("| operator | share | ms a step | calls a step |\n|---|---:|---:|---:|")
-    for event in of_cpu[:n_shown]:
-        milliseconds = event.self_cpu_time_total / 1000 / n_steps
-        share = 100 * event.self_cpu_time_total / whole
-        print(f"| {event.key} | {share:.1f} % | {milliseconds:.2f} | {event.count / n_steps:.0f} |")
-    print(f"| all {len(of_cpu)} | | {whole / 1000 / n_steps:.2f} | {sum(e.count for e in of_cpu) / n_steps:.0f} |")
-    return {"operator_seconds": whole / 1e6 / n_steps}
+    for time, event in of_steps[:n_shown]:
+        name = event.key[:LONGEST_NAME].replace("|", " ")
+        print(f"| {name} | {100 * time / whole:.1f} % | {time / 1000 / n_steps:.3f} | {event.count / n_steps:.0f} |")
+    print(f"| all {len(of_steps)} | | {whole / 1000 / n_steps:.2f} | {calls:.0f} |")
+    return {"operator_seconds": whole / 1e6 / n_steps, "calls": calls}
 
 
 CONTENDERS = {"profile": profile}

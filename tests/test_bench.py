@@ -28,6 +28,7 @@ from lxmert_tickets.data.features import KIND, open_features
 from lxmert_tickets.data.questions import save_questions
 from lxmert_tickets.data.vqa_json import Annotation
 from lxmert_tickets.evaluation.accuracy import score_predictions
+from lxmert_tickets.model import operators
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.checkpoints import save_weights
 from lxmert_tickets.training import regions, steps
@@ -241,7 +242,7 @@ def test_what_a_network_costs_follows_from_what_was_measured(tmp_path: Path) -> 
     assert found["tokens_a_question"] == pytest.approx(toy_questions(128, 4).length[:128].mean(), abs=0.06)
 
 
-@pytest.mark.parametrize("variations", [(), ("plain",), ("streamed", "deterministic"), ("large",)])
+@pytest.mark.parametrize("variations", [(), ("plain", "unfused"), ("streamed", "deterministic"), ("large",)])
 def test_the_engine_is_timed_in_every_variation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variations: tuple[str, ...]
 ) -> None:
@@ -253,6 +254,7 @@ def test_the_engine_is_timed_in_every_variation(
     assert found["rate"] == pytest.approx((256 if "large" in variations else 32) / found["step_seconds"])
     assert found["peak_bytes"] > 1e7
     assert steps.GraphedStep is not steps.Step
+    assert operators.engine_of(torch.zeros(1, 4), (), []) is not None
     assert regions.SHARE_OF_GPU > 0
     torch.use_deterministic_algorithms(False)
 

@@ -4,6 +4,7 @@ Shapes: B questions, T tokens, R regions, H hidden; n rows of language, m = B * 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,8 +54,17 @@ class Attention(nn.Module):
         self.query = nn.Linear(arch.hidden_size, arch.hidden_size)
         self.key = nn.Linear(arch.hidden_size, arch.hidden_size)
         self.value = nn.Linear(arch.hidden_size, arch.hidden_size)
-        make_neighbours([self.query, self.key, self.value])
         self.dropouts = dropouts
+        self._join()
+
+    def _join(self) -> None:
+        make_neighbours([self.query, self.key, self.value])
+
+    def _apply(self, *arguments: Any, **options: Any) -> "Attention":
+        """Move to another device or dtype, as torch's `to`, `cuda` and `double` do it: neighbours stay neighbours."""
+        super()._apply(*arguments, **options)  # type: ignore[no-untyped-call]
+        self._join()
+        return self
 
     @property
     def dropout(self) -> float:

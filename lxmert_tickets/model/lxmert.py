@@ -32,8 +32,8 @@ class Embeddings(nn.Module):
         self.LayerNorm = nn.LayerNorm(arch.hidden_size, eps=LAYER_NORM_EPS)
         self.dropouts = dropouts
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None) -> Stream:
-        places = Places.of(len(input_ids), input_ids.shape[1], attention_mask)
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None, n_rows: int | None = None) -> Stream:
+        places = Places.of(len(input_ids), input_ids.shape[1], attention_mask, n_rows)
         positions = places.pack(torch.arange(input_ids.shape[1], device=input_ids.device).repeat(len(input_ids)))
         # A question is one segment, so all token types are 0.
         types = torch.zeros_like(positions)
@@ -122,9 +122,9 @@ class Lxmert(nn.Module):
         padded = language.places.pad(language.rows).view(*input_ids.shape, -1)
         return padded, self.pooler(padded[:, 0])
 
-    def read(self, input_ids: Tensor, attention_mask: Tensor | None) -> Stream:
+    def read(self, input_ids: Tensor, attention_mask: Tensor | None, n_rows: int | None = None) -> Stream:
         """Return questions before they meet an image."""
-        return self.encoder.read(self.embeddings(input_ids, attention_mask))
+        return self.encoder.read(self.embeddings(input_ids, attention_mask, n_rows))
 
     def pooled(self, language: Stream, vision: Stream) -> Tensor:
         """Return the pooled [CLS] (B, H) of questions that were read and images that were seen."""
@@ -165,6 +165,7 @@ class LxmertForVqa(nn.Module):
         features: Tensor,
         boxes: Tensor,
         image_of: Tensor | None = None,
+        n_rows: int | None = None,
     ) -> Tensor:
         """Return answer logits (B, A), before the sigmoid.
 
@@ -175,8 +176,10 @@ class LxmertForVqa(nn.Module):
             boxes: float (B, R, 4), x1 y1 x2 y2 in 0..1.
             image_of: int64 (B), where questions share images: the image, of the U that `features` and `boxes` then
                 have. What depends on the image alone is computed once for each, dropout too.
+            n_rows: how many rows the tokens are packed into (`places.rows_for`); None = counted on the CPU, as many as
+                places on a GPU.
         """
-        language = self.lxmert.read(input_ids, attention_mask)
+        language = self.lxmert.read(input_ids, attention_mask, n_rows)
         vision = self.lxmert.encoder.see(features, boxes)
         if image_of is not None:
             vision = vision.of_sequences(image_of)

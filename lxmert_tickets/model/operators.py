@@ -1,10 +1,13 @@
-"""What the layers compute: projections, attention, feed-forward. Each exists twice, with the same numbers.
+"""What the layers compute: projections, attention, feed-forward. Each exists three times, with the same numbers.
 
-The plain way is torch's own operators; it runs on a GPU, under autocast and in float64. The fast way runs on the CPU
-in float32 (see `model.on_cpu`).
+The plain way is torch's own operators; it runs anywhere, under autocast and in float64. The fast ways run on the CPU in
+float32 (`model.on_cpu`), and on a GPU in float32 and under autocast (`model.on_gpu`).
 """
 
+import logging
 from collections.abc import Iterable, Sequence
+from functools import cache
+from types import ModuleType
 from typing import NamedTuple
 
 import torch
@@ -14,12 +17,36 @@ from torch.nn import functional as F
 from lxmert_tickets.model import on_cpu
 from lxmert_tickets.model.places import Places
 
+log = logging.getLogger("lxmert_tickets")
+
+
+def engine_of(rows: Tensor, every: Sequence[Places], n_heads: Sequence[int]) -> ModuleType | None:
+    """Return the module that computes sublayers of `rows` (n, H), whose attention has so many heads; None: plainly."""
+    if on_cpu.takes(rows):
+        return on_cpu
+    on_gpu = _on_gpu() if rows.device.type == "cuda" else None
+    return on_gpu if on_gpu is not None and on_gpu.takes(rows, every, n_heads) else None
+
+
+@cache
+def _on_gpu() -> ModuleType | None:
+    """Return `model.on_gpu`; None where its kernels do not work: they take Triton, which takes a C compiler."""
+    try:
+        from lxmert_tickets.model import on_gpu
+
+        on_gpu.try_out()
+    except Exception as error:  # whatever it is, torch's own operators give the same numbers
+        log.warning("kernels for this GPU cannot be made, so training is slower: %s", error)
+        return None
+    return on_gpu
+
 
 def project(rows: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
     """Return what `layers` make of `rows` (n, inputs), side by side: (n, sum of outputs)."""
     if on_cpu.takes(rows):
         return on_cpu.Project.apply(rows, *_parameters(layers))  # type: ignore[no-any-return, no-untyped-call]
-    return torch.cat([layer(rows) for layer in layers], dim=1)
+    projected = [layer(rows) for layer in layers]
+    return torch.cat(projected, dim=1) if len(projected) > 1 else projected[0]
 
 
 def make_neighbours(layers: Sequence[nn.Linear]) -> None:
@@ -61,9 +88,10 @@ def sublayers(rows: Tensor, every: tuple[Places, ...], parts: Sequence[Attending
     Attention is within the stream; of two streams, which share all weights, it is from each to the other: `rows`
     (n + m, H) are then those of both, in the places of `every`.
     """
-    if on_cpu.takes(rows):
-        fast = [_on_cpu(part, every) for part in parts]
-        return on_cpu.Sublayers.apply(rows, fast, *[p for part in parts for p in part.parameters()])  # type: ignore[no-any-return, no-untyped-call]
+    engine = engine_of(rows, every, [part.n_heads for part in parts if isinstance(part, Attending)])
+    if engine is not None:
+        fast = [_fast(part, every, engine) for part in parts]
+        return engine.Sublayers.apply(rows, fast, *[p for part in parts for p in part.parameters()])  # type: ignore[no-any-return]
     for part in parts:
         rows = _attended(rows, every, part) if isinstance(part, Attending) else _fed_forward(rows, part)
     return rows
@@ -71,8 +99,9 @@ def sublayers(rows: Tensor, every: tuple[Places, ...], parts: Sequence[Attending
 
 def one_way(rows: Tensor, context: Tensor, of_rows: Places, of_context: Places, part: Attending) -> Tensor:
     """Return the rows (n, H) of a stream after attention to another, `context` (m, H), which stays as it is."""
-    if on_cpu.takes(rows):
-        return on_cpu.OneWay.apply(  # type: ignore[no-any-return, no-untyped-call]
+    engine = engine_of(rows, (of_rows, of_context), [part.n_heads])
+    if engine is not None:
+        return engine.OneWay.apply(  # type: ignore[no-any-return]
             rows, context, of_rows, of_context, part.n_heads, part.dropouts, part.norm.eps, *part.parameters()
         )
     queries, projected = project(rows, part.projections[:1]), project(context, part.projections[1:])
@@ -80,10 +109,10 @@ def one_way(rows: Tensor, context: Tensor, of_rows: Places, of_context: Places, 
     return _end(attended, rows, part.dense, part.norm, part.dropouts[0])
 
 
-def _on_cpu(part: Attending | Feeding, every: tuple[Places, ...]) -> "on_cpu.Attention | on_cpu.FeedForward":
+def _fast(part: Attending | Feeding, every: tuple[Places, ...], engine: ModuleType) -> object:
     if isinstance(part, Attending):
-        return on_cpu.Attention(every, part.n_heads, part.dropouts, part.norm.eps)
-    return on_cpu.FeedForward(part.dropout, part.norm.eps)
+        return engine.Attention(every, part.n_heads, part.dropouts, part.norm.eps)
+    return engine.FeedForward(part.dropout, part.norm.eps)
 
 
 def _attended(rows: Tensor, every: tuple[Places, ...], part: Attending) -> Tensor:

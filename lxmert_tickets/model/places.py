@@ -10,6 +10,11 @@ ROWS_STEP = 32
 """Packed rows are a multiple of this: oneDNN generates code for each new shape (0.2 to 1.4 ms)."""
 
 
+def rows_for(n_tokens: int, step: int) -> int:
+    """Return how many rows `n_tokens` are packed into: a multiple of `step`, at least one of them padding."""
+    return (n_tokens // step + 1) * step
+
+
 @dataclass(frozen=True)
 class Places:
     """Rows of `n_sequences` sequences of `n_places` places.
@@ -26,17 +31,22 @@ class Places:
     # By number of parts and heads: what every layer asks for.
     _known: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False, compare=False)
     _absent: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _sequences: list[Tensor] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
-    def of(cls, n_sequences: int, n_places: int, present: Tensor | None) -> "Places":
-        """Return the places of padded sequences: packed on the CPU, where it pays; a GPU wants few shapes instead."""
-        if present is None or present.device.type != "cpu":
+    def of(cls, n_sequences: int, n_places: int, present: Tensor | None, n_rows: int | None = None) -> "Places":
+        """Return the places of padded sequences, packed into `n_rows`, of `rows_for`.
+
+        None: on the CPU that is counted; a GPU would have to be waited for, so every place is a row.
+        """
+        if present is None:
+            return cls(n_sequences, n_places)
+        if n_rows is None and present.device.type == "cpu":
+            n_rows = rows_for(int(present.sum()), ROWS_STEP)
+        if n_rows is None or n_rows >= present.numel():
             return cls(n_sequences, n_places, None, present)
-        n_rows = (int(present.sum()) // ROWS_STEP + 1) * ROWS_STEP
-        if n_rows >= present.numel():
-            return cls(n_sequences, n_places, None, present)
-        # Tokens in order, then some padding to fill up.
-        rows = present.flatten().argsort(descending=True, stable=True)[:n_rows]
+        # Tokens in order, then some padding to fill up. A GPU sorts no bool.
+        rows = present.logical_not().flatten().to(torch.uint8).argsort(stable=True)[:n_rows]
         return cls(n_sequences, n_places, rows, present)
 
     @property
@@ -88,6 +98,21 @@ class Places:
             bias = torch.zeros(self.present.shape).masked_fill_(~self.present, -torch.inf)
             self._absent[n_heads] = bias.repeat_interleave(n_heads, dim=0)[:, None]
         return self._absent[n_heads]
+
+    def sequences(self, device: torch.device) -> tuple[Tensor, Tensor, int]:
+        """Return the first row of each sequence, its number of tokens, int32 (B), and the most there can be."""
+        if not self._sequences:
+            if self.present is None:
+                lengths = torch.full((self.n_sequences,), self.n_places, dtype=torch.int32, device=device)
+            else:
+                lengths = self.present.sum(dim=1, dtype=torch.int32)
+            if self.rows is None:
+                starts = torch.arange(self.n_sequences, dtype=torch.int32, device=device) * self.n_places
+            else:
+                starts = lengths.cumsum(0, dtype=torch.int32) - lengths
+            self._sequences.extend((starts, lengths))
+        starts, lengths = self._sequences
+        return starts, lengths, self.n_places
 
     def first(self, rows: Tensor) -> Tensor:
         """Return the row (B, H) of the first place of every sequence: [CLS]."""

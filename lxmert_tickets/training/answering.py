@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lxmert_tickets.model.lowered import using
 from lxmert_tickets.model.lxmert import LxmertForVqa
 from lxmert_tickets.training.batches import VqaData
-from lxmert_tickets.training.device import Precision, autocast
+from lxmert_tickets.training.device import Precision, autocast, lowered_for
 
 BATCH_SIZE = 256
 
@@ -22,8 +23,11 @@ def answers(network: LxmertForVqa, data: VqaData, precision: Precision) -> Itera
     """
     network.eval()
     device = next(network.parameters()).device
+    lowered = lowered_for(network, precision)
+    if lowered is not None:
+        lowered.refresh()
     for rows in data.by_image(BATCH_SIZE):
-        with autocast(device, precision):
+        with autocast(device, precision), using(lowered):
             logits = network(*data.batch_by_image(rows).inputs())
         score, chosen = logits.float().sigmoid().max(dim=1)
         yield rows, chosen, score

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from lxmert_tickets.data.features import open_features
 from lxmert_tickets.data.questions import EncodedQuestions, load_questions
+from lxmert_tickets.model.places import rows_for
 from lxmert_tickets.seeds import derive_seed
 from lxmert_tickets.training.regions import Regions, to_device
 
-GPU_LENGTH_STEP = 4
-"""Tokens; on a GPU questions are padded to a multiple: batches have few shapes, and a CUDA graph is made of each."""
+GPU_ROWS_STEP = 64
+"""On a GPU the tokens of a batch are packed into a multiple of this: a CUDA graph is made of each number of rows."""
 
 
 @dataclass(frozen=True)
@@ -26,23 +27,33 @@ class Batch:
     features: Tensor  # float32 (B or U, R, feature_dim)
     boxes: Tensor  # float32 (B or U, R, 4)
     image_of: Tensor | None = None  # int64 (B), the image of each question; None = each has its own
+    n_rows: int | None = None  # that tokens are packed into; None = as the network finds best
 
-    def inputs(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor | None]:
-        return self.input_ids, self.attention_mask, self.features, self.boxes, self.image_of
+    def inputs(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor | None, int | None]:
+        return self.input_ids, self.attention_mask, self.features, self.boxes, self.image_of, self.n_rows
+
+    def copy(self) -> "Batch":
+        """Return the same, in other places."""
+        return Batch(*[each.clone() if isinstance(each, Tensor) else each for each in self.inputs()])  # type: ignore[arg-type]
 
 
 def padded(input_ids: np.ndarray, length: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor | None]:
     """Return token ids cut to the longest sentence (B, T), and the attention mask (B, T), None if nothing is padded.
 
-    On a GPU, T is a multiple of GPU_LENGTH_STEP or all there is, and there always is an attention mask.
+    On a GPU nothing is cut, and there always is an attention mask: batches have one shape.
     """
     longest = int(length.max())
     if device.type != "cpu":
-        longest = min(-(-longest // GPU_LENGTH_STEP) * GPU_LENGTH_STEP, input_ids.shape[1])
+        longest = input_ids.shape[1]
     elif int(length.min()) == longest:
         return torch.from_numpy(input_ids[:, :longest].astype(np.int64)), None
     ids = to_device(input_ids[:, :longest].astype(np.int64), device)
     return ids, to_device(np.arange(longest) < length[:, None], device)
+
+
+def n_rows_on(device: torch.device, length: np.ndarray) -> int | None:
+    """Return how many rows questions of these lengths are packed into; None on the CPU, where the network counts."""
+    return None if device.type == "cpu" else rows_for(int(length.sum()), GPU_ROWS_STEP)
 
 
 class VqaData:
@@ -57,15 +68,18 @@ class VqaData:
     def batch(self, rows: np.ndarray) -> Batch:
         """Return the questions `rows`, each with regions of its own."""
         asked = self.questions
-        ids, attention_mask = padded(asked.input_ids[rows], asked.length[rows], self.device)
-        return Batch(ids, attention_mask, *self.regions.gather(asked.image_row[rows]))
+        length = asked.length[rows]
+        read = padded(asked.input_ids[rows], length, self.device)
+        return Batch(*read, *self.regions.gather(asked.image_row[rows]), n_rows=n_rows_on(self.device, length))
 
     def batch_by_image(self, rows: np.ndarray) -> Batch:
         """Return the questions `rows`, with the regions of each image once."""
         asked = self.questions
-        ids, attention_mask = padded(asked.input_ids[rows], asked.length[rows], self.device)
+        length = asked.length[rows]
+        read = padded(asked.input_ids[rows], length, self.device)
         images, image_of = np.unique(asked.image_row[rows], return_inverse=True)
-        return Batch(ids, attention_mask, *self.regions.gather(images), to_device(image_of, self.device))
+        seen = *self.regions.gather(images), to_device(image_of, self.device)
+        return Batch(*read, *seen, n_rows_on(self.device, length))
 
     def targets(self, rows: np.ndarray) -> Tensor:
         """Return the soft labels (B, answers) of the questions `rows`."""

@@ -8,6 +8,9 @@ from contextlib import AbstractContextManager
 from typing import Literal
 
 import torch
+from torch import nn
+
+from lxmert_tickets.model.lowered import Lowered
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -51,5 +54,15 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
     "auto" is bfloat16 on CUDA and float32 on the CPU.
     """
-    reduced = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=reduced)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=is_reduced(device, precision))
+
+
+def is_reduced(device: torch.device, precision: Precision) -> bool:
+    """Return whether matrix products are in bfloat16."""
+    return precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
+
+
+def lowered_for(network: nn.Module, precision: Precision) -> Lowered | None:
+    """Return the weights of `network` for matrix products on a GPU, to be refreshed when they change; None for none."""
+    device = next(network.parameters()).device
+    return Lowered(network, torch.bfloat16) if device.type == "cuda" and is_reduced(device, precision) else None

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lxmert_tickets.model.lowered import Lowered, using
 from lxmert_tickets.model.lxmert import LxmertForVqa, vqa_loss
 from lxmert_tickets.training.batches import Batch
-from lxmert_tickets.training.device import Precision, autocast
+from lxmert_tickets.training.device import Precision, autocast, lowered_for
 from lxmert_tickets.training.optimizer import BertAdam
 
 FIRST_STEPS = 3  # of a process, that are never graphs: they set up libraries, gradients and moments
@@ -46,12 +47,13 @@ class GraphedStep(Step):
         super().__init__(network, optimizer, precision)
         self._n_taken = 0
         self._graphs: dict[tuple[int, ...], _Graph] = {}
+        self._lowered: Lowered | None = None
 
     def __call__(self, batch: Batch, targets: Tensor, learning_rate: float) -> Tensor:
         self._n_taken += 1
         if self._n_taken <= FIRST_STEPS:
             return self._on_another_stream(batch, targets, learning_rate)
-        shape = tuple(batch.input_ids.shape)
+        shape = *batch.input_ids.shape, batch.n_rows or 0
         if shape not in self._graphs:
             self._graphs[shape] = self._captured(batch, targets)
         graph = self._graphs[shape]
@@ -71,12 +73,15 @@ class GraphedStep(Step):
 
     def _captured(self, batch: Batch, targets: Tensor) -> "_Graph":
         """Return the graph of a step on a batch like this one; nothing is computed yet."""
-        inputs = Batch(*[None if tensor is None else tensor.clone() for tensor in batch.inputs()])  # type: ignore[arg-type]
-        expected = targets.clone()
+        inputs, expected = batch.copy(), targets.clone()
         graph = torch.cuda.CUDAGraph()
         # The graphs share memory: they run one at a time, and none reads what another has left.
         pool = next(iter(self._graphs.values())).graph.pool() if self._graphs else None
-        with torch.cuda.graph(graph, pool=pool):
+        if not self._graphs:  # the first steps have put the weights where they stay
+            self._lowered = lowered_for(self.network, self.precision)
+        with torch.cuda.graph(graph, pool=pool), using(self._lowered):
+            if self._lowered is not None:
+                self._lowered.refresh()
             loss = self.backward(inputs, expected)
             self.optimizer.update()
         self.optimizer.drop_gradients()
@@ -95,7 +100,7 @@ class _Graph:
     def read(self, batch: Batch, targets: Tensor) -> None:
         """Take the next batch where the graph looks for it."""
         for place, tensor in zip(self.inputs.inputs(), batch.inputs(), strict=True):
-            if place is not None and tensor is not None:
+            if isinstance(place, Tensor) and isinstance(tensor, Tensor):
                 place.copy_(tensor)
         self.targets.copy_(targets)
 

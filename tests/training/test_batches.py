@@ -33,7 +33,7 @@ def test_sentences_of_one_length_need_no_attention_mask() -> None:
 def test_a_batch_holds_the_regions_and_labels_of_its_questions() -> None:
     data = toy_data()
     rows = np.array([5, 0, 17])
-    ids, attention_mask, features, boxes, image_of = data.batch(rows).inputs()
+    ids, attention_mask, features, boxes, image_of, _ = data.batch(rows).inputs()
     images = data.questions.image_row[rows]
     there = data.regions._of_images
     assert image_of is None
@@ -97,7 +97,7 @@ def test_files_become_the_same_batches(tmp_path: Path) -> None:
     convert_features([tmp_path / "a.tsv"], tmp_path / "features.h5", metadata={})
     save_questions(tmp_path / "questions.h5", toy_questions(8, n_images=3), {})
     data = open_vqa_data(tmp_path / "questions.h5", tmp_path / "features.h5", CPU)
-    _, _, features, boxes, _ = data.batch(np.array([0, 1, 2])).inputs()
+    _, _, features, boxes, *_ = data.batch(np.array([0, 1, 2])).inputs()
     assert len(data) == 8
     assert data.regions.feature_dim == TINY.feature_dim
     assert np.array_equal(features.numpy(), regions[data.questions.image_row[:3]].astype(np.float16).astype(np.float32))

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from toys import CPU, RECIPE, TINY, tiny_network, toy_data, toy_features, toy_questions
 
-from lxmert_tickets.training.batches import GPU_LENGTH_STEP, Batch, VqaData, padded
+from lxmert_tickets.training.batches import GPU_ROWS_STEP, VqaData, n_rows_on, padded
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.regions import Regions, Resident, Streamed
 from lxmert_tickets.training.steps import FIRST_STEPS, GraphedStep, Step, _Graph, step_of
@@ -35,23 +36,24 @@ def test_a_graph_reads_the_next_batch_where_it_read_the_last() -> None:
     data = toy_data()
     rows, next_rows = np.arange(8), np.arange(8, 16)
     batch = data.batch(rows)
-    places = Batch(*[None if tensor is None else tensor.clone() for tensor in batch.inputs()])
+    places = batch.copy()
     graph = _Graph(graph=None, inputs=places, targets=data.targets(rows), loss=torch.zeros(()))  # type: ignore[arg-type]
     following = data.batch(next_rows)
-    before = [tensor.data_ptr() for tensor in places.inputs() if tensor is not None]
+    before = [tensor.data_ptr() for tensor in places.inputs() if isinstance(tensor, Tensor)]
     graph.read(following, data.targets(next_rows))
-    assert [tensor.data_ptr() for tensor in places.inputs() if tensor is not None] == before
+    assert [tensor.data_ptr() for tensor in places.inputs() if isinstance(tensor, Tensor)] == before
     assert torch.equal(places.features, following.features)
     assert torch.equal(graph.targets, data.targets(next_rows))
 
 
-def test_on_a_gpu_lengths_are_few_and_padding_is_always_marked() -> None:
+def test_on_a_gpu_shapes_are_few_and_padding_is_always_marked() -> None:
     ids, length = np.ones((3, 11), np.int32), np.array([5, 6, 6], np.int32)
     found, attention_mask = padded(ids, length, torch.device("meta"))
-    assert found.shape == (3, 8)
-    assert 8 % GPU_LENGTH_STEP == 0
+    assert found.shape == (3, 11)
     assert attention_mask is not None
-    assert padded(ids, np.array([11, 2, 3]), torch.device("meta"))[0].shape == (3, 11)  # no more than there is
+    assert n_rows_on(torch.device("meta"), length) == GPU_ROWS_STEP
+    assert n_rows_on(torch.device("meta"), np.full(GPU_ROWS_STEP, 1)) == 2 * GPU_ROWS_STEP  # one row is padding
+    assert n_rows_on(CPU, length) is None
 
 
 @pytest.mark.parametrize("gathers", [Resident, Streamed])

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,24 +46,6 @@ class ObjectStore:
     def copy_to(self, folder: Path) -> None:
         """Write all that the store holds into `folder`."""
         subprocess.run([sys.executable, "-c", COPY, self.url, str(folder)], env=self.environment, check=True)
-
-
-def install(folder: Path, requirements: Sequence[Path]) -> None:
-    """Install all of `requirements` into `folder`; raises NoStoreError where pip cannot."""
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--no-compile",
-    ]
-    files = [option for path in requirements for option in ("--requirement", str(path))]
-    run = subprocess.run([*pip, "--target", str(folder), *files], capture_output=True, text=True, check=False)
-    if run.returncode != 0:
-        raise NoStoreError(f"pip could not install what it takes: {run.stderr.strip().splitlines()[-1:]}")
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 from made_up_vqa2 import Sizes, configuration, made_up_texts, write_sources
-from object_store import NoStoreError, ObjectStore, install, running_store
+from object_store import NoStoreError, ObjectStore, running_store
+from packages import install
 from web_site import served
 from workflow_runs import ROOT, copy_project, run_snakemake, snakemake
 
@@ -39,8 +40,8 @@ ROUND = ["--groups", "prune_round=round", "retrain=round"]
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
     """An empty object store; the tests skip where it cannot be had."""
     packages = tmp_path_factory.mktemp("packages")
+    install(packages, *REQUIREMENTS)
     try:
-        install(packages, REQUIREMENTS)
         with running_store(packages) as running:
             yield running
     except NoStoreError as reason:

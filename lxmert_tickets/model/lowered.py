@@ -1,0 +1,60 @@
+"""A network's parameters in the precision of matrix products, cast at once.
+
+Autocast casts each weight by itself, every time that it is used: on a GPU that is some 500 kernels a step.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor, nn
+
+from lxmert_tickets.model.on_cpu import _joined
+
+
+class Lowered:
+    """Copies of all parameters of a network, as they were at the last `refresh`."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        self._stored = _storages(network)
+        self._low = {address: torch.empty_like(stored, dtype=dtype) for address, stored in self._stored.items()}
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Take over what the parameters have become; they must lie where they lay."""
+        torch._foreach_copy_(list(self._low.values()), list(self._stored.values()))
+
+    def __call__(self, parameter: Tensor) -> Tensor:
+        """Return the copy of `parameter`; parameters side by side have copies side by side."""
+        low = self._low[parameter.untyped_storage().data_ptr()]
+        return low.as_strided(parameter.shape, parameter.stride(), parameter.storage_offset())
+
+
+def _storages(network: nn.Module) -> dict[int, Tensor]:
+    """Return what the parameters are stored in, each as one dimension, by address."""
+    found: dict[int, Tensor] = {}
+    for parameter in network.parameters():
+        storage = parameter.untyped_storage()
+        if storage.data_ptr() not in found:
+            found[storage.data_ptr()] = parameter.data.new_empty(0).set_(storage)
+    return found
+
+
+_in_use: ContextVar[Lowered | None] = ContextVar("_in_use", default=None)
+
+
+@contextmanager
+def using(lowered: Lowered | None) -> Iterator[None]:
+    """Let forward passes of its network read from `lowered`; without any, each weight is cast when it is used."""
+    before = _in_use.set(lowered)
+    try:
+        yield
+    finally:
+        _in_use.reset(before)
+
+
+def low(parameters: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """Return weights or biases one after the other, as `dtype`; what lies side by side is joined without a copy."""
+    lowered = _in_use.get()
+    return _joined(parameters).to(dtype) if lowered is None else _joined([lowered(each) for each in parameters])

@@ -1,0 +1,51 @@
+"""Compile the GPU kernels for a GPU that need not be here: `compile_kernels.py 90 bf16`.
+
+Given are its compute capability and the precision of products; printed, the shared memory that each kernel takes.
+"""
+
+import inspect
+import sys
+
+from triton import compiler
+from triton.backends.compiler import GPUTarget
+
+from lxmert_tickets.model import gpu_kernels
+
+INTEGERS = ("stride", "n_rows", "n_rows_each", "width")
+NUMBERS = ("scale", "dropout", "eps")
+ALWAYS_FLOAT32 = (
+    "residual", "gain", "shift", "output", "means", "inverse_deviations", "of_output", "of_residual", "of_parameters",
+)  # fmt: skip
+CONSTANTS = {
+    "N_HEADS": 12, "WIDTH": 64, "QUERIES": 32, "KEYS": 64, "COLUMNS": 1024, "DROPS": True, "HAS_LOW": True,
+}  # fmt: skip
+
+
+def type_of(argument: str, low: str) -> str:
+    """Return the type of a kernel's argument, where products are in the precision `low`."""
+    if argument in CONSTANTS:
+        return "constexpr"
+    if argument.endswith(INTEGERS):
+        return "i32"
+    if argument in NUMBERS:
+        return "fp32"
+    if argument == "seed":
+        return "*i64"
+    if argument.endswith(("starts", "lengths")):
+        return "*i32"
+    return "*fp32" if argument in ALWAYS_FLOAT32 else f"*{low}"
+
+
+def main(capability: int, low: str) -> None:
+    kernels = [gpu_kernels._attend, gpu_kernels._attend_backward, gpu_kernels._end, gpu_kernels._end_backward]
+    for kernel in kernels:
+        arguments = list(inspect.signature(kernel.fn).parameters)
+        types = {argument: type_of(argument, low) for argument in arguments}
+        constants = {(arguments.index(name),): value for name, value in CONSTANTS.items() if name in arguments}
+        source = compiler.ASTSource(kernel, types, constants)
+        compiled = compiler.compile(source, target=GPUTarget("cuda", capability, 32))
+        print(kernel.fn.__name__, compiled.metadata.shared)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,51 @@
+"""The kernels of a GPU, without one: interpreted, they give the right numbers; and they compile for real GPUs."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packages import install
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+LEAST_SHARED_MEMORY = 99 * 1024  # bytes for a program, of the GPUs in question: compute capability 8.6
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with Triton."""
+    folder = tmp_path_factory.mktemp("packages")
+    install(folder, HERE / "requirements-triton.txt")
+    return folder
+
+
+def run(packages: Path, *command: object) -> str:
+    paths = os.pathsep.join(map(str, (packages, ROOT, os.environ.get("PYTHONPATH", ""))))
+    environment = os.environ | {
+        "PYTHONPATH": paths,
+        "TRITON_CACHE_DIR": str(packages / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+    ran = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def test_interpreted_they_give_the_numbers_of_the_plain_way(packages: Path) -> None:
+    said = run(packages, "-m", "pytest", "-q", "-p", "no:cacheprovider", HERE / "test_on_gpu.py")
+    passed = re.search(r"(\d+) passed", said)
+    assert passed, said
+    assert int(passed[1]) >= 13
+    assert "skipped" not in said
+
+
+@pytest.mark.parametrize(("capability", "low"), [(86, "bf16"), (90, "bf16"), (90, "fp32")])
+def test_they_compile_and_fit_into_the_memory_of_a_multiprocessor(packages: Path, capability: int, low: str) -> None:
+    found = run(packages, HERE / "compile_kernels.py", capability, low).splitlines()
+    assert len(found) == 4
+    assert max(int(line.split()[-1]) for line in found) <= LEAST_SHARED_MEMORY

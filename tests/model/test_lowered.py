@@ -1,0 +1,51 @@
+"""Lowered weights are the weights, rounded, and lie as they do."""
+
+import numpy as np
+import torch
+from toys import CPU, RECIPE, tiny_network, toy_data
+
+from lxmert_tickets.model.lowered import Lowered, low, using
+from lxmert_tickets.training.device import is_reduced, lowered_for
+from lxmert_tickets.training.optimizer import BertAdam
+from lxmert_tickets.training.steps import step_of
+
+
+def test_they_are_the_parameters_rounded_also_when_those_lie_together() -> None:
+    network, data, rows = tiny_network(), toy_data(), np.arange(8)
+    step_of(network, BertAdam(network, RECIPE), "float32")(data.batch(rows), data.targets(rows), 1e-3)
+    lowered = Lowered(network, torch.bfloat16)
+    lowered.refresh()
+    for parameter in network.parameters():
+        assert torch.equal(lowered(parameter), parameter.bfloat16())
+
+
+def test_they_stay_as_they_were_until_they_are_refreshed() -> None:
+    network = tiny_network()
+    lowered, weight = Lowered(network, torch.bfloat16), network.lxmert.pooler.dense.weight
+    lowered.refresh()
+    before = weight.bfloat16()
+    with torch.no_grad():
+        weight += 1
+    assert torch.equal(lowered(weight), before)
+    lowered.refresh()
+    assert torch.equal(lowered(weight), weight.bfloat16())
+
+
+def test_neighbours_are_joined_without_a_copy_wherever_the_network_was_moved() -> None:
+    network = tiny_network().double().float()
+    attention = network.lxmert.encoder.layer[0].attention.self
+    weights = [attention.query.weight, attention.key.weight, attention.value.weight]
+    lowered = Lowered(network, torch.bfloat16)
+    lowered.refresh()
+    with using(lowered):
+        joined = low(weights, torch.bfloat16)
+        assert joined.data_ptr() == lowered(weights[0]).data_ptr()
+    assert torch.equal(joined, torch.cat(weights).bfloat16())
+    assert torch.equal(low(weights, torch.bfloat16), joined)  # cast for this once, when none are in use
+
+
+def test_only_products_on_a_gpu_are_lowered_at_once() -> None:
+    assert lowered_for(tiny_network(), "bfloat16") is None
+    meta = torch.device("meta")
+    assert [is_reduced(CPU, "auto"), is_reduced(CPU, "bfloat16"), is_reduced(meta, "float32")] == [False, True, False]
+    assert is_reduced(torch.device("cuda"), "auto")

@@ -1,0 +1,228 @@
+"""What a GPU computes has the numbers and gradients of the plain way: on a GPU, or here by Triton's interpreter.
+
+`test_kernels` runs this file where Triton is not installed; on a GPU: `pytest -m gpu`.
+"""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+if DEVICE.type == "cpu":
+    os.environ["TRITON_INTERPRET"] = "1"  # read when kernels are made
+pytest.importorskip("triton", reason="no Triton")
+
+# ruff: noqa: E402
+from collections.abc import Callable, Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_on_cpu import are_tokens
+from torch import Tensor, nn
+from toys import random_weights, toy_features, toy_questions
+
+from lxmert_tickets.model import gpu_kernels, on_gpu, operators
+from lxmert_tickets.model.architecture import Architecture
+from lxmert_tickets.model.building import build_network
+from lxmert_tickets.model.lowered import Lowered, using
+from lxmert_tickets.model.lxmert import vqa_loss
+from lxmert_tickets.model.places import Places
+from lxmert_tickets.training.batches import VqaData
+from lxmert_tickets.training.regions import Regions
+
+pytestmark = pytest.mark.gpu if DEVICE.type == "cuda" else []
+H, HEADS = 48, 3
+LOW = torch.bfloat16 if DEVICE.type == "cuda" else torch.float16  # the interpreter multiplies no bfloat16
+few = settings(max_examples=3 if DEVICE.type == "cpu" else 30, deadline=None)  # interpreting takes its time
+
+
+@pytest.fixture(autouse=True)
+def way(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Lets a test choose: the plain way, or the one of this file, which it is to begin with."""
+
+    def choose(plain: bool) -> None:
+        monkeypatch.setattr(operators, "engine_of", lambda *_: None if plain else on_gpu)
+
+    choose(False)
+    return choose
+
+
+def outcome(operator: Callable[[], Tensor], inputs: Sequence[Tensor], every: Sequence[Places]) -> list[Tensor]:
+    """Return the output of `operator` where there are tokens, and the gradients that `inputs` get from there."""
+    output = operator()
+    torch.manual_seed(8)
+    tokens = torch.cat([are_tokens(places).to(DEVICE) for places in every])
+    gradient = torch.randn(output.shape).to(DEVICE) * tokens[:, None]
+    return [output.detach()[tokens], *torch.autograd.grad(output, list(inputs), gradient)]
+
+
+def agree(operator: Callable[[], Tensor], inputs: Sequence[Tensor], *every: Places) -> bool:
+    found = outcome(operator, inputs, every)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(operators, "engine_of", lambda *_: None)
+        expected = outcome(operator, inputs, every)
+    return all(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(found, expected, strict=True))
+
+
+def rows(n: int, width: int = H, seed: int = 0) -> Tensor:
+    return torch.randn(n, width, generator=torch.Generator().manual_seed(seed)).to(DEVICE).requires_grad_()
+
+
+def linear(n_inputs: int, n_outputs: int, seed: int = 0) -> nn.Linear:
+    torch.manual_seed(seed)
+    return nn.Linear(n_inputs, n_outputs).to(DEVICE)
+
+
+def norm() -> nn.LayerNorm:
+    layer = nn.LayerNorm(H)
+    torch.manual_seed(1)
+    nn.init.normal_(layer.weight)
+    nn.init.normal_(layer.bias)
+    return layer.to(DEVICE)
+
+
+def attending(dropouts: tuple[float, float] = (0.0, 0.0)) -> operators.Attending:
+    query, key, value, dense = (linear(H, H, seed) for seed in range(4))
+    operators.make_neighbours([query, key, value])
+    return operators.Attending((query, key, value), dense, norm(), HEADS, dropouts)
+
+
+def feeding(dropout: float = 0.0) -> operators.Feeding:
+    return operators.Feeding(linear(H, 20), linear(20, H), norm(), dropout)
+
+
+def padded(lengths: list[int], n_places: int, n_rows: int) -> Places:
+    present = (torch.arange(n_places) < torch.tensor(lengths)[:, None]).to(DEVICE)
+    return Places.of(len(lengths), n_places, present, n_rows)
+
+
+lengths = st.lists(st.integers(1, 18), min_size=2, max_size=2)
+places = st.one_of(
+    st.builds(Places, st.just(2), st.integers(1, 7)),
+    lengths.map(lambda given: padded(given, 18, 2 * 18)),
+    lengths.map(lambda given: padded(given, 18, sum(given) + 2)),
+)
+"""Of two sequences: without padding, padded, packed."""
+
+
+@few
+@given(places, places)
+def test_attention_from_one_stream_to_another(of_rows: Places, of_context: Places) -> None:
+    given, context, part = rows(of_rows.n_rows), rows(of_context.n_rows, seed=1), attending()
+    assert agree(
+        lambda: operators.one_way(given, context, of_rows, of_context, part),
+        [given, context, *part.parameters()],
+        of_rows,
+    )
+
+
+@few
+@given(places, places)
+def test_attention_between_two_streams(one: Places, other: Places) -> None:
+    given, part = rows(one.n_rows + other.n_rows), attending()
+    assert agree(lambda: operators.sublayers(given, (one, other), [part]), [given, *part.parameters()], one, other)
+
+
+@few
+@given(places, st.permutations(["attention", "feed-forward", "feed-forward"]))
+def test_sublayers_one_after_the_other(its: Places, kinds: list[str]) -> None:
+    given = rows(its.n_rows)
+    parts = [attending() if kind == "attention" else feeding() for kind in kinds]
+    parameters = [parameter for part in parts for parameter in part.parameters()]
+    assert agree(lambda: operators.sublayers(given, (its,), parts), [given, *parameters], its)
+
+
+@pytest.mark.parametrize("n_rows", [1, 3, 7])
+def test_however_rows_are_shared_among_programs(monkeypatch: pytest.MonkeyPatch, n_rows: int) -> None:
+    monkeypatch.setattr(gpu_kernels, "PROGRAMS", 3)
+    given, part, its = rows(n_rows), feeding(), Places(n_rows, 1)
+    assert agree(lambda: operators.sublayers(given, (its,), [part]), [given, *part.parameters()], its)
+
+
+@pytest.mark.parametrize("dropouts", [(0.4, 0.0), (0.0, 0.4), (0.3, 0.3)])
+def test_gradients_are_those_of_the_numbers_that_dropout_kept(dropouts: tuple[float, float]) -> None:
+    one, other = padded([3, 5], 6, 10), Places(2, 4)
+    given, part = rows(one.n_rows + other.n_rows), attending(dropouts)
+    chosen = [given, part.projections[0].weight, part.projections[2].weight, part.dense.bias, part.norm.weight]
+
+    def output(shift: float = 0.0) -> Tensor:
+        torch.manual_seed(3)
+        with torch.no_grad():
+            torch._foreach_add_(chosen, directions, alpha=shift)
+        return (operators.sublayers(given, (one, other), [part]) * weights).sum()
+
+    torch.manual_seed(4)
+    directions = [torch.randn(tensor.shape).to(DEVICE) for tensor in chosen]
+    tokens = torch.cat([are_tokens(places).to(DEVICE) for places in (one, other)])
+    weights = torch.randn(len(given), H).to(DEVICE) * tokens[:, None]
+    gradients = torch.autograd.grad(output(), chosen)
+    along = sum(float((a * b).sum()) for a, b in zip(gradients, directions, strict=True))
+    step = 2e-3
+    before, after = output(-step).item(), output(2 * step).item()
+    assert (after - before) / (2 * step) == pytest.approx(along, rel=0.01)
+
+
+def test_dropout_keeps_its_share_and_its_mean_and_obeys_the_seed() -> None:
+    its, part, given = Places(24, 1), feeding(0.25), rows(24).detach()
+
+    def kept(seed: int) -> Tensor:
+        seeds = torch.tensor([seed], device=DEVICE)
+        ones, zeros = torch.ones_like(given), torch.zeros_like(given)
+        gain, shift = torch.ones(H, device=DEVICE), torch.zeros(H, device=DEVICE)
+        output, *_ = gpu_kernels.end(ones, zeros, gain, shift, 1e-12, seeds, 0.25)
+        return output > 0  # 1 / 0.75 lies above the row's mean, 0 below
+
+    assert kept(1).float().mean().item() == pytest.approx(0.75, abs=0.05)
+    assert torch.equal(kept(1), kept(1))
+    assert (kept(1) == kept(2)).float().mean().item() == pytest.approx(0.75**2 + 0.25**2, abs=0.06)
+
+    def output(seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        return operators.sublayers(given, (its,), [part, part])
+
+    assert torch.equal(output(1), output(1))
+    assert not torch.equal(output(1), output(2))
+
+
+def test_where_kernels_cannot_be_made_the_plain_way_serves(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(on_gpu, "DEVICE", DEVICE)
+    assert operators._on_gpu.__wrapped__() is on_gpu
+    monkeypatch.setattr(gpu_kernels, "end", lambda *_: 1 / 0)
+    assert operators._on_gpu.__wrapped__() is None
+    assert "training is slower: division by zero" in caplog.text
+
+
+SMALL = Architecture(
+    n_answers=7, vocab_size=30, hidden_size=32, n_heads=2, intermediate_size=24, n_language_layers=1, n_vision_layers=1,
+    n_cross_layers=2, feature_dim=6, max_positions=12,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("packed", "reduced"), [(False, False), (True, False), (True, True)])
+def test_the_whole_network(way: Callable[[bool], None], packed: bool, reduced: bool) -> None:
+    network = build_network(random_weights(SMALL), SMALL).to(DEVICE)
+    data, numbers = VqaData(toy_questions(8, 4), Regions(toy_features(4), DEVICE), DEVICE), np.arange(3)
+    ids, attention_mask, features, boxes, *_ = data.batch(numbers).inputs()
+    n_rows = int(attention_mask.sum()) + 3 if packed else attention_mask.numel()
+
+    def gradient(plain: bool, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return the gradients of all parameters, and the loss, as one vector."""
+        way(plain)
+        lowered = Lowered(network, dtype)
+        lowered.refresh()
+        with torch.autocast(DEVICE.type, LOW, enabled=dtype == LOW), using(lowered):
+            logits = network(ids, attention_mask, features, boxes, n_rows=n_rows)
+        loss = vqa_loss(logits, data.targets(numbers))
+        network.zero_grad()
+        loss.backward()
+        given = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
+        return torch.cat([loss.detach()[None], *given])
+
+    exact = gradient(plain=True)
+    error = (gradient(plain=False, dtype=LOW if reduced else torch.float32) - exact).norm()
+    allowed = 1.2 * (gradient(plain=True, dtype=LOW) - exact).norm() if reduced else 1e-5 * exact.norm()
+    assert error < allowed  # no worse than autocast's own
