@@ -57,13 +57,14 @@ def test_rules_speak_of_the_environments_that_there_are() -> None:
     assert {PROJECT / name for name in named} == {CPU, CUDA} == set((PROJECT / "envs").iterdir())
 
 
-def test_the_container_is_the_lock_file_installed_and_no_more() -> None:
+def test_the_container_is_a_compiler_and_the_lock_file_installed() -> None:
     """Docker's own parser; whether the image builds is seen only where there is a container runtime."""
     commands = dockerfile.parse_file(str(PROJECT / "Dockerfile"))
-    assert [command.cmd for command in commands] == ["FROM", "COPY", "RUN", "ENV", "WORKDIR", "CMD"]
-    base, copied, run = (command.value for command in commands[:3])
+    assert [command.cmd for command in commands] == ["FROM", "RUN", "COPY", "RUN", "ENV", "WORKDIR", "CMD"]
+    base, compiler, copied, run = (command.value for command in commands[:4])
     python = specs(CPU)["python"][0]
     assert base == (f"python:{python}-slim",)
+    assert " gcc " in compiler[0]  # for Triton
     assert (PROJECT / copied[0]).is_file()
     assert run[0].startswith("python -m pip install ")
     assert run[0].endswith(f" --requirement {copied[1]}")
