@@ -17,7 +17,7 @@ pytest.importorskip("triton", reason="no Triton")
 # ruff: noqa: E402
 from collections.abc import Callable, Sequence
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from test_on_cpu import are_tokens
 from torch import Tensor, nn
@@ -35,7 +35,8 @@ from lxmert_tickets.training.regions import Regions
 pytestmark = pytest.mark.gpu if DEVICE.type == "cuda" else []
 H, HEADS = 48, 3
 LOW = torch.bfloat16 if DEVICE.type == "cuda" else torch.float16  # the interpreter multiplies no bfloat16
-few = settings(max_examples=3 if DEVICE.type == "cpu" else 30, deadline=None)  # interpreting takes its time
+# Interpreting takes its time.
+few = settings(max_examples=3 if DEVICE.type == "cpu" else 30, deadline=None, phases=[Phase.generate])
 
 
 @pytest.fixture(autouse=True)
@@ -184,6 +185,14 @@ def test_dropout_keeps_its_share_and_its_mean_and_obeys_the_seed() -> None:
 
     assert torch.equal(output(1), output(1))
     assert not torch.equal(output(1), output(2))
+
+
+def test_streams_that_attend_to_each_other_have_dropout_of_their_own() -> None:
+    its, same = Places(2, 3), torch.cat([rows(6).detach()] * 2)
+    language, vision = operators.sublayers(same, (its, its), [attending()]).chunk(2)
+    assert torch.allclose(language, vision)
+    language, vision = operators.sublayers(same, (its, its), [attending((0.0, 0.5))]).chunk(2)
+    assert not torch.allclose(language, vision)
 
 
 def test_where_kernels_cannot_be_made_the_plain_way_serves(
