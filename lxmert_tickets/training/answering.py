@@ -10,7 +10,7 @@ from lxmert_tickets.model.lxmert import LxmertForVqa
 from lxmert_tickets.training.batches import VqaData
 from lxmert_tickets.training.device import Precision, autocast
 
-BATCH_SIZE = 256
+BATCH_SIZE = 128
 
 
 @torch.inference_mode()
