@@ -10,7 +10,10 @@ from lxmert_tickets.model.lxmert import LxmertForVqa
 from lxmert_tickets.training.batches import VqaData
 from lxmert_tickets.training.device import Precision, autocast
 
-BATCH_SIZE = 128
+BATCH_SIZE = 256
+"""Questions, at most."""
+LARGEST_BYTES = 2**26
+"""Of a tensor, on the CPU: LXMERT base would fill twice as much, and answers 128 questions at once 5 % faster."""
 
 
 @torch.inference_mode()
@@ -22,11 +25,21 @@ def answers(network: LxmertForVqa, data: VqaData, precision: Precision) -> Itera
     """
     network.eval()
     device = next(network.parameters()).device
-    for rows in data.by_image(BATCH_SIZE):
+    for rows in data.by_image(batch_size(network, data)):
         with autocast(device, precision):
             logits = network(*data.batch_by_image(rows).inputs())
         score, chosen = logits.float().sigmoid().max(dim=1)
         yield rows, chosen, score
+
+
+def batch_size(network: LxmertForVqa, data: VqaData) -> int:
+    """Return how many questions are answered at once: few enough for the memory, and batches of much the same size."""
+    largest = BATCH_SIZE
+    if data.device.type == "cpu":
+        bytes_each = 4 * data.regions.n_regions * network.architecture.intermediate_size
+        largest = min(largest, max(1, LARGEST_BYTES // bytes_each))
+    n_batches = -(-len(data) // largest)
+    return -(-len(data) // max(1, n_batches))
 
 
 def answer_all(network: LxmertForVqa, data: VqaData, precision: Precision) -> tuple[np.ndarray, np.ndarray]:
