@@ -27,9 +27,9 @@ def training_flops(architecture: Architecture, n_tokens: int, n_regions: int) ->
     return int(counter.get_total_flops())
 
 
-def answering_flops(architecture: Architecture, n_tokens: int, n_regions: int) -> int:
-    """Return FLOPs of answering one question."""
-    network, inputs = _network_and_inputs(architecture, n_tokens, n_regions)
+def answering_flops(architecture: Architecture, n_tokens: int, n_regions: int, n_questions: int = 1) -> int:
+    """Return FLOPs of answering `n_questions` about one image."""
+    network, inputs = _network_and_inputs(architecture, n_tokens, n_regions, n_questions)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.eval()(*inputs)
     return int(counter.get_total_flops())
@@ -37,19 +37,18 @@ def answering_flops(architecture: Architecture, n_tokens: int, n_regions: int) -
 
 def vision_flops(architecture: Architecture, n_regions: int) -> int:
     """Return the part of `answering_flops` that knows nothing of the question: once an image is enough."""
-    network, (_, _, features, boxes) = _network_and_inputs(architecture, 2, n_regions)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network.lxmert.encoder.see(features, boxes)
-    return int(counter.get_total_flops())
+    one, two = (answering_flops(architecture, 2, n_regions, n_questions) for n_questions in (1, 2))
+    return 2 * one - two
 
 
 def _network_and_inputs(
-    architecture: Architecture, n_tokens: int, n_regions: int
-) -> tuple[LxmertForVqa, tuple[torch.Tensor, None, torch.Tensor, torch.Tensor]]:
+    architecture: Architecture, n_tokens: int, n_regions: int, n_questions: int = 1
+) -> tuple[LxmertForVqa, tuple[torch.Tensor, None, torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Return the network, and questions about one image."""
     with torch.device("meta"):
-        ids = torch.zeros(1, n_tokens, dtype=torch.int64)
+        ids, image_of = torch.zeros(n_questions, n_tokens, dtype=torch.int64), torch.zeros(n_questions).long()
         features, boxes = torch.zeros(1, n_regions, architecture.feature_dim), torch.zeros(1, n_regions, 4)
-        return LxmertForVqa(architecture), (ids, None, features, boxes)
+        return LxmertForVqa(architecture), (ids, None, features, boxes, image_of)
 
 
 def mean_flops(

@@ -115,13 +115,15 @@ def counted_by_hand(arch: Architecture, tokens: int, regions: int) -> tuple[int,
     def layer(n: int) -> int:
         return attention(n, n) + feed_forward(n)
 
-    vision = regions * (arch.feature_dim + 4) * hidden + arch.n_vision_layers * layer(regions)
+    of_vision = regions * (arch.feature_dim + 4) * hidden + arch.n_vision_layers * layer(regions)
     crossing = attention(tokens, regions)
     both_ways = crossing + attention(regions, tokens) + layer(tokens) + layer(regions)
     last = crossing + attention(1, tokens) + feed_forward(1)
     head = hidden**2 + hidden * 2 * hidden + 2 * hidden * arch.n_answers
     language = arch.n_language_layers * layer(tokens)
-    return vision + language + (arch.n_cross_layers - 1) * both_ways + last + head, vision
+    # The first cross layer's queries, keys and values of an image are the same for all questions too.
+    once = of_vision + 3 * regions * hidden**2
+    return of_vision + language + (arch.n_cross_layers - 1) * both_ways + last + head, once
 
 
 @pytest.mark.parametrize(("tokens", "regions"), [(5, 3), (9, 12)])

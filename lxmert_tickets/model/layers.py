@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.operators import Attending, Feeding, make_neighbours, one_way, sublayers
-from lxmert_tickets.model.places import Places
+from lxmert_tickets.model.places import Places, Reading
 
 LAYER_NORM_EPS = 1e-12
 
@@ -39,10 +39,9 @@ class Stream:
         """Return the stream after sublayers of its own."""
         return self.becomes(sublayers(self.rows, (self.places,), parts))
 
-    def of_sequences(self, chosen: Tensor) -> "Stream":
-        """Return the stream of the sequences `chosen` (B); all their places are rows."""
-        shaped = self.rows.view(self.places.n_sequences, self.places.n_places, -1)
-        return Stream(shaped.index_select(0, chosen).flatten(0, 1), Places(len(chosen), self.places.n_places))
+    def shared_by(self, source: Tensor) -> "Stream":
+        """Return the stream of the sequences `source` (B), which share rows: cross-attention then takes them apart."""
+        return Stream(self.rows, self.places.shared_by(source))
 
 
 class Attention(nn.Module):
@@ -101,11 +100,15 @@ class SelfAttentionLayer(nn.Module):
     def whole(self) -> Attending:
         return self.self.before(self.output)
 
-    def first_only(self, stream: Stream) -> Stream:
-        """Return the first place of every sequence alone, after it attended to all of them."""
+    def read_only(self, stream: Stream, reading: Reading | None) -> Stream:
+        """Return the places that are read alone, None for the first ones, after they attended to all of them."""
         places = stream.places
-        first, of_first = places.first(stream.rows), Places(places.n_sequences, 1)
-        return Stream(one_way(first, stream.rows, of_first, places, self.whole()), of_first)
+        if reading is None:
+            rows, of_read = places.first(stream.rows), Places(places.n_sequences, 1)
+        else:
+            of_read = Places.of(len(reading.places), reading.places.shape[1], reading.present)
+            rows = places.at(stream.rows, of_read.pack(reading.flat(places.n_places)))
+        return Stream(one_way(rows, stream.rows, of_read, places, self.whole()), of_read)
 
 
 class CrossAttentionLayer(nn.Module):
@@ -120,8 +123,9 @@ class CrossAttentionLayer(nn.Module):
         """Return both streams; what shares its weights is computed for the rows of both at once."""
         rows = torch.cat([language.rows, vision.rows])  # (n + m, H)
         crossed = sublayers(rows, (language.places, vision.places), [self.att.before(self.output)])
-        of_language, of_vision = torch.split(crossed, [language.places.n_rows, vision.places.n_rows])
-        return language.becomes(of_language), vision.becomes(of_vision)
+        apart = language.places.apart, vision.places.apart
+        of_language, of_vision = torch.split(crossed, [places.n_rows for places in apart])
+        return Stream(of_language, apart[0]), Stream(of_vision, apart[1])
 
     def language_only(self, language: Stream, vision: Stream) -> Stream:
         """Return the language stream alone."""
@@ -174,10 +178,7 @@ class CrossLayer(nn.Module):
             vision.through(self.visn_self_att.whole(), self.visn_inter.before(self.visn_output)),
         )
 
-    def language_only(self, language: Stream, vision: Stream, first_only: bool) -> Stream:
-        """Return the language stream, or its first places: what a last layer is needed for."""
+    def read_only(self, language: Stream, vision: Stream, reading: Reading | None) -> Stream:
+        """Return the places of language that are read alone, None for the first ones: what a last layer is for."""
         crossed = self.visual_attention.language_only(language, vision)
-        feeding = self.lang_inter.before(self.lang_output)
-        if first_only:
-            return self.lang_self_att.first_only(crossed).through(feeding)
-        return crossed.through(self.lang_self_att.whole(), feeding)
+        return self.lang_self_att.read_only(crossed, reading).through(self.lang_inter.before(self.lang_output))

@@ -2,8 +2,9 @@
 
 Hub checkpoints load here, and weights saved here load in `transformers.LxmertForQuestionAnswering`. The numbers are
 the same; less is computed: nothing that the answer does not depend on. The answer head reads the language [CLS]
-alone, so the last cross layer computes no vision branch, and nothing but [CLS] once its cross-attention is done.
-A stream goes through the layers as rows, so that on the CPU padding is no row (`places`).
+alone, so the last cross layer computes no vision branch, and nothing but [CLS] once its cross-attention is done
+(pretraining reads masked words too). A stream goes through the layers as rows, so that on the CPU padding is no row
+(`places`).
 
 Shapes: B questions, T tokens, R regions, H hidden, A answers; n rows of language, m = B * R of vision.
 """
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.layers import LAYER_NORM_EPS, CrossLayer, Dropouts, Layer, Stream
 from lxmert_tickets.model.operators import project
-from lxmert_tickets.model.places import Places
+from lxmert_tickets.model.places import Places, Reading
 
 INITIAL_STD = 0.02
 
@@ -86,12 +87,12 @@ class Encoder(nn.Module):
             vision = layer(vision)
         return vision  # type: ignore[no-any-return]
 
-    def cross(self, language: Stream, vision: Stream, first_only: bool = False) -> Stream:
-        """Return the language stream, or its first places, after the layers over both."""
+    def cross(self, language: Stream, vision: Stream, reading: Reading | None = None) -> Stream:
+        """Return the places of language that are read, None for the first ones, after the layers over both."""
         *earlier, last = self.x_layers
         for layer in earlier:
             language, vision = layer(language, vision)
-        return last.language_only(language, vision, first_only)  # type: ignore[operator,no-any-return]
+        return last.read_only(language, vision, reading)  # type: ignore[operator,no-any-return]
 
 
 class Pooler(nn.Module):
@@ -106,7 +107,7 @@ class Pooler(nn.Module):
 
 
 class Lxmert(nn.Module):
-    """Backbone: token ids and regions in, language states and their pooled [CLS] out."""
+    """Backbone: questions and images, each read by itself and then together."""
 
     def __init__(self, arch: Architecture, dropouts: Dropouts) -> None:
         super().__init__()
@@ -114,21 +115,20 @@ class Lxmert(nn.Module):
         self.encoder = Encoder(arch, dropouts)
         self.pooler = Pooler(arch)
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None, features: Tensor, boxes: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return language states (B, T, H), 0 or meaningless where there is padding, and the pooled [CLS] (B, H)."""
-        language = self.encoder.cross(self.read(input_ids, attention_mask), self.encoder.see(features, boxes))
-        padded = language.places.pad(language.rows).view(*input_ids.shape, -1)
-        return padded, self.pooler(padded[:, 0])
-
     def read(self, input_ids: Tensor, attention_mask: Tensor | None, n_rows: int | None = None) -> Stream:
         """Return questions before they meet an image."""
         return self.encoder.read(self.embeddings(input_ids, attention_mask, n_rows))
 
     def pooled(self, language: Stream, vision: Stream) -> Tensor:
         """Return the pooled [CLS] (B, H) of questions that were read and images that were seen."""
-        return self.pooler(self.encoder.cross(language, vision, first_only=True).rows)  # type: ignore[no-any-return]
+        return self.pooler(self.encoder.cross(language, vision).rows)  # type: ignore[no-any-return]
+
+    def states(self, language: Stream, vision: Stream, asked: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the states (N, H) of the N tokens that are `asked` for, bool (B, T), in order, and the pooled [CLS]."""
+        reading = Reading.of(asked)
+        read = self.encoder.cross(language, vision, reading)
+        chosen = read.places.pack((asked.gather(1, reading.places) & reading.present).flatten())
+        return read.rows[chosen], self.pooler(read.places.first(read.rows))
 
 
 class AnswerHead(nn.Module):
@@ -175,14 +175,15 @@ class LxmertForVqa(nn.Module):
             features: float (B, R, feature_dim), raw.
             boxes: float (B, R, 4), x1 y1 x2 y2 in 0..1.
             image_of: int64 (B), where questions share images: the image, of the U that `features` and `boxes` then
-                have. What depends on the image alone is computed once for each, dropout too.
+                have. What depends on the image alone is computed once for each, dropout too: the visual layers, and
+                the projections of attention in the first cross layer.
             n_rows: how many rows the tokens are packed into (`places.rows_for`); None = counted on the CPU, as many as
                 places on a GPU.
         """
         language = self.lxmert.read(input_ids, attention_mask, n_rows)
         vision = self.lxmert.encoder.see(features, boxes)
         if image_of is not None:
-            vision = vision.of_sequences(image_of)
+            vision = vision.shared_by(image_of)
         return self.answer_head(self.lxmert.pooled(language, vision))  # type: ignore[no-any-return]
 
 

@@ -54,6 +54,13 @@ def _product(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.addmm(bias, rows, weight.t())
 
 
+def _product_gelu(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return erf-GELU of `_product`, whose own result goes."""
+    if HAS_ONEDNN and rows.shape[0] * weight.numel() >= LEAST_PRODUCTS:
+        return torch.ops.mkldnn._linear_pointwise.default(rows, weight, bias, "gelu", [], "none")  # type: ignore[no-any-return]
+    return torch.ops.aten.gelu_.default(torch.addmm(bias, rows, weight.t()))  # type: ignore[no-any-return]
+
+
 def _of_inputs(gradient: Tensor, weight: Tensor) -> Tensor:
     """Return the gradient (n, inputs) of a dense layer's inputs, from that of its output (n, outputs)."""
     if HAS_ONEDNN and gradient.shape[0] * weight.numel() >= LEAST_PRODUCTS:
@@ -106,6 +113,17 @@ def _joined(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(tensors))
 
 
+def through(rows: Tensor, sublayers: Sequence["Attention | FeedForward"], parameters: Sequence[Tensor]) -> Tensor:
+    """Return rows after sublayers one after the other, whose parameters are joined; without gradients nothing is kept."""
+    if torch.is_grad_enabled():
+        return Sublayers.apply(rows, sublayers, *parameters)  # type: ignore[no-any-return, no-untyped-call]
+    first = 0
+    for sublayer in sublayers:
+        rows = sublayer.forward(rows, parameters[first : first + sublayer.n_parameters], keep=False)[0]
+        first += sublayer.n_parameters
+    return rows
+
+
 class Sublayers(torch.autograd.Function):
     """Sublayers one after the other: for autograd they are one function, each of which costs it 50 µs."""
 
@@ -133,7 +151,8 @@ class Sublayers(torch.autograd.Function):
 class Attention:
     """Projections, attention within one stream or from each of two to the other, and the end of the sublayer.
 
-    Parameters: weight and bias of queries, keys, values and the dense layer; gain and shift.
+    Where sequences share rows, what is projected is shared too, and each has its own rows afterwards. Parameters: weight
+    and bias of queries, keys, values and the dense layer; gain and shift.
     """
 
     every: tuple[Places, ...]
@@ -142,35 +161,45 @@ class Attention:
     eps: float
     n_parameters = 10
 
-    def forward(self, rows: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Saved]:
+    def forward(self, rows: Tensor, parameters: Sequence[Tensor], keep: bool = True) -> tuple[Tensor, Saved]:
         projections, weight = parameters[:6], _joined(parameters[:6:2])
         projected = _product(rows, weight, _joined(projections[1::2]))
-        heads = [places.to_heads(part, 3, self.n_heads) for part, places in self._of_each(projected)]
+        heads = [places.to_heads(part, 3, self.n_heads) for part, places in _of_each(projected, self.every)]
         attended, of_each = [], []
         for own, other, places, of_context in zip(heads, heads[::-1], self.every, self.every[::-1], strict=True):
             result, needed = _attended(own[0], other[1], other[2], of_context, self.n_heads, self.dropouts[1])
             attended.append(places.to_rows(result[None], self.n_heads))
             of_each.append(needed)
-        output, of_end = _closed(_joined(attended), rows, parameters[6:], self.eps, self.dropouts[0])
+        apart = _joined([places.to_apart(part) for part, places in _of_each(rows, self.every)])
+        output, of_end = _closed(_joined(attended), apart, parameters[6:], self.eps, self.dropouts[0])
         return output, (rows, weight, of_each, of_end)
 
     def backward(self, gradient: Tensor, saved: Saved) -> tuple[Tensor, list[Tensor]]:
         rows, weight, of_each, of_end = saved
         of_attended, of_rows, of_parameters = _closed_backward(gradient, of_end)
+        apart = [places.apart for places in self.every]
         of_heads = [q.new_empty(3, *q.shape) for q, *_ in of_each]
         for (part, places), needed, own, other in zip(
-            self._of_each(of_attended), of_each, of_heads, of_heads[::-1], strict=True
+            _of_each(of_attended, apart), of_each, of_heads, of_heads[::-1], strict=True
         ):
             [at_heads] = places.to_heads(part, 1, self.n_heads)
             _attended_backward(at_heads, needed, own[0], other[1], other[2])
         of_projected = _joined(
-            [places.to_rows(part, self.n_heads) for part, places in zip(of_heads, self.every, strict=True)]
+            [
+                places.from_apart(places.to_rows(part, self.n_heads))
+                for part, places in zip(of_heads, self.every, strict=True)
+            ]
+        )
+        of_rows = _joined(
+            [places.from_apart(part) for (part, _), places in zip(_of_each(of_rows, apart), self.every, strict=True)]
         )
         of_rows.add_(_of_inputs(of_projected, weight))
         return of_rows, [*_of_projections(of_projected, rows, 3), *of_parameters]
 
-    def _of_each(self, rows: Tensor) -> Iterable[tuple[Tensor, Places]]:
-        return zip(torch.split_with_sizes(rows, [places.n_rows for places in self.every]), self.every, strict=True)
+
+def _of_each(rows: Tensor, every: Sequence[Places]) -> Iterable[tuple[Tensor, Places]]:
+    """Return the rows of each stream, and its places."""
+    return zip(torch.split_with_sizes(rows, [places.n_rows for places in every]), every, strict=True)
 
 
 @dataclass(frozen=True)
@@ -181,9 +210,10 @@ class FeedForward:
     eps: float
     n_parameters = 6
 
-    def forward(self, rows: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Saved]:
-        inner = _product(rows, parameters[0], parameters[1])
-        output, of_end = _closed(F.gelu(inner), rows, parameters[2:], self.eps, self.dropout)
+    def forward(self, rows: Tensor, parameters: Sequence[Tensor], keep: bool = True) -> tuple[Tensor, Saved]:
+        inner = _product(rows, parameters[0], parameters[1]) if keep else None
+        hidden = _product_gelu(rows, parameters[0], parameters[1]) if inner is None else F.gelu(inner)
+        output, of_end = _closed(hidden, rows, parameters[2:], self.eps, self.dropout)
         return output, (rows, inner, parameters[0], of_end)
 
     def backward(self, gradient: Tensor, saved: Saved) -> tuple[Tensor, list[Tensor]]:
@@ -219,7 +249,10 @@ class OneWay(torch.autograd.Function):
         q, k = needed[:2]
         of_q, of_kv = q.new_empty(1, *q.shape), k.new_empty(2, *k.shape)
         _attended_backward(at_heads, needed, of_q[0], of_kv[0], of_kv[1])
-        of_q, of_kv = (places.to_rows(part, ctx.n_heads) for places, part in zip(ctx.every, (of_q, of_kv), strict=True))
+        of_q, of_kv = (
+            places.from_apart(places.to_rows(part, ctx.n_heads))
+            for places, part in zip(ctx.every, (of_q, of_kv), strict=True)
+        )
         of_projections = [*_of_dense(of_q, rows), *_of_projections(of_kv, context, 2)]
         of_rows.add_(_of_inputs(of_q, to_q))
         return of_rows, _of_inputs(of_kv, to_kv), *[None] * 5, *of_projections, *of_parameters

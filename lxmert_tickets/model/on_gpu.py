@@ -7,6 +7,7 @@ casts each by itself, as it does each weight (see `lowered`).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -57,6 +58,11 @@ def _of_projections(gradient: Tensor, inputs: Tensor, n: int) -> list[Tensor]:
     return [part for both in zip(weights, biases, strict=True) for part in both]
 
 
+def through(rows: Tensor, sublayers: Sequence["Attention | FeedForward"], parameters: Sequence[Tensor]) -> Tensor:
+    """Return rows after sublayers one after the other, whose parameters are joined."""
+    return Sublayers.apply(rows, sublayers, *parameters)  # type: ignore[no-any-return, no-untyped-call]
+
+
 class Sublayers(torch.autograd.Function):
     """Sublayers one after the other: rows (n, H) float32, then the parameters of each."""
 
@@ -103,33 +109,40 @@ class Attention:
     ) -> tuple[Tensor, Tensor, Saved]:
         weight = low_of(parameters[:6:2], low.dtype)
         projected = torch.addmm(low_of(parameters[1:6:2], low.dtype), low, weight.t())
-        attended = _for_rows(low, self.every)
-        for (at, q, k, v), heads in zip(self._parts(projected), self._heads(seeds), strict=True):
+        projected, rows = (_to_apart(shared, self.every) for shared in (projected, rows))
+        attended = _for_rows(projected, rows.shape[1], self.every)
+        every_heads = self._heads(seeds)
+        for (at, q, k, v), heads in zip(_parts(projected, self.every), every_heads, strict=True):
             kernels.attend(q, k, v, attended[at], heads)
         output, output_low, of_end = _closed(attended, rows, parameters[6:], self.eps, seeds[2:], self.dropouts[0])
-        return output, output_low, (low, weight, projected, seeds, of_end)
+        return output, output_low, (low, weight, projected, every_heads, of_end)
 
     def backward(self, of_rows: Tensor, of_low: Tensor | None, saved: Saved) -> tuple[Tensor, Tensor, list[Tensor]]:
-        low, weight, projected, seeds, of_end = saved
+        low, weight, projected, every_heads, of_end = saved
         of_attended, of_residual, of_parameters = _closed_backward(of_rows, of_low, of_end, self.dropouts[0])
-        of_projected = _for_rows(projected, self.every)
+        of_projected = _for_rows(projected, projected.shape[1], self.every)
         for (at, q, k, v), (_, of_q, of_k, of_v), heads in zip(
-            self._parts(projected), self._parts(of_projected), self._heads(seeds), strict=True
+            _parts(projected, self.every), _parts(of_projected, self.every), every_heads, strict=True
         ):
             kernels.attend_backward(of_attended[at], q, k, v, of_q, of_k, of_v, heads)
+        of_projected, of_residual = (_from_apart(apart, self.every) for apart in (of_projected, of_residual))
         return of_residual, torch.mm(of_projected, weight), [*_of_projections(of_projected, low, 3), *of_parameters]
 
-    def _parts(self, projected: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-        """Yield, for each stream that attends: its rows; its queries, and keys and values of what it attends to."""
-        n_first, n_all = self.every[0].n_rows, projected.shape[0]
-        rows = [slice(0, n_first), slice(n_first, n_all)][: len(self.every)]
-        q, k, v = projected.chunk(3, dim=1)
-        for own, other in zip(rows, rows[::-1], strict=True):
-            yield own, q[own], k[other], v[other]
+    def _heads(self, seeds: Tensor) -> list[kernels.Heads]:
+        apart = [places.apart for places in self.every]
+        return [
+            _heads_of(own, other, self.n_heads, seeds[number:], self.dropouts[1])
+            for number, (own, other) in enumerate(zip(apart, apart[::-1], strict=True))
+        ]
 
-    def _heads(self, seeds: Tensor) -> Iterator[kernels.Heads]:
-        for number, (own, other) in enumerate(zip(self.every, self.every[::-1], strict=True)):
-            yield _heads_of(own, other, self.n_heads, seeds[number:], self.dropouts[1])
+
+def _parts(projected: Tensor, every: Sequence[Places]) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+    """Yield, for each stream that attends: its rows; its queries, and keys and values of what it attends to."""
+    ends = [0, every[0].apart.n_rows, projected.shape[0]]
+    rows = [slice(*pair) for pair in pairwise(ends)][: len(every)]
+    q, k, v = projected.chunk(3, dim=1)
+    for own, other in zip(rows, rows[::-1], strict=True):
+        yield own, q[own], k[other], v[other]
 
 
 @dataclass(frozen=True)
@@ -169,7 +182,8 @@ class OneWay(torch.autograd.Function):
         with torch.autocast(rows.device.type, enabled=False):
             q = torch.addmm(low_of(parameters[1:2], dtype), low, to_q.t())
             kv = torch.addmm(low_of(parameters[3:6:2], dtype), context_low, to_kv.t())
-            attended, heads = _for_rows(low, [of_rows]), _heads_of(of_rows, of_context, n_heads, seeds, dropouts[1])
+            kv, heads = of_context.to_apart(kv), _heads_of(of_rows, of_context.apart, n_heads, seeds, dropouts[1])
+            attended = _for_rows(low, rows.shape[1], [of_rows])
             kernels.attend(q, *_halves(kv), attended, heads)
             output, _, of_end = _closed(attended, rows, parameters[6:], eps, seeds[2:], dropouts[0])
         ctx.saved = low, context_low, to_q, to_kv, q, kv, heads, of_end
@@ -180,8 +194,9 @@ class OneWay(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (low, context_low, to_q, to_kv, q, kv, heads, of_end), ctx.saved = ctx.saved, None
         of_attended, of_residual, of_parameters = _closed_backward(gradient.contiguous(), None, of_end, ctx.dropout)
-        of_q, of_kv = (_for_rows(part, [places]) for part, places in zip((q, kv), ctx.every, strict=True))
+        of_q, of_kv = (_for_rows(part, part.shape[1], [own]) for part, own in zip((q, kv), ctx.every, strict=True))
         kernels.attend_backward(of_attended, q, *_halves(kv), of_q, *_halves(of_kv), heads)
+        of_kv = ctx.every[1].from_apart(of_kv)
         of_projections = [*_of_projections(of_q, low, 1), *_of_projections(of_kv, context_low, 2)]
         of_residual.add_(torch.mm(of_q, to_q))
         of_its_context = torch.mm(of_kv, to_kv).float()
@@ -198,9 +213,26 @@ def _heads_of(own: Places, other: Places, n_heads: int, seed: Tensor, dropout: f
     return kernels.Heads(own.sequences(seed.device), other.sequences(seed.device), n_heads, seed, dropout)
 
 
-def _for_rows(like: Tensor, every: Sequence[Places]) -> Tensor:
-    """Return a tensor of the shape of `like` for kernels to write: 0 where there are rows of no sequence."""
-    return torch.empty_like(like) if all(places.present is None for places in every) else torch.zeros_like(like)
+def _for_rows(like: Tensor, width: int, every: Sequence[Places]) -> Tensor:
+    """Return rows (n, `width`), as many as of `like`, for kernels to write: 0 where there are rows of no sequence."""
+    make = like.new_empty if all(places.present is None for places in every) else like.new_zeros
+    return make(like.shape[0], width)
+
+
+def _to_apart(rows: Tensor, every: Sequence[Places]) -> Tensor:
+    """Return the rows of all streams, repeated where sequences share them."""
+    if all(places.source is None for places in every):
+        return rows
+    parts = torch.split(rows, [places.n_rows for places in every])
+    return torch.cat([places.to_apart(part) for part, places in zip(parts, every, strict=True)])
+
+
+def _from_apart(gradient: Tensor, every: Sequence[Places]) -> Tensor:
+    """Return the gradient of rows, from that of what `_to_apart` makes of them."""
+    if all(places.source is None for places in every):
+        return gradient
+    parts = torch.split(gradient, [places.apart.n_rows for places in every])
+    return torch.cat([places.from_apart(part) for part, places in zip(parts, every, strict=True)])
 
 
 def _seeds(device: torch.device, n: int) -> Tensor:

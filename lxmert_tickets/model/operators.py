@@ -86,12 +86,12 @@ def sublayers(rows: Tensor, every: tuple[Places, ...], parts: Sequence[Attending
     """Return the rows (n, H) of a stream after each of `parts` in turn.
 
     Attention is within the stream; of two streams, which share all weights, it is from each to the other: `rows`
-    (n + m, H) are then those of both, in the places of `every`.
+    (n + m, H) are then those of both, in the places of `every`. Where sequences share rows, each has its own afterwards.
     """
     engine = engine_of(rows, every, [part.n_heads for part in parts if isinstance(part, Attending)])
     if engine is not None:
         fast = [_fast(part, every, engine) for part in parts]
-        return engine.Sublayers.apply(rows, fast, *[p for part in parts for p in part.parameters()])  # type: ignore[no-any-return]
+        return engine.through(rows, fast, [p for part in parts for p in part.parameters()])  # type: ignore[no-any-return]
     for part in parts:
         rows = _attended(rows, every, part) if isinstance(part, Attending) else _fed_forward(rows, part)
     return rows
@@ -123,7 +123,8 @@ def _attended(rows: Tensor, every: tuple[Places, ...], part: Attending) -> Tenso
         _attend(own, other, places, of_other, part.n_heads, part.dropouts[1])
         for own, other, places, of_other in zip(queries, context[::-1], every, every[::-1], strict=True)
     ]
-    return _end(torch.cat(attended), rows, part.dense, part.norm, part.dropouts[0])
+    apart = [places.to_apart(own) for own, places in zip(torch.split(rows, sizes), every, strict=True)]
+    return _end(torch.cat(attended), torch.cat(apart), part.dense, part.norm, part.dropouts[0])
 
 
 def _attend(

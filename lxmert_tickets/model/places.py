@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,13 +22,16 @@ class Places:
 
     `rows` int64 (n): the place, of B * T, where each row stands; None where every place is a row, in order. The last of
     them is padding: it is computed, and nothing reads it. `present` bool (B, T): True = a token, not padding; None =
-    all are.
+    all are. `source` int64 (B): the sequence, of `n_sources` that have rows, whose rows each sequence reads, as
+    questions about an image do its rows; None = each has its own. Where it is given, every place is a row.
     """
 
     n_sequences: int
     n_places: int
     rows: Tensor | None = None
     present: Tensor | None = None
+    source: Tensor | None = None
+    n_sources: int = 0
     # By number of parts and heads: what every layer asks for.
     _known: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False, compare=False)
     _absent: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
@@ -51,7 +55,42 @@ class Places:
 
     @property
     def n_rows(self) -> int:
+        if self.source is not None:
+            return self.n_sources * self.n_places
         return self.n_sequences * self.n_places if self.rows is None else self.rows.shape[0]
+
+    def shared_by(self, source: Tensor) -> "Places":
+        """Return places of sequences that read the rows of these, each those of one, `source` (B)."""
+        return Places(len(source), self.n_places, source=source, n_sources=self.n_sequences)
+
+    @property
+    def apart(self) -> "Places":
+        """The same places where each sequence has rows of its own."""
+        return self if self.source is None else Places(self.n_sequences, self.n_places)
+
+    def to_apart(self, rows: Tensor) -> Tensor:
+        """Return rows (n, ...) as those of `apart`: what is shared is repeated."""
+        return rows if self.source is None else rows.index_select(0, self.row_at())
+
+    def from_apart(self, gradient: Tensor) -> Tensor:
+        """Return the gradient of rows, from that of what `to_apart` makes of them."""
+        if self.source is None:
+            return gradient
+        return gradient.new_zeros(self.n_rows, *gradient.shape[1:]).index_add_(0, self.row_at(), gradient)
+
+    def row_at(self) -> Tensor:
+        """Return the row, int64 (B * T), at every place; the last one where there is none."""
+        if self.source is not None:
+            return (self.source[:, None] * self.n_places + _up_to(self.n_places, self.source)).flatten()
+        if self.rows is None:
+            return torch.arange(self.n_sequences * self.n_places)
+        last = self.n_rows - 1
+        found = self.rows.new_full((self.n_sequences * self.n_places,), last)
+        return found.index_copy_(0, self.rows, _up_to(last + 1, self.rows))
+
+    def at(self, rows: Tensor, places: Tensor) -> Tensor:
+        """Return the rows (k, ...) that stand at `places`, int64 (k)."""
+        return rows.index_select(0, places if self.rows is None else self.row_at().index_select(0, places))
 
     def pack(self, padded: Tensor) -> Tensor:
         """Return the rows (n, ...) of what stands at every place (B * T, ...)."""
@@ -60,7 +99,7 @@ class Places:
     def pad(self, rows: Tensor) -> Tensor:
         """Return rows (n, ...) at their places (B * T, ...), and 0 where there is none."""
         if self.rows is None:
-            return rows
+            return self.to_apart(rows)
         padded = rows.new_zeros(self.n_sequences * self.n_places, *rows.shape[1:])
         return padded.index_copy_(0, self.rows, rows)
 
@@ -78,16 +117,16 @@ class Places:
         return found.view(n_parts, self.n_sequences * n_heads, self.n_places, -1)
 
     def to_rows(self, heads: Tensor, n_heads: int) -> Tensor:
-        """Return (parts, B * heads, T, H / heads) as rows (n, parts * H)."""
+        """Return (parts, B * heads, T, H / heads) as rows (n, parts * H) of `apart`."""
         pieces = heads.view(-1, heads.shape[-1]).index_select(0, self._pieces(heads.shape[0], n_heads)[1])
-        return pieces.view(self.n_rows, -1)
+        return pieces.view(-1, heads.shape[0] * n_heads * heads.shape[-1])
 
     def _pieces(self, n_parts: int, n_heads: int) -> tuple[Tensor, Tensor]:
         """Return int64 indices: of pieces of rows, for `to_heads`, and of pieces of heads, for `to_rows`."""
-        if self.rows is None:
+        if self.rows is None and self.source is None:
             return _pieces_where_all_are_rows(self.n_sequences, self.n_places, n_parts, n_heads)
         if (n_parts, n_heads) not in self._known:
-            self._known[n_parts, n_heads] = _pieces_at(self.rows, self.n_sequences, self.n_places, n_parts, n_heads)
+            self._known[n_parts, n_heads] = _pieces_of(self, n_parts, n_heads)
         return self._known[n_parts, n_heads]
 
     def absent(self, n_heads: int) -> Tensor | None:
@@ -122,12 +161,40 @@ class Places:
         return rows.index_select(0, lengths.cumsum(0) - lengths)
 
 
-def _pieces_at(rows: Tensor, n_sequences: int, n_places: int, n_parts: int, n_heads: int) -> tuple[Tensor, Tensor]:
-    """Return the indices of `Places._pieces` for rows that stand at the places `rows`."""
-    n_rows, n_at_all = rows.shape[0], n_sequences * n_places
-    row_at = torch.full((n_at_all,), n_rows - 1).index_copy_(0, rows, torch.arange(n_rows))
+class Reading(NamedTuple):
+    """What is read of sequences in the end: the first place of each, and others.
+
+    `places` int64 (B, K), rising; `present` bool (B, K), True = a place, not padding.
+    """
+
+    places: Tensor
+    present: Tensor
+
+    @classmethod
+    def of(cls, asked: Tensor) -> "Reading":
+        """Return the reading of what is `asked` for, bool (B, T), and of every first place."""
+        read = asked.index_fill(1, asked.new_zeros(1, dtype=torch.int64), True)
+        counts = read.sum(dim=1)
+        longest = int(counts.max())
+        places = read.byte().argsort(dim=1, descending=True, stable=True)[:, :longest]
+        return cls(places, _up_to(longest, places) < counts[:, None])
+
+    def flat(self, n_places: int) -> Tensor:
+        """Return the places as int64 (B * K), of B * T."""
+        return (self.places + n_places * _up_to(len(self.places), self.places)[:, None]).flatten()
+
+
+def _up_to(n: int, like: Tensor) -> Tensor:
+    return torch.arange(n, device=like.device)
+
+
+def _pieces_of(places: Places, n_parts: int, n_heads: int) -> tuple[Tensor, Tensor]:
+    """Return the indices of `Places._pieces`."""
+    n_sequences, n_places, n_at_all = places.n_sequences, places.n_places, places.n_sequences * places.n_places
+    row_at = places.row_at().view(n_sequences, 1, n_places)
     part, head = torch.arange(n_parts)[:, None], torch.arange(n_heads)
-    to_heads = row_at.view(n_sequences, 1, n_places) * (n_parts * n_heads) + (part * n_heads + head)[:, None, :, None]
+    to_heads = row_at * (n_parts * n_heads) + (part * n_heads + head)[:, None, :, None]
+    rows = torch.arange(n_at_all) if places.rows is None else places.rows
     first = rows.div(n_places, rounding_mode="floor") * (n_heads * n_places) + rows.remainder(n_places)
     to_rows = first[:, None, None] + part * (n_at_all * n_heads) + head * n_places
     return to_heads.flatten(), to_rows.flatten()
@@ -135,4 +202,4 @@ def _pieces_at(rows: Tensor, n_sequences: int, n_places: int, n_parts: int, n_he
 
 @lru_cache(maxsize=64)
 def _pieces_where_all_are_rows(n_sequences: int, n_places: int, n_parts: int, n_heads: int) -> tuple[Tensor, Tensor]:
-    return _pieces_at(torch.arange(n_sequences * n_places), n_sequences, n_places, n_parts, n_heads)
+    return _pieces_of(Places(n_sequences, n_places), n_parts, n_heads)

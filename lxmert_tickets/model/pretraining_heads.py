@@ -32,13 +32,14 @@ class LxmertForPretraining(nn.Module):
         self.seq_relationship = nn.Linear(arch.hidden_size, 2)
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None, features: Tensor, boxes: Tensor
+        self, input_ids: Tensor, attention_mask: Tensor | None, features: Tensor, boxes: Tensor, asked: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return language states (B, T, H), matching logits (B, 2; index 1 = belongs together), answers (B, A)."""
-        language, pooled = self.vqa.lxmert(input_ids, attention_mask, features, boxes)
-        return language, self.seq_relationship(pooled), self.vqa.answer_head(pooled)
+        """Return word logits (N, vocabulary), matching logits (B, 2; index 1 = belongs together), answers (B, A).
 
-    def word_logits(self, language: Tensor) -> Tensor:
-        """Return the logits (N, vocabulary) of language states (N, H)."""
-        embeddings = self.vqa.lxmert.embeddings.word_embeddings.weight
-        return self.words(language, embeddings)  # type: ignore[no-any-return]
+        Words are those of the N tokens that are `asked` for, bool (B, T), in order.
+        """
+        backbone = self.vqa.lxmert
+        language, vision = backbone.read(input_ids, attention_mask), backbone.encoder.see(features, boxes)
+        states, pooled = backbone.states(language, vision, asked)
+        words = self.words(states, backbone.embeddings.word_embeddings.weight)
+        return words, self.seq_relationship(pooled), self.vqa.answer_head(pooled)

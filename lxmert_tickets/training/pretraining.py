@@ -174,11 +174,12 @@ def _losses(network: LxmertForPretraining, batch: PretrainingBatch, questions: V
     """Return the losses (3) of masked words, matching and answers."""
     device = questions.device
     ids, attention_mask = padded(batch.input_ids, batch.length, device)
-    language, matching, answers = network(ids, attention_mask, *questions.regions.gather(batch.image_row))
     hidden = torch.from_numpy(batch.masked[:, : ids.shape[1]]).to(device)
+    regions = questions.regions.gather(batch.image_row)
+    word_logits, matching, answers = network(ids, attention_mask, *regions, hidden)
     n_captions = len(batch.matched)
     words = torch.from_numpy(batch.words.astype(np.int64)).to(device)
-    of_words = F.cross_entropy(network.word_logits(language[hidden]), words, reduction="sum")
+    of_words = F.cross_entropy(word_logits, words, reduction="sum")
     matched = torch.from_numpy(batch.matched).to(device)
     of_captions = F.cross_entropy(matching[:n_captions], matched, reduction="sum")
     # A small batch may hide no word at all, or have no captions.

@@ -28,8 +28,7 @@ def test_words_matching_and_answers_are_those_of_transformers() -> None:
 
     ids, attention_mask, features, boxes = random_inputs(TINY, (6, 3))
     expected = theirs(ids, features, boxes, attention_mask.long())
-    language, matching, answers = ours(ids, attention_mask, features, boxes)
-    words = ours.word_logits(language[attention_mask])
+    words, matching, answers = ours(ids, attention_mask, features, boxes, asked=attention_mask)
     assert torch.allclose(words, expected.prediction_logits[attention_mask], rtol=1e-9, atol=1e-9)
     assert torch.allclose(matching, expected.cross_relationship_score, rtol=1e-9, atol=1e-9)
     assert torch.allclose(answers, expected.question_answering_score, rtol=1e-9, atol=1e-9)

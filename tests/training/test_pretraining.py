@@ -139,9 +139,11 @@ def first_losses_by_hand() -> tuple[float, float, float]:
     batch = draw_batch(CAPTIONS, QUESTIONS, RECIPE, rng)
     ids, attention_mask = padded(batch.input_ids, batch.length, CPU)
     with torch.no_grad():
-        language, matching, answers = network(ids, attention_mask, *QUESTIONS.regions.gather(batch.image_row))
+        regions = QUESTIONS.regions.gather(batch.image_row)
+        logits, matching, answers = network(ids, attention_mask, *regions, torch.ones_like(ids, dtype=torch.bool))
+        of_words = F.log_softmax(logits, dim=1).view(*ids.shape, -1)
         words = [
-            -F.log_softmax(network.word_logits(language[row, position]), dim=0)[int(unmasked(batch)[row, position])]
+            -of_words[row, position, int(unmasked(batch)[row, position])]
             for row, position in np.argwhere(batch.masked).tolist()
         ]
     matches = [-F.log_softmax(matching[row], dim=0)[int(is_own)] for row, is_own in enumerate(batch.matched)]
