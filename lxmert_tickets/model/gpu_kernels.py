@@ -221,6 +221,20 @@ def attend_backward(
     _attend_backward[_programs(heads)](*tensors, *strides, **heads.arguments(q.shape[1]))
 
 
+def takes_heads_of(width: int) -> bool:
+    """Return whether heads may have so many numbers: matrix units want 16 at least, and Triton powers of two."""
+    return width == _block(width)
+
+
+def shared_bytes(longest: int, width: int, itemsize: int) -> int:
+    """Return what attention takes at most of a multiprocessor's shared memory: backward, of sequences of `longest`.
+
+    It holds four blocks of rows and two of attention weights, of numbers of `itemsize` bytes.
+    """
+    block = _block(longest)
+    return (4 * block * width + 2 * block * block) * itemsize
+
+
 def _programs(heads: Heads) -> tuple[int, int]:
     return heads.of_queries[0].shape[0], heads.n_heads
 

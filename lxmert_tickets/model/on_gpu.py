@@ -18,23 +18,25 @@ from lxmert_tickets.model import gpu_kernels as kernels
 from lxmert_tickets.model.lowered import low as low_of
 from lxmert_tickets.model.places import Places
 
-LONGEST = 128  # rows of a sequence: a program holds all attention weights of a head
-NARROWEST, WIDEST = 16, 128  # numbers of a head
 DEVICE = torch.device("cuda")
+LEAST_SHARED_BYTES = 48 * 1024  # that a program may have on any GPU
 SEEDS = 3  # of a sublayer's dropouts: of the attention weights of each stream, and of the output
 Saved = tuple[Any, ...]  # what a gradient needs
 
 
 def takes(rows: Tensor, every: Sequence[Places], n_heads: Sequence[int]) -> bool:
     """Return whether the functions of this module may be applied to `rows` (n, H), with attention of so many heads."""
+    properties = torch.cuda.get_device_properties(rows.device)
+    shared_bytes: int = getattr(properties, "shared_memory_per_block_optin", LEAST_SHARED_BYTES)  # AMD's have none
+    itemsize, longest = _dtype_of_products(rows).itemsize, max((places.n_places for places in every), default=1)
     widths = [rows.shape[1] // n for n in n_heads]
-    fit = all(NARROWEST <= width <= WIDEST and width & (width - 1) == 0 for width in widths)
-    return fit and rows.dtype == torch.float32 and all(places.n_places <= LONGEST for places in every)
+    fit = [kernels.shared_bytes(longest, width, itemsize) <= shared_bytes for width in widths]
+    return rows.dtype == torch.float32 and all(fit) and all(kernels.takes_heads_of(width) for width in widths)
 
 
 def try_out() -> None:
     """Launch a kernel; raises whatever keeps it from being compiled and run."""
-    row, seed = torch.ones(1, NARROWEST, device=DEVICE), torch.zeros(1, dtype=torch.int64, device=DEVICE)
+    row, seed = torch.ones(1, 16, device=DEVICE), torch.zeros(1, dtype=torch.int64, device=DEVICE)
     kernels.end(row, row, row[0], row[0], 1.0, seed, 0.5)[0].sum().item()
 
 

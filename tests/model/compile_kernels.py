@@ -1,6 +1,7 @@
 """Compile the GPU kernels for a GPU that need not be here: `compile_kernels.py 90 bf16`.
 
-Given are its compute capability and the precision of products; printed, the shared memory that each kernel takes.
+Given are its compute capability and the precision of products; printed, the shared memory that each kernel takes, and
+what it is said to take at most.
 """
 
 import inspect
@@ -12,12 +13,13 @@ from triton.backends.compiler import GPUTarget
 from lxmert_tickets.model import gpu_kernels
 
 INTEGERS = ("stride", "n_rows", "n_rows_each", "width")
+ITEMSIZE = {"bf16": 2, "fp32": 4}
 NUMBERS = ("scale", "dropout", "eps")
 ALWAYS_FLOAT32 = (
     "residual", "gain", "shift", "output", "means", "inverse_deviations", "of_output", "of_residual", "of_parameters",
 )  # fmt: skip
 CONSTANTS = {
-    "N_HEADS": 12, "WIDTH": 64, "QUERIES": 32, "KEYS": 64, "COLUMNS": 1024, "DROPS": True, "HAS_LOW": True,
+    "N_HEADS": 12, "WIDTH": 64, "QUERIES": 64, "KEYS": 64, "COLUMNS": 1024, "DROPS": True, "HAS_LOW": True,
 }  # fmt: skip
 
 
@@ -44,7 +46,8 @@ def main(capability: int, low: str) -> None:
         constants = {(arguments.index(name),): value for name, value in CONSTANTS.items() if name in arguments}
         source = compiler.ASTSource(kernel, types, constants)
         compiled = compiler.compile(source, target=GPUTarget("cuda", capability, 32))
-        print(kernel.fn.__name__, compiled.metadata.shared)  # noqa: T201
+        said = gpu_kernels.shared_bytes(CONSTANTS["KEYS"], CONSTANTS["WIDTH"], ITEMSIZE[low])
+        print(kernel.fn.__name__, compiled.metadata.shared, said)  # noqa: T201
 
 
 if __name__ == "__main__":
