@@ -114,7 +114,7 @@ def _joined(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def through(rows: Tensor, sublayers: Sequence["Attention | FeedForward"], parameters: Sequence[Tensor]) -> Tensor:
-    """Return rows after sublayers one after the other, whose parameters are joined; without gradients nothing is kept."""
+    """Return rows after sublayers one after the other, with the parameters of all; nothing is kept for no gradient."""
     if torch.is_grad_enabled():
         return Sublayers.apply(rows, sublayers, *parameters)  # type: ignore[no-any-return, no-untyped-call]
     first = 0
@@ -151,8 +151,8 @@ class Sublayers(torch.autograd.Function):
 class Attention:
     """Projections, attention within one stream or from each of two to the other, and the end of the sublayer.
 
-    Where sequences share rows, what is projected is shared too, and each has its own rows afterwards. Parameters: weight
-    and bias of queries, keys, values and the dense layer; gain and shift.
+    Where sequences share rows, they share what is projected too, and each has its own rows afterwards.
+    Parameters: weight and bias of queries, keys, values and the dense layer; gain and shift.
     """
 
     every: tuple[Places, ...]
