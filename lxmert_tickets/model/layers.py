@@ -106,7 +106,7 @@ class SelfAttentionLayer(nn.Module):
         if reading is None:
             rows, of_read = places.first(stream.rows), Places(places.n_sequences, 1)
         else:
-            of_read = Places.of(len(reading.places), reading.places.shape[1], reading.present)
+            of_read = Places.of(places.n_sequences, reading.places.shape[1], reading.present)
             rows = places.at(stream.rows, of_read.pack(reading.flat(places.n_places)))
         return Stream(one_way(rows, stream.rows, of_read, places, self.whole()), of_read)
 

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
-from lxmert_tickets.model.on_cpu import _joined
+from lxmert_tickets.model.on_cpu import joined
 
 
 class Lowered:
@@ -57,4 +57,4 @@ def using(lowered: Lowered | None) -> Iterator[None]:
 def low(parameters: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     """Return weights or biases one after the other, as `dtype`; what lies side by side is joined without a copy."""
     lowered = _in_use.get()
-    return _joined(parameters).to(dtype) if lowered is None else _joined([lowered(each) for each in parameters])
+    return joined(parameters).to(dtype) if lowered is None else joined([lowered(each) for each in parameters])

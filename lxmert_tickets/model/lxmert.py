@@ -124,7 +124,7 @@ class Lxmert(nn.Module):
         return self.pooler(self.encoder.cross(language, vision).rows)  # type: ignore[no-any-return]
 
     def states(self, language: Stream, vision: Stream, asked: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the states (N, H) of the N tokens that are `asked` for, bool (B, T), in order, and the pooled [CLS]."""
+        """Return the states (N, H) of the tokens that are `asked` for, bool (B, T), in order, and the pooled [CLS]."""
         reading = Reading.of(asked)
         read = self.encoder.cross(language, vision, reading)
         chosen = read.places.pack((asked.gather(1, reading.places) & reading.present).flatten())

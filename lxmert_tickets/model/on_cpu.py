@@ -10,6 +10,8 @@ Where the time went with torch's own, and what is done instead:
   products, and with dropout there is none. Batched products and a softmax of whole-tensor operators are faster.
 - Calls. A small network's layer is many operators of some 10 µs; with the gradients of a sublayer by hand they are
   fewer, and some work in place.
+- Answering. Nothing is kept for a gradient, so oneDNN's product ends in GELU: 5 % of the time of LXMERT base, most of
+  it for fresh memory.
 """
 
 import itertools
@@ -83,13 +85,13 @@ class Project(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, *parameters: Tensor) -> Tensor:
         ctx.save_for_backward(rows, *parameters[::2])
-        return _product(rows, _joined(parameters[::2]), _joined(parameters[1::2]))
+        return _product(rows, joined(parameters[::2]), joined(parameters[1::2]))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, *weights = ctx.saved_tensors
         gradient = gradient.contiguous()
-        of_rows = _of_inputs(gradient, _joined(weights)) if ctx.needs_input_grad[0] else None
+        of_rows = _of_inputs(gradient, joined(weights)) if ctx.needs_input_grad[0] else None
         return of_rows, *_of_projections(gradient, rows, len(weights))
 
 
@@ -99,7 +101,7 @@ def _of_projections(gradient: Tensor, rows: Tensor, n: int) -> list[Tensor]:
     return [part for both in zip(of_weight.chunk(n), of_bias.chunk(n), strict=True) for part in both]
 
 
-def _joined(tensors: Sequence[Tensor]) -> Tensor:
+def joined(tensors: Sequence[Tensor]) -> Tensor:
     """Return `tensors` one after the other: without a copy where that is how they are in memory."""
     first = tensors[0]
     if len(tensors) == 1:
@@ -114,7 +116,7 @@ def _joined(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def through(rows: Tensor, sublayers: Sequence["Attention | FeedForward"], parameters: Sequence[Tensor]) -> Tensor:
-    """Return rows after sublayers one after the other, whose parameters are joined; without gradients nothing is kept."""
+    """Return rows after sublayers one after the other, with the parameters of all; nothing is kept for no gradient."""
     if torch.is_grad_enabled():
         return Sublayers.apply(rows, sublayers, *parameters)  # type: ignore[no-any-return, no-untyped-call]
     first = 0
@@ -151,8 +153,8 @@ class Sublayers(torch.autograd.Function):
 class Attention:
     """Projections, attention within one stream or from each of two to the other, and the end of the sublayer.
 
-    Where sequences share rows, what is projected is shared too, and each has its own rows afterwards. Parameters: weight
-    and bias of queries, keys, values and the dense layer; gain and shift.
+    Where sequences share rows, they share what is projected too, and each has its own rows afterwards.
+    Parameters: weight and bias of queries, keys, values and the dense layer; gain and shift.
     """
 
     every: tuple[Places, ...]
@@ -162,16 +164,16 @@ class Attention:
     n_parameters = 10
 
     def forward(self, rows: Tensor, parameters: Sequence[Tensor], keep: bool = True) -> tuple[Tensor, Saved]:
-        projections, weight = parameters[:6], _joined(parameters[:6:2])
-        projected = _product(rows, weight, _joined(projections[1::2]))
+        projections, weight = parameters[:6], joined(parameters[:6:2])
+        projected = _product(rows, weight, joined(projections[1::2]))
         heads = [places.to_heads(part, 3, self.n_heads) for part, places in _of_each(projected, self.every)]
         attended, of_each = [], []
         for own, other, places, of_context in zip(heads, heads[::-1], self.every, self.every[::-1], strict=True):
             result, needed = _attended(own[0], other[1], other[2], of_context, self.n_heads, self.dropouts[1])
             attended.append(places.to_rows(result[None], self.n_heads))
             of_each.append(needed)
-        apart = _joined([places.to_apart(part) for part, places in _of_each(rows, self.every)])
-        output, of_end = _closed(_joined(attended), apart, parameters[6:], self.eps, self.dropouts[0])
+        apart = joined([places.to_apart(part) for part, places in _of_each(rows, self.every)])
+        output, of_end = _closed(joined(attended), apart, parameters[6:], self.eps, self.dropouts[0])
         return output, (rows, weight, of_each, of_end)
 
     def backward(self, gradient: Tensor, saved: Saved) -> tuple[Tensor, list[Tensor]]:
@@ -184,13 +186,13 @@ class Attention:
         ):
             [at_heads] = places.to_heads(part, 1, self.n_heads)
             _attended_backward(at_heads, needed, own[0], other[1], other[2])
-        of_projected = _joined(
+        of_projected = joined(
             [
                 places.from_apart(places.to_rows(part, self.n_heads))
                 for part, places in zip(of_heads, self.every, strict=True)
             ]
         )
-        of_rows = _joined(
+        of_rows = joined(
             [places.from_apart(part) for (part, _), places in zip(_of_each(of_rows, apart), self.every, strict=True)]
         )
         of_rows.add_(_of_inputs(of_projected, weight))
@@ -211,9 +213,11 @@ class FeedForward:
     n_parameters = 6
 
     def forward(self, rows: Tensor, parameters: Sequence[Tensor], keep: bool = True) -> tuple[Tensor, Saved]:
-        inner = _product(rows, parameters[0], parameters[1]) if keep else None
-        hidden = _product_gelu(rows, parameters[0], parameters[1]) if inner is None else F.gelu(inner)
-        output, of_end = _closed(hidden, rows, parameters[2:], self.eps, self.dropout)
+        if not keep:
+            hidden = _product_gelu(rows, parameters[0], parameters[1])
+            return _closed(hidden, rows, parameters[2:], self.eps, self.dropout)[0], ()
+        inner = _product(rows, parameters[0], parameters[1])
+        output, of_end = _closed(F.gelu(inner), rows, parameters[2:], self.eps, self.dropout)
         return output, (rows, inner, parameters[0], of_end)
 
     def backward(self, gradient: Tensor, saved: Saved) -> tuple[Tensor, list[Tensor]]:
@@ -232,9 +236,9 @@ class OneWay(torch.autograd.Function):
         ctx: Any, rows: Tensor, context: Tensor, of_rows: Places, of_context: Places, n_heads: int,
         dropouts: tuple[float, float], eps: float, *parameters: Tensor,
     ) -> Tensor:  # fmt: skip
-        to_q, to_kv = parameters[0], _joined(parameters[2:6:2])
+        to_q, to_kv = parameters[0], joined(parameters[2:6:2])
         [q] = of_rows.to_heads(_product(rows, to_q, parameters[1]), 1, n_heads)
-        k, v = of_context.to_heads(_product(context, to_kv, _joined(parameters[3:6:2])), 2, n_heads)
+        k, v = of_context.to_heads(_product(context, to_kv, joined(parameters[3:6:2])), 2, n_heads)
         attended, needed = _attended(q, k, v, of_context, n_heads, dropouts[1])
         output, of_end = _closed(of_rows.to_rows(attended[None], n_heads), rows, parameters[6:], eps, dropouts[0])
         ctx.saved = rows, context, to_q, to_kv, needed, of_end

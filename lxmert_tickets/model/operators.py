@@ -86,7 +86,7 @@ def sublayers(rows: Tensor, every: tuple[Places, ...], parts: Sequence[Attending
     """Return the rows (n, H) of a stream after each of `parts` in turn.
 
     Attention is within the stream; of two streams, which share all weights, it is from each to the other: `rows`
-    (n + m, H) are then those of both, in the places of `every`. Where sequences share rows, each has its own afterwards.
+    (n + m, H) are then those of both, in the places of `every`. Sequences that share rows have their own afterwards.
     """
     engine = engine_of(rows, every, [part.n_heads for part in parts if isinstance(part, Attending)])
     if engine is not None:

@@ -14,7 +14,7 @@ from lxmert_tickets.training.device import Precision, autocast, lowered_for
 BATCH_SIZE = 256
 """Questions, at most."""
 LARGEST_BYTES = 2**26
-"""Of a tensor, on the CPU: LXMERT base would fill twice as much, and answers 128 questions at once 5 % faster."""
+"""Of a tensor, on the CPU: 256 questions to LXMERT base fill 113 MB, and 128 at once are answered some 5 % faster."""
 
 
 @torch.inference_mode()

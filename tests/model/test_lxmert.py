@@ -124,6 +124,28 @@ def test_more_padding_than_needed_changes_nothing_whatever_stands_there() -> Non
     assert torch.allclose(network(longer, padded_more, features, boxes), expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n_cross_layers", [1, 2, 3])
+def test_questions_that_share_an_image_get_what_each_gets_of_a_copy(n_cross_layers: int, dtype: torch.dtype) -> None:
+    architecture = changed(TINY, n_cross_layers=n_cross_layers)
+    network = build_network(random_weights(architecture), architecture).to(dtype).eval()
+    ids, attention_mask, features, boxes = random_inputs(architecture, (5, 3, 8, 6))
+    images, image_of = (features[:2].to(dtype), boxes[:2].to(dtype)), torch.tensor([1, 0, 1, 1])
+    shared = network(ids, attention_mask, *images, image_of)
+    apart = network(ids, attention_mask, *(regions[image_of] for regions in images))
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-9
+    assert torch.allclose(shared, apart, rtol=tolerance, atol=tolerance)
+    expected = gradients(network, apart)
+    for name, gradient in gradients(network, shared).items():
+        if expected[name] is None:
+            assert gradient is None, name
+        else:
+            assert torch.allclose(gradient, expected[name], rtol=tolerance, atol=tolerance), name
+    with torch.inference_mode():
+        answered = network(ids, attention_mask, *images, image_of)
+    assert torch.allclose(answered, apart, rtol=tolerance, atol=tolerance)
+
+
 def test_no_attention_mask_means_that_every_position_is_a_token() -> None:
     network = tiny_network().double().eval()
     ids, everything, features, boxes = random_inputs(TINY, (5, 5))

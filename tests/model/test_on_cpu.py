@@ -12,6 +12,7 @@ from lxmert_tickets.model import on_cpu, operators
 from lxmert_tickets.model.places import Places
 
 H, HEADS = 12, 3
+IMAGE_OF = torch.tensor([1, 0, 1, 1])
 Operator = Callable[[], Tensor]
 
 
@@ -33,7 +34,7 @@ def _outcome(operator: Operator, inputs: Sequence[Tensor], every: Sequence[Place
         torch.manual_seed(8)
         gradient = torch.randn_like(output)
         if every:
-            gradient *= torch.cat([are_tokens(places) for places in every])[:, None]
+            gradient *= torch.cat([are_tokens(places.apart) for places in every])[:, None]
         return [output.detach(), *torch.autograd.grad(output, list(inputs), gradient)]
 
 
@@ -68,6 +69,8 @@ places = st.one_of(
     ),
 )
 """Of four sequences, with padding or without."""
+shared_places = st.builds(Places.shared_by, st.builds(Places, st.just(2), st.integers(1, 7)), st.just(IMAGE_OF))
+"""Of four sequences too, that have the rows of two."""
 
 
 @pytest.fixture(autouse=True, params=[1, 2**40], ids=["oneDNN", "addmm"])
@@ -98,12 +101,12 @@ def test_projections_are_those_of_each_layer(n_layers: int, neighbours: bool) ->
 
 def test_weights_that_are_neighbours_are_joined_without_a_copy() -> None:
     layers = [linear(5, 4, seed) for seed in range(3)]
-    apart = on_cpu._joined([layer.weight for layer in layers])
+    apart = on_cpu.joined([layer.weight for layer in layers])
     operators.make_neighbours(layers)
-    joined = on_cpu._joined([layer.weight for layer in layers])
+    joined = on_cpu.joined([layer.weight for layer in layers])
     assert torch.equal(joined, apart)
     assert joined.data_ptr() == layers[0].weight.data_ptr()
-    assert on_cpu._joined([layers[1].weight, layers[0].weight]).data_ptr() != layers[1].weight.data_ptr()
+    assert on_cpu.joined([layers[1].weight, layers[0].weight]).data_ptr() != layers[1].weight.data_ptr()
 
 
 def test_inputs_that_need_no_gradient_get_none() -> None:
@@ -122,7 +125,7 @@ def feeding(dropout: float = 0.0) -> operators.Feeding:
     return operators.Feeding(linear(H, 20), linear(20, H), norm(), dropout)
 
 
-@given(places, places, st.sampled_from([(0.0, 0.0), (0.4, 0.0), (0.0, 0.4), (0.3, 0.4)]))
+@given(places, places | shared_places, st.sampled_from([(0.0, 0.0), (0.4, 0.0), (0.0, 0.4), (0.3, 0.4)]))
 def test_attention_from_one_stream_to_another(
     of_rows: Places, of_context: Places, dropouts: tuple[float, float]
 ) -> None:
@@ -142,7 +145,7 @@ def test_attention_within_a_stream(its: Places) -> None:
     assert agree(lambda: operators.sublayers(given, (its,), [part]), [given, *part.parameters()], its)
 
 
-@given(places, places)
+@given(places, places | shared_places)
 def test_attention_between_two_streams(one: Places, other: Places) -> None:
     given, part = rows(one.n_rows + other.n_rows), attending()
     assert agree(lambda: operators.sublayers(given, (one, other), [part]), [given, *part.parameters()], one, other)
@@ -160,6 +163,29 @@ def test_sublayers_one_after_the_other(its: Places, kinds: list[str]) -> None:
     parts = [attending() if kind == "attention" else feeding() for kind in kinds]
     parameters = [parameter for part in parts for parameter in part.parameters()]
     assert agree(lambda: operators.sublayers(given, (its,), parts), [given, *parameters], its)
+
+
+@given(places, shared_places)
+def test_shared_rows_give_what_copies_of_them_give(one: Places, shared: Places) -> None:
+    part = attending()
+    language, vision = rows(one.n_rows), rows(shared.n_rows, seed=1)
+    outputs = [
+        operators.sublayers(torch.cat([language, other]), (one, of_other), [part])
+        for other, of_other in ((vision, shared), (shared.to_apart(vision), shared.apart))
+    ]
+    assert torch.allclose(*outputs, rtol=1e-5, atol=1e-6)
+    gradients = [torch.autograd.grad(output.square().sum(), [language, vision]) for output in outputs]
+    assert all(torch.allclose(*both, rtol=1e-4, atol=1e-4) for both in zip(*gradients, strict=True))
+
+
+@given(places)
+def test_without_gradients_the_numbers_are_the_same(its: Places) -> None:
+    given, parts = rows(its.n_rows), [attending(), feeding()]
+    expected = operators.sublayers(given, (its,), parts)
+    with torch.no_grad():
+        found = operators.sublayers(given, (its,), parts)
+    assert not found.requires_grad
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_dropout_of_attention_keeps_its_share_and_its_mean() -> None:

@@ -3,8 +3,9 @@
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
-from lxmert_tickets.model.places import ROWS_STEP, Places
+from lxmert_tickets.model.places import ROWS_STEP, Places, Reading
 
 lengths = st.lists(st.integers(1, 9), min_size=1, max_size=30)
 
@@ -73,6 +74,60 @@ def test_logits_at_padding_are_shut_out_for_every_head(lengths: list[int], n_hea
         length = lengths[number // n_heads]
         assert (bias[:length] == 0).all()
         assert (bias[length:] == -torch.inf).all()
+
+
+sources = st.lists(st.integers(0, 2), min_size=1, max_size=6).map(torch.tensor)
+"""The one of three sequences whose rows each of some has."""
+
+
+@given(sources, st.integers(1, 3), st.integers(1, 4))
+def test_sequences_that_share_rows_have_the_heads_of_copies(source: Tensor, n_parts: int, n_heads: int) -> None:
+    own = Places(3, 5)
+    shared = own.shared_by(source)
+    rows = torch.randn(15, n_parts * n_heads * 2)
+    copies = rows.view(3, 5, -1)[source].flatten(0, 1)
+    assert (shared.n_rows, shared.apart.n_rows) == (15, 5 * len(source))
+    assert torch.equal(shared.to_apart(rows), copies)
+    assert torch.equal(shared.pad(rows), copies)
+    heads = shared.to_heads(rows, n_parts, n_heads)
+    assert torch.equal(heads, shared.apart.to_heads(copies, n_parts, n_heads))
+    assert torch.equal(shared.to_rows(heads, n_heads), copies)
+
+
+@given(sources)
+def test_the_gradient_of_shared_rows_is_that_of_all_their_copies(source: Tensor) -> None:
+    shared, rows = Places(3, 5).shared_by(source), torch.randn(15, 4, dtype=torch.float64, requires_grad=True)
+    gradient = torch.randn(5 * len(source), 4, dtype=torch.float64)
+    [expected] = torch.autograd.grad(shared.to_apart(rows), rows, gradient)
+    assert torch.allclose(shared.from_apart(gradient), expected, rtol=1e-12)
+
+
+def test_without_sharing_rows_are_apart_already() -> None:
+    places, rows = places_of([3, 9, 1]), torch.randn(32, 4)
+    assert places.apart is places
+    assert places.to_apart(rows) is rows
+    assert places.from_apart(rows) is rows
+
+
+@given(lengths, st.data())
+def test_rows_are_found_by_their_places(lengths: list[int], data: st.DataObject) -> None:
+    places = places_of(lengths)
+    tokens = [9 * sentence + place for sentence, length in enumerate(lengths) for place in range(length)]
+    sought = torch.tensor(data.draw(st.lists(st.sampled_from(tokens), min_size=1)))
+    rows = places.pack(torch.arange(9 * len(lengths)))[:, None]
+    assert torch.equal(places.at(rows, sought)[:, 0], sought)
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=8).map(torch.tensor))
+def test_a_reading_is_the_first_place_and_what_was_asked_for_in_order(asked: Tensor) -> None:
+    reading = Reading.of(asked)
+    expected = [[place for place in range(6) if place == 0 or sentence[place]] for sentence in asked.tolist()]
+    read = [places[present].tolist() for places, present in zip(reading.places, reading.present, strict=True)]
+    assert read == expected
+    assert reading.places.shape[1] == max(map(len, expected))
+    flat = reading.flat(6).view(reading.places.shape)
+    assert torch.equal(flat // 6, torch.arange(len(asked))[:, None].expand_as(flat))
+    assert torch.equal(flat % 6, reading.places)
 
 
 def test_without_padding_every_place_is_a_row() -> None:

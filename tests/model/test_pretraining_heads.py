@@ -1,6 +1,8 @@
 """The heads of pretraining compute what the published ones compute."""
 
+import pytest
 import torch
+from torch import Tensor
 from toys import TINY, random_inputs
 from transformers import LxmertConfig, LxmertForPreTraining
 
@@ -32,3 +34,54 @@ def test_words_matching_and_answers_are_those_of_transformers() -> None:
     assert torch.allclose(words, expected.prediction_logits[attention_mask], rtol=1e-9, atol=1e-9)
     assert torch.allclose(matching, expected.cross_relationship_score, rtol=1e-9, atol=1e-9)
     assert torch.allclose(answers, expected.question_answering_score, rtol=1e-9, atol=1e-9)
+
+
+def all_states(network: LxmertForPretraining, inputs: tuple[Tensor, ...]) -> Tensor:
+    """Return the language states (B, T, H) of all tokens, none of which is left out anywhere."""
+    ids, attention_mask, features, boxes = inputs
+    encoder = network.vqa.lxmert.encoder
+    language, vision = network.vqa.lxmert.read(ids, attention_mask), encoder.see(features, boxes)
+    *earlier, last = encoder.x_layers
+    for layer in earlier:
+        language, vision = layer(language, vision)
+    crossed = last.visual_attention.language_only(language, vision)
+    states = crossed.through(last.lang_self_att.whole(), last.lang_inter.before(last.lang_output))
+    return states.places.pad(states.rows).view(*ids.shape, -1)
+
+
+@pytest.mark.parametrize("rows_step", [1, 8, 2**20], ids=["packed", "packed in eights", "padded"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_reading_what_is_asked_for_gives_the_outputs_and_gradients_of_reading_everything(
+    share: float, dtype: torch.dtype, rows_step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lxmert_tickets.model.places.ROWS_STEP", rows_step)
+    network = LxmertForPretraining(TINY)
+    initialise(network, torch.Generator().manual_seed(0), std=0.3)
+    network.to(dtype)
+    ids, attention_mask, features, boxes = random_inputs(TINY, (6, 3, 8, 1, 5))
+    inputs = ids, attention_mask, features.to(dtype), boxes.to(dtype)
+    asked = attention_mask & (torch.rand(ids.shape, generator=torch.Generator().manual_seed(1)) < share)
+
+    states = all_states(network, inputs)
+    pooled = network.vqa.lxmert.pooler(states[:, 0])
+    embeddings = network.vqa.lxmert.embeddings.word_embeddings.weight
+    everything = (
+        network.words(states[asked], embeddings),
+        network.seq_relationship(pooled),
+        network.vqa.answer_head(pooled),
+    )
+    read = network(*inputs, asked)
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-9
+    for one, other in zip(read, everything, strict=True):
+        assert one.shape == other.shape
+        assert torch.allclose(one, other, rtol=tolerance, atol=tolerance)
+    found, expected = (
+        torch.autograd.grad(
+            sum(output.square().sum() for output in outputs), list(network.parameters()), allow_unused=True
+        )
+        for outputs in (read, everything)
+    )
+    for (name, _), one, other in zip(network.named_parameters(), found, expected, strict=True):
+        assert (one is None) == (other is None), name
+        assert one is None or (one - other).abs().max() <= tolerance * (1 + other.abs().max()), name

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from toys import TINY, tiny_network, toy_data
+from toys import N_REGIONS, TINY, tiny_network, toy_data
 
 from lxmert_tickets.training import answering
-from lxmert_tickets.training.answering import answer_all
+from lxmert_tickets.training.answering import answer_all, batch_size
 
 
 def test_every_question_gets_its_most_probable_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,6 +19,18 @@ def test_every_question_gets_its_most_probable_answer(monkeypatch: pytest.Monkey
         assert labels[row] == int(alone.argmax())
         assert probabilities[row] == pytest.approx(float(alone.max()), rel=1e-5)
     assert len(set(labels.tolist())) > 1
+
+
+def test_batches_are_of_much_the_same_size_and_small_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny_network()
+    for n, most, size in ((13, 5, 5), (12, 5, 4), (11, 10, 6), (10, 10, 10), (3, 10, 3)):
+        monkeypatch.setattr(answering, "BATCH_SIZE", most)
+        assert batch_size(network, toy_data(n)) == size
+    bytes_each = 4 * N_REGIONS * TINY.intermediate_size
+    monkeypatch.setattr(answering, "LARGEST_BYTES", 7 * bytes_each + 1)
+    assert batch_size(network, toy_data(14)) == 7
+    monkeypatch.setattr(answering, "LARGEST_BYTES", 1)
+    assert batch_size(network, toy_data(14)) == 1
 
 
 def test_answers_do_not_depend_on_dropout_or_chance() -> None:
