@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from toys import RECIPE, changed
 
-from lxmert_tickets.model.on_cpu import _joined
+from lxmert_tickets.model.on_cpu import joined as joined_tensors
 from lxmert_tickets.model.operators import make_neighbours
 from lxmert_tickets.training import optimizer as module
 from lxmert_tickets.training.optimizer import BertAdam
@@ -205,5 +205,5 @@ def test_what_a_layer_joins_lies_side_by_side_after_a_step_too() -> None:
     give_gradients(list(layers.parameters()), 0)
     optimizer.step(0.0)
     for tensors in ([layer.weight for layer in joined], [layer.bias for layer in joined]):
-        assert _joined(tensors).data_ptr() == tensors[0].data_ptr()
-    assert torch.equal(_joined([layer.weight for layer in joined]), torch.cat(before))
+        assert joined_tensors(tensors).data_ptr() == tensors[0].data_ptr()
+    assert torch.equal(joined_tensors([layer.weight for layer in joined]), torch.cat(before))
