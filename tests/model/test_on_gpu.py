@@ -10,9 +10,9 @@ import pytest
 import torch
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+pytest.importorskip("triton", reason="no Triton")
 if DEVICE.type == "cpu":
     os.environ["TRITON_INTERPRET"] = "1"  # read when kernels are made
-pytest.importorskip("triton", reason="no Triton")
 
 # ruff: noqa: E402
 from collections.abc import Callable, Sequence
