@@ -1,8 +1,8 @@
 """What a GPU computes between its matrix products, each in one kernel, in Triton: torch's CUDA builds bring it.
 
-torch's own operators for the same are ten kernels forward and twenty backward, of a few microseconds each; with batches
-of 32 that is most of a step. Everything is computed in float32, whatever the tensors are. Dropout is drawn from a seed
-and the place of a number alone, so that the gradient draws the same again and nothing is stored.
+With torch's own operators each of these is many small kernels. Everything is computed in float32, whatever the tensors
+are. Dropout is drawn from a seed and the place of a number alone, so that the gradient draws the same again and nothing
+is stored.
 
 Shapes: n rows, H hidden; B sequences, of whose rows `starts` int32 (B) says where the first is, and `lengths` int32 (B)
 how many there are. Nothing is written to rows of no sequence.
@@ -49,6 +49,13 @@ def _weights(q, k, n_keys, keys, scale):
     return exponents / tl.sum(exponents, axis=1)[:, None]
 
 
+@triton.jit
+def _kept_weights(seed, dropout, N_HEADS: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr):
+    """Return which attention weights of the program's head dropout keeps."""
+    head = tl.program_id(0) * N_HEADS + tl.program_id(1)
+    return _kept(seed, (head * QUERIES + tl.arange(0, QUERIES)[:, None]) * KEYS + tl.arange(0, KEYS)[None, :], dropout)
+
+
 @compiled
 def _attend(
     q, k, v, attended, q_stride, k_stride, v_stride, attended_stride,
@@ -65,8 +72,7 @@ def _attend(
     at_v = _heads_at(v, v_stride, k_start, n_keys, keys, columns)
     weights = _weights(at_q, at_k, n_keys, keys, scale)
     if DROPS:
-        place = ((sequence * N_HEADS + head) * QUERIES + queries[:, None]) * KEYS + keys[None, :]
-        weights = tl.where(_kept(seed, place, dropout), weights / (1 - dropout), 0.0)
+        weights = tl.where(_kept_weights(seed, dropout, N_HEADS, QUERIES, KEYS), weights / (1 - dropout), 0.0)
     result = tl.dot(weights.to(at_v.dtype), at_v, input_precision="ieee")
     _put_heads_at(attended, attended_stride, q_start, n_queries, queries, columns, result)
 
@@ -91,8 +97,7 @@ def _attend_backward(
     of_weights = tl.dot(gradient, tl.trans(at_v), input_precision="ieee")
     dropped = weights
     if DROPS:
-        place = ((sequence * N_HEADS + head) * QUERIES + queries[:, None]) * KEYS + keys[None, :]
-        kept = _kept(seed, place, dropout)
+        kept = _kept_weights(seed, dropout, N_HEADS, QUERIES, KEYS)
         dropped = tl.where(kept, weights / (1 - dropout), 0.0)
         of_weights = tl.where(kept, of_weights / (1 - dropout), 0.0)
     of_logits = weights * (of_weights - tl.sum(of_weights * weights, axis=1)[:, None]) * scale

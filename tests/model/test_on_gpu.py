@@ -31,6 +31,8 @@ from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.lowered import Lowered, using
 from lxmert_tickets.model.lxmert import vqa_loss
 from lxmert_tickets.model.places import Places
+from lxmert_tickets.training import answering
+from lxmert_tickets.training.answering import answer_all
 from lxmert_tickets.training.batches import VqaData
 from lxmert_tickets.training.regions import Regions
 
@@ -239,3 +241,15 @@ def test_the_whole_network(way: Callable[[bool], None], packed: bool, reduced: b
     error = (gradient(plain=False, dtype=LOW if reduced else torch.float32) - exact).norm()
     allowed = 1.2 * (gradient(plain=True, dtype=LOW) - exact).norm() if reduced else 1e-5 * exact.norm()
     assert error < allowed  # no worse than autocast's own
+
+
+def test_answers_come_from_the_weights_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, way: Callable[[bool], None]
+) -> None:
+    network = build_network(random_weights(SMALL), SMALL).to(DEVICE)
+    data = VqaData(toy_questions(4, 2), Regions(toy_features(2), DEVICE), DEVICE)
+    way(True)
+    expected = answer_all(network, data, "float32")[1]
+    way(False)
+    monkeypatch.setattr(answering, "lowered_for", lambda network, _: Lowered(network, torch.float32))
+    assert answer_all(network, data, "float32")[1] == pytest.approx(expected, rel=1e-4)

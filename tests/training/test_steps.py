@@ -9,6 +9,7 @@ from torch import Tensor
 from toys import CPU, RECIPE, TINY, tiny_network, toy_data, toy_features, toy_questions
 
 from lxmert_tickets.training.batches import GPU_ROWS_STEP, VqaData, n_rows_on, padded
+from lxmert_tickets.training.device import Precision
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.regions import Regions, Resident, Streamed
 from lxmert_tickets.training.steps import FIRST_STEPS, GraphedStep, Step, _Graph, step_of
@@ -69,7 +70,10 @@ def test_however_they_are_kept_the_same_regions_come(gathers: type[Resident] | t
 @pytest.mark.gpu
 @CUDA
 @pytest.mark.parametrize("masked", [False, True])
-def test_graphs_take_the_steps_that_plain_ones_take(masked: bool) -> None:
+@pytest.mark.parametrize(("precision", "rate", "tolerance"), [("float32", 1e-4, 1e-4), ("bfloat16", 1e-3, 0.05)])
+def test_graphs_take_the_steps_that_plain_ones_take(
+    masked: bool, precision: Precision, rate: float, tolerance: float
+) -> None:
     device, n_steps = torch.device("cuda"), FIRST_STEPS + 12
     data = VqaData(toy_questions(32, 16), Regions(toy_features(16), device), device)
     mask = {"lxmert.pooler.dense.weight": np.random.default_rng(0).random((TINY.hidden_size,) * 2) < 0.5}
@@ -77,12 +81,16 @@ def test_graphs_take_the_steps_that_plain_ones_take(masked: bool) -> None:
     for kind in (Step, GraphedStep):
         torch.manual_seed(0)
         network = tiny_network(hidden_dropout=0.1, attention_dropout=0.1).to(device).train()
-        step = kind(network, BertAdam(network, RECIPE, mask if masked else None), "float32")
+        step = kind(network, BertAdam(network, RECIPE, mask if masked else None), precision)
         batches = list(data.shuffled(8, 0, 1)) * n_steps
-        losses = [step(data.batch(rows), data.targets(rows), 1e-4).item() for rows in batches[:n_steps]]
+        losses = [step(data.batch(rows), data.targets(rows), rate).item() for rows in batches[:n_steps]]
         found.append((losses, {name: tensor.cpu() for name, tensor in network.state_dict().items()}))
     (plain_losses, plain), (losses, weights) = found
-    assert losses == pytest.approx(plain_losses, rel=1e-4)  # with dropout: the random numbers are the same, too
+    assert losses == pytest.approx(plain_losses, rel=tolerance)  # with dropout: the random numbers are the same, too
+    if precision == "bfloat16":
+        # Of one batch, twice: a graph that read its weights' first copies would not come near it.
+        assert plain_losses[FIRST_STEPS + 8] < 0.85 * plain_losses[FIRST_STEPS]
+        return
     for name, tensor in weights.items():
         assert torch.allclose(tensor, plain[name], rtol=1e-3, atol=1e-5), name
 
