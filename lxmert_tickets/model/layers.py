@@ -6,12 +6,12 @@ Shapes: B questions, T tokens, R regions, H hidden; n rows of language, m = B * 
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lxmert_tickets.model.architecture import Architecture
-from lxmert_tickets.model.operators import Attending, Feeding, make_neighbours, one_way, sublayers
-from lxmert_tickets.model.places import Places, Reading
+from lxmert_tickets.model.operators import one_way, select, sublayers
+from lxmert_tickets.model.places import Places, Read
+from lxmert_tickets.model.sublayers import Attending, Feeding, make_neighbours
 
 LAYER_NORM_EPS = 1e-12
 
@@ -37,7 +37,8 @@ class Stream:
 
     def through(self, *parts: Attending | Feeding) -> "Stream":
         """Return the stream after sublayers of its own."""
-        return self.becomes(sublayers(self.rows, (self.places,), parts))
+        [rows] = sublayers([self.rows], [self.places], parts)
+        return self.becomes(rows)
 
     def shared_by(self, source: Tensor) -> "Stream":
         """Return the stream of the sequences `source` (B), which share rows: cross-attention then takes them apart."""
@@ -47,13 +48,12 @@ class Stream:
 class Attention(nn.Module):
     """The projections of multi-head attention."""
 
-    def __init__(self, arch: Architecture, dropouts: Dropouts) -> None:
+    def __init__(self, arch: Architecture) -> None:
         super().__init__()
         self.n_heads = arch.n_heads
         self.query = nn.Linear(arch.hidden_size, arch.hidden_size)
         self.key = nn.Linear(arch.hidden_size, arch.hidden_size)
         self.value = nn.Linear(arch.hidden_size, arch.hidden_size)
-        self.dropouts = dropouts
         self._join()
 
     def _join(self) -> None:
@@ -65,28 +65,14 @@ class Attention(nn.Module):
         self._join()
         return self
 
-    @property
-    def dropout(self) -> float:
-        return self.dropouts.attention if self.training else 0.0
-
-    def before(self, output: "ResidualOutput") -> Attending:
-        """Return the whole sublayer, that `output` ends."""
-        projections = self.query, self.key, self.value
-        return Attending(projections, output.dense, output.LayerNorm, self.n_heads, (output.dropout, self.dropout))
-
 
 class ResidualOutput(nn.Module):
     """LayerNorm(residual + dropout(dense(hidden))): how every sublayer ends."""
 
-    def __init__(self, n_inputs: int, arch: Architecture, dropouts: Dropouts) -> None:
+    def __init__(self, n_inputs: int, arch: Architecture) -> None:
         super().__init__()
         self.dense = nn.Linear(n_inputs, arch.hidden_size)
         self.LayerNorm = nn.LayerNorm(arch.hidden_size, eps=LAYER_NORM_EPS)
-        self.dropouts = dropouts
-
-    @property
-    def dropout(self) -> float:
-        return self.dropouts.hidden if self.training else 0.0
 
 
 class SelfAttentionLayer(nn.Module):
@@ -94,21 +80,17 @@ class SelfAttentionLayer(nn.Module):
 
     def __init__(self, arch: Architecture, dropouts: Dropouts) -> None:
         super().__init__()
-        self.self = Attention(arch, dropouts)
-        self.output = ResidualOutput(arch.hidden_size, arch, dropouts)
+        self.self = Attention(arch)
+        self.output = ResidualOutput(arch.hidden_size, arch)
+        self._whole = _attending(self.self, self.output, dropouts)
 
     def whole(self) -> Attending:
-        return self.self.before(self.output)
+        return self._whole[self.training]
 
-    def read_only(self, stream: Stream, reading: Reading | None) -> Stream:
-        """Return the places that are read alone, None for the first ones, after they attended to all of them."""
-        places = stream.places
-        if reading is None:
-            rows, of_read = places.first(stream.rows), Places(places.n_sequences, 1)
-        else:
-            of_read = Places.of(places.n_sequences, reading.places.shape[1], reading.present)
-            rows = places.at(stream.rows, of_read.pack(reading.flat(places.n_places)))
-        return Stream(one_way(rows, stream.rows, of_read, places, self.whole()), of_read)
+    def read_only(self, stream: Stream, read: Read) -> Stream:
+        """Return the places that are read alone, after they attended to all of them."""
+        rows = select(stream.rows, read.rows)
+        return Stream(one_way(rows, stream.rows, read.places, stream.places, self.whole()), read.places)
 
 
 class CrossAttentionLayer(nn.Module):
@@ -116,20 +98,19 @@ class CrossAttentionLayer(nn.Module):
 
     def __init__(self, arch: Architecture, dropouts: Dropouts) -> None:
         super().__init__()
-        self.att = Attention(arch, dropouts)
-        self.output = ResidualOutput(arch.hidden_size, arch, dropouts)
+        self.att = Attention(arch)
+        self.output = ResidualOutput(arch.hidden_size, arch)
+        self._whole = _attending(self.att, self.output, dropouts)
 
     def forward(self, language: Stream, vision: Stream) -> tuple[Stream, Stream]:
         """Return both streams; what shares its weights is computed for the rows of both at once."""
-        rows = torch.cat([language.rows, vision.rows])  # (n + m, H)
-        crossed = sublayers(rows, (language.places, vision.places), [self.att.before(self.output)])
-        apart = language.places.apart, vision.places.apart
-        of_language, of_vision = torch.split(crossed, [places.n_rows for places in apart])
-        return Stream(of_language, apart[0]), Stream(of_vision, apart[1])
+        rows, every = [language.rows, vision.rows], [language.places, vision.places]
+        of_language, of_vision = sublayers(rows, every, [self._whole[self.training]])
+        return Stream(of_language, language.places.apart), Stream(of_vision, vision.places.apart)
 
     def language_only(self, language: Stream, vision: Stream) -> Stream:
         """Return the language stream alone."""
-        whole = self.att.before(self.output)
+        whole = self._whole[self.training]
         return language.becomes(one_way(language.rows, vision.rows, language.places, vision.places, whole))
 
 
@@ -140,9 +121,17 @@ class Intermediate(nn.Module):
         super().__init__()
         self.dense = nn.Linear(arch.hidden_size, arch.intermediate_size)
 
-    def before(self, output: ResidualOutput) -> Feeding:
-        """Return the whole sublayer, that `output` ends."""
-        return Feeding(self.dense, output.dense, output.LayerNorm, output.dropout)
+
+def _attending(attention: Attention, output: ResidualOutput, dropouts: Dropouts) -> dict[bool, Attending]:
+    """Return the whole sublayer, that `output` ends, in training and otherwise."""
+    made_of = (attention.query, attention.key, attention.value), output.dense, output.LayerNorm, attention.n_heads
+    return {True: Attending(*made_of, (dropouts.hidden, dropouts.attention)), False: Attending(*made_of, (0.0, 0.0))}
+
+
+def _feeding(intermediate: Intermediate, output: ResidualOutput, dropouts: Dropouts) -> dict[bool, Feeding]:
+    """Return the whole sublayer, that `output` ends, in training and otherwise."""
+    made_of = intermediate.dense, output.dense, output.LayerNorm
+    return {True: Feeding(*made_of, dropouts.hidden), False: Feeding(*made_of, 0.0)}
 
 
 class Layer(nn.Module):
@@ -152,10 +141,11 @@ class Layer(nn.Module):
         super().__init__()
         self.attention = SelfAttentionLayer(arch, dropouts)
         self.intermediate = Intermediate(arch)
-        self.output = ResidualOutput(arch.intermediate_size, arch, dropouts)
+        self.output = ResidualOutput(arch.intermediate_size, arch)
+        self._fed = _feeding(self.intermediate, self.output, dropouts)
 
     def forward(self, stream: Stream) -> Stream:
-        return stream.through(self.attention.whole(), self.intermediate.before(self.output))
+        return stream.through(self.attention.whole(), self._fed[self.training])
 
 
 class CrossLayer(nn.Module):
@@ -167,18 +157,20 @@ class CrossLayer(nn.Module):
         self.lang_self_att = SelfAttentionLayer(arch, dropouts)
         self.visn_self_att = SelfAttentionLayer(arch, dropouts)
         self.lang_inter = Intermediate(arch)
-        self.lang_output = ResidualOutput(arch.intermediate_size, arch, dropouts)
+        self.lang_output = ResidualOutput(arch.intermediate_size, arch)
         self.visn_inter = Intermediate(arch)
-        self.visn_output = ResidualOutput(arch.intermediate_size, arch, dropouts)
+        self.visn_output = ResidualOutput(arch.intermediate_size, arch)
+        self._lang_fed = _feeding(self.lang_inter, self.lang_output, dropouts)
+        self._visn_fed = _feeding(self.visn_inter, self.visn_output, dropouts)
 
     def forward(self, language: Stream, vision: Stream) -> tuple[Stream, Stream]:
         language, vision = self.visual_attention(language, vision)
         return (
-            language.through(self.lang_self_att.whole(), self.lang_inter.before(self.lang_output)),
-            vision.through(self.visn_self_att.whole(), self.visn_inter.before(self.visn_output)),
+            language.through(self.lang_self_att.whole(), self._lang_fed[self.training]),
+            vision.through(self.visn_self_att.whole(), self._visn_fed[self.training]),
         )
 
-    def read_only(self, language: Stream, vision: Stream, reading: Reading | None) -> Stream:
-        """Return the places of language that are read alone, None for the first ones: what a last layer is for."""
+    def read_only(self, language: Stream, vision: Stream, read: Read) -> Stream:
+        """Return the places of language that are read alone: what a last layer is for."""
         crossed = self.visual_attention.language_only(language, vision)
-        return self.lang_self_att.read_only(crossed, reading).through(self.lang_inter.before(self.lang_output))
+        return self.lang_self_att.read_only(crossed, read).through(self._lang_fed[self.training])

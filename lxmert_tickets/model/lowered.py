@@ -10,7 +10,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
-from lxmert_tickets.model.on_cpu import joined
+from lxmert_tickets.model.sublayers import joined
 
 
 class Lowered:

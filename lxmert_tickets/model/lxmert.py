@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.layers import LAYER_NORM_EPS, CrossLayer, Dropouts, Layer, Stream
-from lxmert_tickets.model.operators import project
-from lxmert_tickets.model.places import Places, Reading
+from lxmert_tickets.model.operators import project, together
+from lxmert_tickets.model.places import Places, Read
 
 INITIAL_STD = 0.02
 
@@ -69,30 +69,49 @@ class Encoder(nn.Module):
 
     def __init__(self, arch: Architecture, dropouts: Dropouts) -> None:
         super().__init__()
+        self.n_heads = arch.n_heads
         self.visn_fc = VisualEmbeddings(arch, dropouts)
         self.layer = nn.ModuleList(Layer(arch, dropouts) for _ in range(arch.n_language_layers))
         self.r_layers = nn.ModuleList(Layer(arch, dropouts) for _ in range(arch.n_vision_layers))
         self.x_layers = nn.ModuleList(CrossLayer(arch, dropouts) for _ in range(arch.n_cross_layers))
 
-    def read(self, language: Stream) -> Stream:
-        """Return embedded questions after the layers that know nothing of images."""
+    def forward(
+        self, questions: Stream, images: Stream, read: Read | None = None, image_of: Tensor | None = None
+    ) -> Stream:
+        """Return what is read, None for the first places, of embedded questions that have met their images.
+
+        `image_of` int64 (B) tells the image of each, where they share images.
+        """
+        read = read or questions.places.read(questions.rows.device)
+
+        def run(language: Tensor, vision: Tensor) -> list[Tensor]:
+            seen = self._see(images.becomes(vision))
+            if image_of is not None:
+                seen = seen.shared_by(image_of)
+            return [self._cross(self._read(questions.becomes(language)), seen, read).rows]
+
+        every = questions.places, images.places
+        [rows] = together(run, every, self.n_heads, questions.rows, images.rows)
+        return Stream(rows, read.places)
+
+    def _read(self, language: Stream) -> Stream:
+        """Return questions after the layers that know nothing of images."""
         for layer in self.layer:
             language = layer(language)
         return language
 
-    def see(self, features: Tensor, boxes: Tensor) -> Stream:
+    def _see(self, vision: Stream) -> Stream:
         """Return images after the layers that know nothing of questions."""
-        vision = self.visn_fc(features, boxes)
         for layer in self.r_layers:
             vision = layer(vision)
-        return vision  # type: ignore[no-any-return]
+        return vision
 
-    def cross(self, language: Stream, vision: Stream, reading: Reading | None = None) -> Stream:
-        """Return the places of language that are read, None for the first ones, after the layers over both."""
+    def _cross(self, language: Stream, vision: Stream, read: Read) -> Stream:
+        """Return the places of language that are read, after the layers over both."""
         *earlier, last = self.x_layers
         for layer in earlier:
             language, vision = layer(language, vision)
-        return last.read_only(language, vision, reading)  # type: ignore[operator,no-any-return]
+        return last.read_only(language, vision, read)  # type: ignore[operator,no-any-return]
 
 
 class Pooler(nn.Module):
@@ -115,20 +134,28 @@ class Lxmert(nn.Module):
         self.encoder = Encoder(arch, dropouts)
         self.pooler = Pooler(arch)
 
-    def read(self, input_ids: Tensor, attention_mask: Tensor | None, n_rows: int | None = None) -> Stream:
-        """Return questions before they meet an image."""
-        return self.encoder.read(self.embeddings(input_ids, attention_mask, n_rows))
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        features: Tensor,
+        boxes: Tensor,
+        image_of: Tensor | None = None,
+        n_rows: int | None = None,
+    ) -> Tensor:
+        """Return the pooled [CLS] (B, H); arguments are those of `LxmertForVqa`."""
+        questions = self.embeddings(input_ids, attention_mask, n_rows)
+        read = self.encoder(questions, self.encoder.visn_fc(features, boxes), image_of=image_of)
+        return self.pooler(read.rows)  # type: ignore[no-any-return]
 
-    def pooled(self, language: Stream, vision: Stream) -> Tensor:
-        """Return the pooled [CLS] (B, H) of questions that were read and images that were seen."""
-        return self.pooler(self.encoder.cross(language, vision).rows)  # type: ignore[no-any-return]
-
-    def states(self, language: Stream, vision: Stream, asked: Tensor) -> tuple[Tensor, Tensor]:
+    def states(
+        self, input_ids: Tensor, attention_mask: Tensor | None, features: Tensor, boxes: Tensor, asked: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return the states (N, H) of the tokens that are `asked` for, bool (B, T), in order, and the pooled [CLS]."""
-        reading = Reading.of(asked)
-        read = self.encoder.cross(language, vision, reading)
-        chosen = read.places.pack((asked.gather(1, reading.places) & reading.present).flatten())
-        return read.rows[chosen], self.pooler(read.places.first(read.rows))
+        questions = self.embeddings(input_ids, attention_mask)
+        read, are_asked = questions.places.read_also(asked)
+        states = self.encoder(questions, self.encoder.visn_fc(features, boxes), read)
+        return states.rows[are_asked], self.pooler(states.rows[states.places.firsts(asked.device)])
 
 
 class AnswerHead(nn.Module):
@@ -180,11 +207,8 @@ class LxmertForVqa(nn.Module):
             n_rows: how many rows the tokens are packed into (`places.rows_for`); None = counted on the CPU, as many as
                 places on a GPU.
         """
-        language = self.lxmert.read(input_ids, attention_mask, n_rows)
-        vision = self.lxmert.encoder.see(features, boxes)
-        if image_of is not None:
-            vision = vision.shared_by(image_of)
-        return self.answer_head(self.lxmert.pooled(language, vision))  # type: ignore[no-any-return]
+        pooled = self.lxmert(input_ids, attention_mask, features, boxes, image_of, n_rows)
+        return self.answer_head(pooled)  # type: ignore[no-any-return]
 
 
 def vqa_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -5,33 +5,34 @@ rows between sublayers, sums, and the gradients of weights are float32: products
 casts each by itself, as it does each weight (see `lowered`).
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from lxmert_tickets.model import gpu_kernels as kernels
+from lxmert_tickets.model.by_hand import Pullback, give, recording
 from lxmert_tickets.model.lowered import low as low_of
 from lxmert_tickets.model.places import Places
+from lxmert_tickets.model.sublayers import Attending, Feeding
 
 DEVICE = torch.device("cuda")
 LEAST_SHARED_BYTES = 48 * 1024  # that a program may have on any GPU
 SEEDS = 3  # of a sublayer's dropouts: of the attention weights of each stream, and of the output
-Saved = tuple[Any, ...]  # what a gradient needs
+# Gradients of rows, of the same in the precision of products, and of parameters; from those of the output.
+Backward = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor, list[Tensor]]]
 
 
-def takes(rows: Tensor, every: Sequence[Places], n_heads: Sequence[int]) -> bool:
+def takes(rows: Tensor, every: Sequence[Places], n_heads: int) -> bool:
     """Return whether the functions of this module may be applied to `rows` (n, H), with attention of so many heads."""
     properties = torch.cuda.get_device_properties(rows.device)
     shared_bytes: int = getattr(properties, "shared_memory_per_block_optin", LEAST_SHARED_BYTES)  # AMD's have none
     itemsize, longest = _dtype_of_products(rows).itemsize, max((places.n_places for places in every), default=1)
-    widths = [rows.shape[1] // n for n in n_heads]
-    fit = [kernels.shared_bytes(longest, width, itemsize) <= shared_bytes for width in widths]
-    return rows.dtype == torch.float32 and all(fit) and all(kernels.takes_heads_of(width) for width in widths)
+    width = rows.shape[1] // n_heads
+    fits = kernels.shared_bytes(longest, width, itemsize) <= shared_bytes
+    return rows.dtype == torch.float32 and fits and kernels.takes_heads_of(width)
 
 
 def try_out() -> None:
@@ -60,82 +61,68 @@ def _of_projections(gradient: Tensor, inputs: Tensor, n: int) -> list[Tensor]:
     return [part for both in zip(weights, biases, strict=True) for part in both]
 
 
-def through(rows: Tensor, sublayers: Sequence["Attention | FeedForward"], parameters: Sequence[Tensor]) -> Tensor:
-    """Return rows after sublayers one after the other, whose parameters are joined."""
-    return Sublayers.apply(rows, sublayers, *parameters)  # type: ignore[no-any-return, no-untyped-call]
+def through(
+    every: Sequence[Places], parts: Sequence[Attending | Feeding], *inputs: Tensor
+) -> tuple[Sequence[Tensor], Pullback]:
+    """Return the rows (n, H), float32, of one or two streams after sublayers one after the other."""
+    rows = (inputs[0] if len(inputs) == 1 else torch.cat(inputs)).float().contiguous()  # as kernels expect
+    low, done = rows.to(_dtype_of_products(rows)), []
+    seeds = torch.split(_seeds(rows.device, SEEDS * len(parts)), SEEDS)
+    with torch.autocast(rows.device.type, enabled=False):
+        for part, seed in zip(parts, seeds, strict=True):
+            own = part.parameters()
+            if isinstance(part, Attending):
+                rows, low, backward = _attention(part, own, every, rows, low, seed)
+            else:
+                rows, low, backward = _feed_forward(part, own, rows, low, seed)
+            if recording():
+                done.append((own, backward))
+            del backward  # and what it holds, where nothing is recorded
+
+    def pullback(*gradients: Tensor) -> Sequence[Tensor]:
+        of_rows, of_low = gradients[0].contiguous() if len(gradients) == 1 else torch.cat(gradients), None
+        while done:  # what is saved goes as it is used
+            parameters, backward = done.pop()
+            of_rows, of_low, of_parameters = backward(of_rows, of_low)
+            give(parameters, of_parameters)
+        return _streams(of_rows if of_low is None else of_rows + of_low, every)
+
+    return _streams(rows, [places.apart for places in every]), pullback
 
 
-class Sublayers(torch.autograd.Function):
-    """Sublayers one after the other: rows (n, H) float32, then the parameters of each."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, sublayers: Sequence["Attention | FeedForward"], *parameters: Tensor) -> Tensor:
-        rows = rows.contiguous()  # as kernels expect
-        low = rows.to(_dtype_of_products(rows))
-        seeds = torch.split(_seeds(rows.device, SEEDS * len(sublayers)), SEEDS)
-        ctx.done, first = [], 0
-        with torch.autocast(rows.device.type, enabled=False):
-            for sublayer, seed in zip(sublayers, seeds, strict=True):
-                own = parameters[first : first + sublayer.n_parameters]
-                rows, low, saved = sublayer.forward(rows, low, own, seed)
-                ctx.done.append((sublayer, saved))
-                first += sublayer.n_parameters
-        return rows
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        of_parameters: list[Tensor] = []
-        of_rows, of_low = gradient.contiguous(), None
-        while ctx.done:  # what is saved goes as it is used
-            sublayer, saved = ctx.done.pop()
-            of_rows, of_low, of_own = sublayer.backward(of_rows, of_low, saved)
-            of_parameters[:0] = of_own
-        return of_rows if of_low is None else of_rows + of_low, None, *of_parameters
+def _streams(rows: Tensor, every: Sequence[Places]) -> Sequence[Tensor]:
+    """Return the rows of each stream."""
+    return [rows] if len(every) == 1 else torch.split(rows, [places.n_rows for places in every])
 
 
-@dataclass(frozen=True)
-class Attention:
-    """Projections, attention within one stream or from each of two to the other, and the end of the sublayer.
+def _attention(
+    part: Attending, parameters: Sequence[Tensor], every: Sequence[Places], rows: Tensor, low: Tensor, seeds: Tensor
+) -> tuple[Tensor, Tensor, Backward]:
+    """Return rows, in both precisions, after attention within a stream or between two, and the end of the sublayer."""
+    weight, dropout = low_of(parameters[:6:2], low.dtype), part.dropouts[0]
+    projected = torch.addmm(low_of(parameters[1:6:2], low.dtype), low, weight.t())
+    projected, residual = (_to_apart(shared, every) for shared in (projected, rows))
+    attended = _for_rows(projected, residual.shape[1], every)
+    apart = [places.apart for places in every]
+    every_heads = [
+        _heads_of(own, other, part.n_heads, seeds[number:], part.dropouts[1])
+        for number, (own, other) in enumerate(zip(apart, apart[::-1], strict=True))
+    ]
+    for (at, q, k, v), heads in zip(_parts(projected, every), every_heads, strict=True):
+        kernels.attend(q, k, v, attended[at], heads)
+    output, output_low, end_backward = _closed(attended, residual, parameters[6:], part.norm.eps, seeds[2:], dropout)
 
-    Parameters: weight and bias of queries, keys, values and the dense layer; gain and shift.
-    """
-
-    every: tuple[Places, ...]
-    n_heads: int
-    dropouts: tuple[float, float]  # of the output, of attention weights
-    eps: float
-    n_parameters = 10
-
-    def forward(
-        self, rows: Tensor, low: Tensor, parameters: Sequence[Tensor], seeds: Tensor
-    ) -> tuple[Tensor, Tensor, Saved]:
-        weight = low_of(parameters[:6:2], low.dtype)
-        projected = torch.addmm(low_of(parameters[1:6:2], low.dtype), low, weight.t())
-        projected, rows = (_to_apart(shared, self.every) for shared in (projected, rows))
-        attended = _for_rows(projected, rows.shape[1], self.every)
-        every_heads = self._heads(seeds)
-        for (at, q, k, v), heads in zip(_parts(projected, self.every), every_heads, strict=True):
-            kernels.attend(q, k, v, attended[at], heads)
-        output, output_low, of_end = _closed(attended, rows, parameters[6:], self.eps, seeds[2:], self.dropouts[0])
-        return output, output_low, (low, weight, projected, every_heads, of_end)
-
-    def backward(self, of_rows: Tensor, of_low: Tensor | None, saved: Saved) -> tuple[Tensor, Tensor, list[Tensor]]:
-        low, weight, projected, every_heads, of_end = saved
-        of_attended, of_residual, of_parameters = _closed_backward(of_rows, of_low, of_end, self.dropouts[0])
-        of_projected = _for_rows(projected, projected.shape[1], self.every)
+    def backward(of_rows: Tensor, of_low: Tensor | None) -> tuple[Tensor, Tensor, list[Tensor]]:
+        of_attended, of_residual, of_parameters = end_backward(of_rows, of_low)
+        of_projected = _for_rows(projected, projected.shape[1], every)
         for (at, q, k, v), (_, of_q, of_k, of_v), heads in zip(
-            _parts(projected, self.every), _parts(of_projected, self.every), every_heads, strict=True
+            _parts(projected, every), _parts(of_projected, every), every_heads, strict=True
         ):
             kernels.attend_backward(of_attended[at], q, k, v, of_q, of_k, of_v, heads)
-        of_projected, of_residual = (_from_apart(apart, self.every) for apart in (of_projected, of_residual))
+        of_projected, of_residual = (_from_apart(gradient, every) for gradient in (of_projected, of_residual))
         return of_residual, torch.mm(of_projected, weight), [*_of_projections(of_projected, low, 3), *of_parameters]
 
-    def _heads(self, seeds: Tensor) -> list[kernels.Heads]:
-        apart = [places.apart for places in self.every]
-        return [
-            _heads_of(own, other, self.n_heads, seeds[number:], self.dropouts[1])
-            for number, (own, other) in enumerate(zip(apart, apart[::-1], strict=True))
-        ]
+    return output, output_low, backward
 
 
 def _parts(projected: Tensor, every: Sequence[Places]) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
@@ -147,62 +134,48 @@ def _parts(projected: Tensor, every: Sequence[Places]) -> Iterator[tuple[slice, 
         yield own, q[own], k[other], v[other]
 
 
-@dataclass(frozen=True)
-class FeedForward:
-    """The feed-forward sublayer. Parameters: weight and bias of both dense layers; gain and shift."""
+def _feed_forward(
+    part: Feeding, parameters: Sequence[Tensor], rows: Tensor, low: Tensor, seeds: Tensor
+) -> tuple[Tensor, Tensor, Backward]:
+    """Return rows, in both precisions, after the feed-forward sublayer."""
+    weight = low_of(parameters[:1], low.dtype)
+    inner = torch.addmm(low_of(parameters[1:2], low.dtype), low, weight.t())
+    output, output_low, end_backward = _closed(
+        F.gelu(inner), rows, parameters[2:], part.norm.eps, seeds[2:], part.dropout
+    )
 
-    dropout: float
-    eps: float
-    n_parameters = 6
-
-    def forward(
-        self, rows: Tensor, low: Tensor, parameters: Sequence[Tensor], seeds: Tensor
-    ) -> tuple[Tensor, Tensor, Saved]:
-        weight = low_of(parameters[:1], low.dtype)
-        inner = torch.addmm(low_of(parameters[1:2], low.dtype), low, weight.t())
-        output, output_low, of_end = _closed(F.gelu(inner), rows, parameters[2:], self.eps, seeds[2:], self.dropout)
-        return output, output_low, (low, inner, weight, of_end)
-
-    def backward(self, of_rows: Tensor, of_low: Tensor | None, saved: Saved) -> tuple[Tensor, Tensor, list[Tensor]]:
-        low, inner, weight, of_end = saved
-        of_hidden, of_residual, of_parameters = _closed_backward(of_rows, of_low, of_end, self.dropout)
+    def backward(of_rows: Tensor, of_low: Tensor | None) -> tuple[Tensor, Tensor, list[Tensor]]:
+        of_hidden, of_residual, of_parameters = end_backward(of_rows, of_low)
         of_inner = torch.ops.aten.gelu_backward.default(of_hidden, inner)
         return of_residual, torch.mm(of_inner, weight), [*_of_projections(of_inner, low, 1), *of_parameters]
 
+    return output, output_low, backward
 
-class OneWay(torch.autograd.Function):
-    """Attention from one stream, that goes on, to another. Parameters are those of `Attention`."""
 
-    @staticmethod
-    def forward(
-        ctx: Any, rows: Tensor, context: Tensor, of_rows: Places, of_context: Places, n_heads: int,
-        dropouts: tuple[float, float], eps: float, *parameters: Tensor,
-    ) -> Tensor:  # fmt: skip
-        rows, dtype = rows.contiguous(), _dtype_of_products(rows)
-        low, context_low, seeds = rows.to(dtype), context.to(dtype), _seeds(rows.device, SEEDS)
-        to_q, to_kv = low_of(parameters[:1], dtype), low_of(parameters[2:6:2], dtype)
-        with torch.autocast(rows.device.type, enabled=False):
-            q = torch.addmm(low_of(parameters[1:2], dtype), low, to_q.t())
-            kv = torch.addmm(low_of(parameters[3:6:2], dtype), context_low, to_kv.t())
-            kv, heads = of_context.to_apart(kv), _heads_of(of_rows, of_context.apart, n_heads, seeds, dropouts[1])
-            attended = _for_rows(low, rows.shape[1], [of_rows])
-            kernels.attend(q, *_halves(kv), attended, heads)
-            output, _, of_end = _closed(attended, rows, parameters[6:], eps, seeds[2:], dropouts[0])
-        ctx.saved = low, context_low, to_q, to_kv, q, kv, heads, of_end
-        ctx.every, ctx.dropout = (of_rows, of_context), dropouts[0]
-        return output
+def one_way(
+    of_rows: Places, of_context: Places, part: Attending, rows: Tensor, context: Tensor
+) -> tuple[Sequence[Tensor], Pullback]:
+    """Return the rows of a stream, that goes on, after attention to another."""
+    rows, dtype, parameters = rows.float().contiguous(), _dtype_of_products(rows), part.parameters()
+    low, context_low, seeds = rows.to(dtype), context.to(dtype), _seeds(rows.device, SEEDS)
+    to_q, to_kv = low_of(parameters[:1], dtype), low_of(parameters[2:6:2], dtype)
+    with torch.autocast(rows.device.type, enabled=False):
+        q = torch.addmm(low_of(parameters[1:2], dtype), low, to_q.t())
+        kv = of_context.to_apart(torch.addmm(low_of(parameters[3:6:2], dtype), context_low, to_kv.t()))
+        heads = _heads_of(of_rows, of_context.apart, part.n_heads, seeds, part.dropouts[1])
+        attended = _for_rows(low, rows.shape[1], [of_rows])
+        kernels.attend(q, *_halves(kv), attended, heads)
+        output, _, end_backward = _closed(attended, rows, parameters[6:], part.norm.eps, seeds[2:], part.dropouts[0])
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (low, context_low, to_q, to_kv, q, kv, heads, of_end), ctx.saved = ctx.saved, None
-        of_attended, of_residual, of_parameters = _closed_backward(gradient.contiguous(), None, of_end, ctx.dropout)
-        of_q, of_kv = (_for_rows(part, part.shape[1], [own]) for part, own in zip((q, kv), ctx.every, strict=True))
+    def pullback(gradient: Tensor) -> Sequence[Tensor]:
+        of_attended, of_residual, of_parameters = end_backward(gradient.contiguous(), None)
+        of_q, of_kv = (_for_rows(part, part.shape[1], [own]) for part, own in ((q, of_rows), (kv, of_context)))
         kernels.attend_backward(of_attended, q, *_halves(kv), of_q, *_halves(of_kv), heads)
-        of_kv = ctx.every[1].from_apart(of_kv)
-        of_projections = [*_of_projections(of_q, low, 1), *_of_projections(of_kv, context_low, 2)]
-        of_residual.add_(torch.mm(of_q, to_q))
-        of_its_context = torch.mm(of_kv, to_kv).float()
-        return of_residual, of_its_context, *[None] * 5, *of_projections, *of_parameters
+        of_kv = of_context.from_apart(of_kv)
+        give(parameters, [*_of_projections(of_q, low, 1), *_of_projections(of_kv, context_low, 2), *of_parameters])
+        return of_residual.add_(torch.mm(of_q, to_q)), torch.mm(of_kv, to_kv).float()
+
+    return [output], pullback
 
 
 def _halves(kv: Tensor) -> tuple[Tensor, Tensor]:
@@ -244,21 +217,20 @@ def _seeds(device: torch.device, n: int) -> Tensor:
 
 def _closed(
     hidden: Tensor, residual: Tensor, parameters: Sequence[Tensor], eps: float, seed: Tensor, dropout: float
-) -> tuple[Tensor, Tensor, Saved]:
-    """Return LayerNorm(residual + dropout(dense(hidden))) in both precisions, and what its gradient needs."""
+) -> tuple[Tensor, Tensor, Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor, list[Tensor]]]]:
+    """Return LayerNorm(residual + dropout(dense(hidden))) in both precisions.
+
+    Its gradient is that of hidden, of the residual, and of weight, bias, gain and shift.
+    """
     weight, (gain, shift) = low_of(parameters[:1], hidden.dtype), parameters[2:]
     dense = torch.addmm(low_of(parameters[1:2], hidden.dtype), hidden, weight.t())
     output, low, means, inverse_deviations = kernels.end(dense, residual, gain, shift, eps, seed, dropout)
-    return output, low, (hidden, weight, dense, residual, gain, means, inverse_deviations, seed)
 
+    def backward(of_output: Tensor, of_low: Tensor | None) -> tuple[Tensor, Tensor, list[Tensor]]:
+        of_dense, of_residual, (of_gain, of_shift, of_bias) = kernels.end_backward(
+            of_output, of_low, dense, residual, gain, means, inverse_deviations, seed, dropout
+        )
+        of_parameters = [_of_weight(of_dense, hidden), of_bias, of_gain, of_shift]
+        return torch.mm(of_dense, weight), of_residual, of_parameters
 
-def _closed_backward(
-    of_output: Tensor, of_low: Tensor | None, saved: Saved, dropout: float
-) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Return the gradients of hidden, of the residual, and of weight, bias, gain and shift."""
-    hidden, weight, dense, residual, gain, means, inverse_deviations, seed = saved
-    of_dense, of_residual, (of_gain, of_shift, of_bias) = kernels.end_backward(
-        of_output, of_low, dense, residual, gain, means, inverse_deviations, seed, dropout
-    )
-    of_parameters = [_of_weight(of_dense, hidden), of_bias, of_gain, of_shift]
-    return torch.mm(of_dense, weight), of_residual, of_parameters
+    return output, low, backward

@@ -5,22 +5,27 @@ float32 (`model.on_cpu`), and on a GPU in float32 and under autocast (`model.on_
 """
 
 import logging
-from collections.abc import Iterable, Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from functools import cache, partial
 from types import ModuleType
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lxmert_tickets.model import on_cpu
+from lxmert_tickets.model import by_hand, on_cpu
 from lxmert_tickets.model.places import Places
+from lxmert_tickets.model.sublayers import Attending, Feeding, parameters_of
 
 log = logging.getLogger("lxmert_tickets")
+Run = Callable[..., Sequence[Tensor]]
+
+# How what goes `together` is computed: the module that does it, or None for the plain way.
+_engine: ContextVar[tuple[ModuleType | None] | None] = ContextVar("_engine", default=None)
 
 
-def engine_of(rows: Tensor, every: Sequence[Places], n_heads: Sequence[int]) -> ModuleType | None:
+def engine_of(rows: Tensor, every: Sequence[Places], n_heads: int) -> ModuleType | None:
     """Return the module that computes sublayers of `rows` (n, H), whose attention has so many heads; None: plainly."""
     if on_cpu.takes(rows):
         return on_cpu
@@ -44,78 +49,69 @@ def _on_gpu() -> ModuleType | None:
 def project(rows: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
     """Return what `layers` make of `rows` (n, inputs), side by side: (n, sum of outputs)."""
     if on_cpu.takes(rows):
-        return on_cpu.Project.apply(rows, *_parameters(layers))  # type: ignore[no-any-return, no-untyped-call]
+        return on_cpu.Project.apply(rows, *parameters_of(layers))  # type: ignore[no-any-return, no-untyped-call]
     projected = [layer(rows) for layer in layers]
     return torch.cat(projected, dim=1) if len(projected) > 1 else projected[0]
 
 
-def make_neighbours(layers: Sequence[nn.Linear]) -> None:
-    """Put the weights of `layers` one after the other in memory, and their biases: `project` then joins no copies."""
-    for parameters in ([layer.weight for layer in layers], [layer.bias for layer in layers]):
-        joined = torch.cat([parameter.data for parameter in parameters])
-        for parameter, part in zip(parameters, joined.chunk(len(layers)), strict=True):
-            parameter.data = part
+def together(run: Run, every: Sequence[Places], n_heads: int, *inputs: Tensor) -> Sequence[Tensor]:
+    """Return `run(*inputs)`: sublayers of streams in the places of `every`, which share one way to be computed.
 
-
-class Attending(NamedTuple):
-    """What attends: projections to queries, keys and values, and the end of the sublayer."""
-
-    projections: tuple[nn.Linear, nn.Linear, nn.Linear]
-    dense: nn.Linear
-    norm: nn.LayerNorm
-    n_heads: int
-    dropouts: tuple[float, float]  # of the output, of attention weights
-
-    def parameters(self) -> list[Tensor]:
-        return _parameters([*self.projections, self.dense, self.norm])
-
-
-class Feeding(NamedTuple):
-    """What feeds forward: two dense layers with an erf-GELU between them, and the end of the sublayer."""
-
-    inner: nn.Linear
-    dense: nn.Linear
-    norm: nn.LayerNorm
-    dropout: float
-
-    def parameters(self) -> list[Tensor]:
-        return _parameters([self.inner, self.dense, self.norm])
-
-
-def sublayers(rows: Tensor, every: tuple[Places, ...], parts: Sequence[Attending | Feeding]) -> Tensor:
-    """Return the rows (n, H) of a stream after each of `parts` in turn.
-
-    Attention is within the stream; of two streams, which share all weights, it is from each to the other: `rows`
-    (n + m, H) are then those of both, in the places of `every`. Sequences that share rows have their own afterwards.
+    It may do nothing else with tensors that need a gradient than call functions of this module.
     """
-    engine = engine_of(rows, every, [part.n_heads for part in parts if isinstance(part, Attending)])
+    engine = engine_of(inputs[0], every, n_heads)
+    chosen = _engine.set((engine,))
+    try:
+        return run(*inputs) if engine is None else by_hand.together(run, *inputs)
+    finally:
+        _engine.reset(chosen)
+
+
+def sublayers(
+    inputs: Sequence[Tensor], every: Sequence[Places], parts: Sequence[Attending | Feeding]
+) -> Sequence[Tensor]:
+    """Return the rows (n, H) of a stream, or of two, after each of `parts` in turn.
+
+    Attention is within a stream that is alone; of two streams, which share all weights, it is from each to the other.
+    Sequences that share rows have their own afterwards.
+    """
+    known = _engine.get()
+    if known is None:
+        return together(lambda *inputs: sublayers(inputs, every, parts), every, _heads_of(parts), *inputs)
+    [engine] = known
     if engine is not None:
-        fast = [_fast(part, every, engine) for part in parts]
-        return engine.through(rows, fast, [p for part in parts for p in part.parameters()])  # type: ignore[no-any-return]
+        return by_hand.apply(partial(engine.through, every, parts), *inputs)
+    rows = torch.cat(list(inputs))
     for part in parts:
         rows = _attended(rows, every, part) if isinstance(part, Attending) else _fed_forward(rows, part)
-    return rows
+    return torch.split(rows, [places.apart.n_rows for places in every])
 
 
 def one_way(rows: Tensor, context: Tensor, of_rows: Places, of_context: Places, part: Attending) -> Tensor:
     """Return the rows (n, H) of a stream after attention to another, `context` (m, H), which stays as it is."""
-    engine = engine_of(rows, (of_rows, of_context), [part.n_heads])
-    if engine is not None:
-        return engine.OneWay.apply(  # type: ignore[no-any-return]
-            rows, context, of_rows, of_context, part.n_heads, part.dropouts, part.norm.eps, *part.parameters()
+    known, every = _engine.get(), (of_rows, of_context)
+    if known is None:
+        [attended] = together(
+            lambda rows, context: [one_way(rows, context, *every, part)], every, part.n_heads, rows, context
         )
+        return attended
+    [engine] = known
+    if engine is not None:
+        [attended] = by_hand.apply(partial(engine.one_way, *every, part), rows, context)
+        return attended
     queries, projected = project(rows, part.projections[:1]), project(context, part.projections[1:])
     attended = _attend(queries, projected, of_rows, of_context, part.n_heads, part.dropouts[1])
     return _end(attended, rows, part.dense, part.norm, part.dropouts[0])
 
 
-def _fast(part: Attending | Feeding, every: tuple[Places, ...], engine: ModuleType) -> object:
-    if isinstance(part, Attending):
-        return engine.Attention(every, part.n_heads, part.dropouts, part.norm.eps)
-    return engine.FeedForward(part.dropout, part.norm.eps)
+select = by_hand.select
 
 
-def _attended(rows: Tensor, every: tuple[Places, ...], part: Attending) -> Tensor:
+def _heads_of(parts: Sequence[Attending | Feeding]) -> int:
+    return next((part.n_heads for part in parts if isinstance(part, Attending)), 1)
+
+
+def _attended(rows: Tensor, every: Sequence[Places], part: Attending) -> Tensor:
     sizes = [places.n_rows for places in every]
     queries = torch.split(project(rows, part.projections[:1]), sizes)
     context = torch.split(project(rows, part.projections[1:]), sizes)
@@ -150,8 +146,3 @@ def _fed_forward(rows: Tensor, part: Feeding) -> Tensor:
 def _end(hidden: Tensor, residual: Tensor, dense: nn.Linear, norm: nn.LayerNorm, dropout: float) -> Tensor:
     """Return LayerNorm(residual + dropout(dense(hidden))), rows (n, H): how a sublayer ends."""
     return norm(F.dropout(dense(hidden), dropout) + residual)  # type: ignore[no-any-return]
-
-
-def _parameters(layers: Iterable[nn.Module]) -> list[Tensor]:
-    """Return weight and bias of each of `layers`: as `layer.weight` does, but `nn.Module` takes its time for that."""
-    return [parameter for layer in layers for parameter in layer._parameters.values()]  # type: ignore[misc]

@@ -1,13 +1,12 @@
 """Where the rows of a stream stand. A stream is rows (n, H) of B sequences of T places; padding need not be a row."""
 
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-ROWS_STEP = 32
+ROWS_STEP = 16
 """Packed rows are a multiple of this: oneDNN generates code for each new shape (0.2 to 1.4 ms)."""
 
 
@@ -32,9 +31,8 @@ class Places:
     present: Tensor | None = None
     source: Tensor | None = None
     n_sources: int = 0
-    # By number of parts and heads: what every layer asks for.
-    _known: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False, compare=False)
-    _absent: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    # What every layer asks for: by number of heads, of `head_layout`.
+    layouts: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
     _sequences: list[Tensor] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
@@ -88,10 +86,6 @@ class Places:
         found = self.rows.new_full((self.n_sequences * self.n_places,), last)
         return found.index_copy_(0, self.rows, _up_to(last + 1, self.rows))
 
-    def at(self, rows: Tensor, places: Tensor) -> Tensor:
-        """Return the rows (k, ...) that stand at `places`, int64 (k)."""
-        return rows.index_select(0, places if self.rows is None else self.row_at().index_select(0, places))
-
     def pack(self, padded: Tensor) -> Tensor:
         """Return the rows (n, ...) of what stands at every place (B * T, ...)."""
         return padded if self.rows is None else padded.index_select(0, self.rows)
@@ -106,37 +100,6 @@ class Places:
     def heads(self, rows: Tensor, n_heads: int) -> Tensor:
         """Return rows (n, H) as (B, heads, T, H / heads)."""
         return self.pad(rows).view(self.n_sequences, self.n_places, n_heads, -1).transpose(1, 2)
-
-    def to_heads(self, rows: Tensor, n_parts: int, n_heads: int) -> Tensor:
-        """Return rows (n, parts * H) as (parts, B * heads, T, H / heads); what stands at padding means nothing.
-
-        Padding that is no row reads the last row. So gradients of rows give gradients that are 0 there.
-        """
-        pieces = rows.reshape(rows.shape[0] * n_parts * n_heads, -1)
-        found = pieces.index_select(0, self._pieces(n_parts, n_heads)[0])
-        return found.view(n_parts, self.n_sequences * n_heads, self.n_places, -1)
-
-    def to_rows(self, heads: Tensor, n_heads: int) -> Tensor:
-        """Return (parts, B * heads, T, H / heads) as rows (n, parts * H) of `apart`."""
-        pieces = heads.view(-1, heads.shape[-1]).index_select(0, self._pieces(heads.shape[0], n_heads)[1])
-        return pieces.view(-1, heads.shape[0] * n_heads * heads.shape[-1])
-
-    def _pieces(self, n_parts: int, n_heads: int) -> tuple[Tensor, Tensor]:
-        """Return int64 indices: of pieces of rows, for `to_heads`, and of pieces of heads, for `to_rows`."""
-        if self.rows is None and self.source is None:
-            return _pieces_where_all_are_rows(self.n_sequences, self.n_places, n_parts, n_heads)
-        if (n_parts, n_heads) not in self._known:
-            self._known[n_parts, n_heads] = _pieces_of(self, n_parts, n_heads)
-        return self._known[n_parts, n_heads]
-
-    def absent(self, n_heads: int) -> Tensor | None:
-        """Return what to add to logits over these places: float32 (B * heads, 1, T), -inf at padding; None for none."""
-        if self.present is None:
-            return None
-        if n_heads not in self._absent:
-            bias = torch.zeros(self.present.shape).masked_fill_(~self.present, -torch.inf)
-            self._absent[n_heads] = bias.repeat_interleave(n_heads, dim=0)[:, None]
-        return self._absent[n_heads]
 
     def sequences(self, device: torch.device) -> tuple[Tensor, Tensor, int]:
         """Return the first row of each sequence, its number of tokens, int32 (B), and the most there can be."""
@@ -153,53 +116,36 @@ class Places:
         starts, lengths = self._sequences
         return starts, lengths, self.n_places
 
-    def first(self, rows: Tensor) -> Tensor:
-        """Return the row (B, H) of the first place of every sequence: [CLS]."""
+    def firsts(self, device: torch.device) -> Tensor:
+        """Return the row, int64 (B), of the first place of every sequence: [CLS]."""
         if self.rows is None or self.present is None:
-            return rows.view(self.n_sequences, self.n_places, -1)[:, 0]
+            return torch.arange(0, self.n_sequences * self.n_places, self.n_places, device=device)
         lengths = self.present.sum(dim=1)
-        return rows.index_select(0, lengths.cumsum(0) - lengths)
+        return lengths.cumsum(0) - lengths
 
+    def read(self, device: torch.device) -> "Read":
+        """Return the first places: what is read in the end if nothing else is asked for."""
+        return Read(Places(self.n_sequences, 1), self.firsts(device))
 
-class Reading(NamedTuple):
-    """What is read of sequences in the end: the first place of each, and others.
-
-    `places` int64 (B, K), rising; `present` bool (B, K), True = a place, not padding.
-    """
-
-    places: Tensor
-    present: Tensor
-
-    @classmethod
-    def of(cls, asked: Tensor) -> "Reading":
-        """Return the reading of what is `asked` for, bool (B, T), and of every first place."""
+    def read_also(self, asked: Tensor) -> tuple["Read", Tensor]:
+        """Return what is `asked` for, bool (B, T), besides the first places; and which of its rows are, bool (n)."""
         read = asked.index_fill(1, asked.new_zeros(1, dtype=torch.int64), True)
         counts = read.sum(dim=1)
         longest = int(counts.max())
-        places = read.byte().argsort(dim=1, descending=True, stable=True)[:, :longest]
-        return cls(places, _up_to(longest, places) < counts[:, None])
+        places = read.byte().argsort(dim=1, descending=True, stable=True)[:, :longest]  # (B, K), rising
+        present = _up_to(longest, places) < counts[:, None]
+        of_read = Places.of(self.n_sequences, longest, present)
+        at = of_read.pack((places + self.n_places * _up_to(len(places), places)[:, None]).flatten())
+        rows = at if self.rows is None else self.row_at().index_select(0, at)
+        return Read(of_read, rows), of_read.pack((asked.gather(1, places) & present).flatten())
 
-    def flat(self, n_places: int) -> Tensor:
-        """Return the places as int64 (B * K), of B * T."""
-        return (self.places + n_places * _up_to(len(self.places), self.places)[:, None]).flatten()
+
+class Read(NamedTuple):
+    """What is read of sequences in the end: their places, and the row, int64 (k), that stands at each of those."""
+
+    places: Places
+    rows: Tensor
 
 
 def _up_to(n: int, like: Tensor) -> Tensor:
     return torch.arange(n, device=like.device)
-
-
-def _pieces_of(places: Places, n_parts: int, n_heads: int) -> tuple[Tensor, Tensor]:
-    """Return the indices of `Places._pieces`."""
-    n_sequences, n_places, n_at_all = places.n_sequences, places.n_places, places.n_sequences * places.n_places
-    row_at = places.row_at().view(n_sequences, 1, n_places)
-    part, head = torch.arange(n_parts)[:, None], torch.arange(n_heads)
-    to_heads = row_at * (n_parts * n_heads) + (part * n_heads + head)[:, None, :, None]
-    rows = torch.arange(n_at_all) if places.rows is None else places.rows
-    first = rows.div(n_places, rounding_mode="floor") * (n_heads * n_places) + rows.remainder(n_places)
-    to_rows = first[:, None, None] + part * (n_at_all * n_heads) + head * n_places
-    return to_heads.flatten(), to_rows.flatten()
-
-
-@lru_cache(maxsize=64)
-def _pieces_where_all_are_rows(n_sequences: int, n_places: int, n_parts: int, n_heads: int) -> tuple[Tensor, Tensor]:
-    return _pieces_of(Places(n_sequences, n_places), n_parts, n_heads)

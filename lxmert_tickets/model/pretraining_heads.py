@@ -39,7 +39,6 @@ class LxmertForPretraining(nn.Module):
         Words are those of the N tokens that are `asked` for, bool (B, T), in order.
         """
         backbone = self.vqa.lxmert
-        language, vision = backbone.read(input_ids, attention_mask), backbone.encoder.see(features, boxes)
-        states, pooled = backbone.states(language, vision, asked)
+        states, pooled = backbone.states(input_ids, attention_mask, features, boxes, asked)
         words = self.words(states, backbone.embeddings.word_embeddings.weight)
         return words, self.seq_relationship(pooled), self.vqa.answer_head(pooled)

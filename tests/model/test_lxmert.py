@@ -46,8 +46,9 @@ def gradients(network: nn.Module, logits: Tensor) -> dict[str, Tensor | None]:
     """Return the gradient of the loss by name; None where the loss does not depend on a parameter."""
     targets = torch.linspace(0, 1, logits.numel(), dtype=logits.dtype).view_as(logits)
     loss = F.binary_cross_entropy_with_logits(logits, targets) * logits.shape[1]
-    names, parameters = zip(*network.named_parameters(), strict=True)
-    return dict(zip(names, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True))
+    network.zero_grad()
+    loss.backward()
+    return {name: parameter.grad for name, parameter in network.named_parameters()}
 
 
 sizes = st.builds(

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from test_on_cpu import are_tokens
+from test_on_cpu import are_tokens, gradients_of
 from torch import Tensor, nn
 from toys import random_weights, toy_features, toy_questions
 
@@ -31,6 +31,7 @@ from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.lowered import Lowered, using
 from lxmert_tickets.model.lxmert import vqa_loss
 from lxmert_tickets.model.places import Places
+from lxmert_tickets.model.sublayers import Attending, Feeding, make_neighbours
 from lxmert_tickets.training import answering
 from lxmert_tickets.training.answering import answer_all
 from lxmert_tickets.training.batches import VqaData
@@ -54,16 +55,18 @@ def way(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     return choose
 
 
-def outcome(operator: Callable[[], Tensor], inputs: Sequence[Tensor], every: Sequence[Places]) -> list[Tensor]:
+def outcome(
+    operator: Callable[[], Sequence[Tensor]], inputs: Sequence[Tensor], every: Sequence[Places]
+) -> list[Tensor]:
     """Return the output of `operator` where there are tokens, and the gradients that `inputs` get from there."""
-    output = operator()
+    output = torch.cat(list(operator()))
     torch.manual_seed(8)
     tokens = torch.cat([are_tokens(places.apart).to(DEVICE) for places in every])
     gradient = torch.randn(output.shape).to(DEVICE) * tokens[:, None]
-    return [output.detach()[tokens], *torch.autograd.grad(output, list(inputs), gradient)]
+    return [output.detach()[tokens], *gradients_of(output, inputs, gradient)]
 
 
-def agree(operator: Callable[[], Tensor], inputs: Sequence[Tensor], *every: Places) -> bool:
+def agree(operator: Callable[[], Sequence[Tensor]], inputs: Sequence[Tensor], *every: Places) -> bool:
     found = outcome(operator, inputs, every)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(operators, "engine_of", lambda *_: None)
@@ -88,14 +91,14 @@ def norm() -> nn.LayerNorm:
     return layer.to(DEVICE)
 
 
-def attending(dropouts: tuple[float, float] = (0.0, 0.0)) -> operators.Attending:
+def attending(dropouts: tuple[float, float] = (0.0, 0.0)) -> Attending:
     query, key, value, dense = (linear(H, H, seed) for seed in range(4))
-    operators.make_neighbours([query, key, value])
-    return operators.Attending((query, key, value), dense, norm(), HEADS, dropouts)
+    make_neighbours([query, key, value])
+    return Attending((query, key, value), dense, norm(), HEADS, dropouts)
 
 
-def feeding(dropout: float = 0.0) -> operators.Feeding:
-    return operators.Feeding(linear(H, 20), linear(20, H), norm(), dropout)
+def feeding(dropout: float = 0.0) -> Feeding:
+    return Feeding(linear(H, 20), linear(20, H), norm(), dropout)
 
 
 def padded(lengths: list[int], n_places: int, n_rows: int) -> Places:
@@ -119,7 +122,7 @@ shared = st.one_of(places, st.builds(lambda n: Places(1, n).shared_by(torch.tens
 def test_attention_from_one_stream_to_another(of_rows: Places, of_context: Places) -> None:
     given, context, part = rows(of_rows.n_rows), rows(of_context.n_rows, seed=1), attending()
     assert agree(
-        lambda: operators.one_way(given, context, of_rows, of_context, part),
+        lambda: [operators.one_way(given, context, of_rows, of_context, part)],
         [given, context, *part.parameters()],
         of_rows,
     )
@@ -128,8 +131,8 @@ def test_attention_from_one_stream_to_another(of_rows: Places, of_context: Place
 @few
 @given(places, shared)
 def test_attention_between_two_streams(one: Places, other: Places) -> None:
-    given, part = rows(one.n_rows + other.n_rows), attending()
-    assert agree(lambda: operators.sublayers(given, (one, other), [part]), [given, *part.parameters()], one, other)
+    given, part = [rows(one.n_rows), rows(other.n_rows, seed=1)], attending()
+    assert agree(lambda: operators.sublayers(given, [one, other], [part]), [*given, *part.parameters()], one, other)
 
 
 @few
@@ -138,33 +141,33 @@ def test_sublayers_one_after_the_other(its: Places, kinds: list[str]) -> None:
     given = rows(its.n_rows)
     parts = [attending() if kind == "attention" else feeding() for kind in kinds]
     parameters = [parameter for part in parts for parameter in part.parameters()]
-    assert agree(lambda: operators.sublayers(given, (its,), parts), [given, *parameters], its)
+    assert agree(lambda: operators.sublayers([given], [its], parts), [given, *parameters], its)
 
 
 @pytest.mark.parametrize("n_rows", [1, 3, 7])
 def test_however_rows_are_shared_among_programs(monkeypatch: pytest.MonkeyPatch, n_rows: int) -> None:
     monkeypatch.setattr(gpu_kernels, "PROGRAMS", 3)
     given, part, its = rows(n_rows), feeding(), Places(n_rows, 1)
-    assert agree(lambda: operators.sublayers(given, (its,), [part]), [given, *part.parameters()], its)
+    assert agree(lambda: operators.sublayers([given], [its], [part]), [given, *part.parameters()], its)
 
 
 @pytest.mark.parametrize("dropouts", [(0.4, 0.0), (0.0, 0.4), (0.3, 0.3)])
 def test_gradients_are_those_of_the_numbers_that_dropout_kept(dropouts: tuple[float, float]) -> None:
     one, other = padded([3, 5], 6, 10), Places(2, 4)
-    given, part = rows(one.n_rows + other.n_rows), attending(dropouts)
-    chosen = [given, part.projections[0].weight, part.projections[2].weight, part.dense.bias, part.norm.weight]
+    given, part = [rows(one.n_rows), rows(other.n_rows, seed=1)], attending(dropouts)
+    chosen = [*given, part.projections[0].weight, part.projections[2].weight, part.dense.bias, part.norm.weight]
 
     def output(shift: float = 0.0) -> Tensor:
         torch.manual_seed(3)
         with torch.no_grad():
             torch._foreach_add_(chosen, directions, alpha=shift)
-        return (operators.sublayers(given, (one, other), [part]) * weights).sum()
+        return (torch.cat(list(operators.sublayers(given, [one, other], [part]))) * weights).sum()
 
     torch.manual_seed(4)
     directions = [torch.randn(tensor.shape).to(DEVICE) for tensor in chosen]
     tokens = torch.cat([are_tokens(places).to(DEVICE) for places in (one, other)])
-    weights = torch.randn(len(given), H).to(DEVICE) * tokens[:, None]
-    gradients = torch.autograd.grad(output(), chosen)
+    weights = torch.randn(len(tokens), H).to(DEVICE) * tokens[:, None]
+    gradients = gradients_of(output(), chosen, torch.ones((), device=DEVICE))
     along = sum(float((a * b).sum()) for a, b in zip(gradients, directions, strict=True))
     step = 2e-3
     before, after = output(-step).item(), output(2 * step).item()
@@ -187,17 +190,18 @@ def test_dropout_keeps_its_share_and_its_mean_and_obeys_the_seed() -> None:
 
     def output(seed: int) -> Tensor:
         torch.manual_seed(seed)
-        return operators.sublayers(given, (its,), [part, part])
+        [output] = operators.sublayers([given], [its], [part, part])
+        return output
 
     assert torch.equal(output(1), output(1))
     assert not torch.equal(output(1), output(2))
 
 
 def test_streams_that_attend_to_each_other_have_dropout_of_their_own() -> None:
-    its, same = Places(2, 3), torch.cat([rows(6).detach()] * 2)
-    language, vision = operators.sublayers(same, (its, its), [attending()]).chunk(2)
+    its, same = Places(2, 3), rows(6).detach()
+    language, vision = operators.sublayers([same, same], [its, its], [attending()])
     assert torch.allclose(language, vision)
-    language, vision = operators.sublayers(same, (its, its), [attending((0.0, 0.5))]).chunk(2)
+    language, vision = operators.sublayers([same, same], [its, its], [attending((0.0, 0.5))])
     assert not torch.allclose(language, vision)
 
 

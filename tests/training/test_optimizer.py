@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from toys import RECIPE, changed
 
 from lxmert_tickets.model.on_cpu import joined as joined_tensors
-from lxmert_tickets.model.operators import make_neighbours
+from lxmert_tickets.model.sublayers import make_neighbours
 from lxmert_tickets.training import optimizer as module
 from lxmert_tickets.training.optimizer import BertAdam
 
