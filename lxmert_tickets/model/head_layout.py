@@ -1,7 +1,7 @@
 """Rows of a stream as those of each head, for batched products on the CPU.
 
 A piece is what a head has of a row. Queries stand at the T places of their sequence. Keys and values stand at K, a
-multiple of 16, because over so many torch's softmax takes a fifth of the time that it takes over 12: it is made for
+multiple of 16, because over so many torch's softmax takes a seventh of the time that it takes over 12: it is made for
 whole vectors. Attention to the places that are too many is shut out, as it is to padding.
 
 Shapes: B sequences, T places, K keys; n rows.
