@@ -1,7 +1,7 @@
 """Rows of a stream as those of each head, for batched products on the CPU.
 
-A piece is what a head has of a row. Queries stand at the T places of their sequence. Keys and values stand at K, a
-multiple of 16, because over so many torch's softmax takes a seventh of the time that it takes over 12: it is made for
+A piece is what a head has of a row. Queries stand at the T places of their sequence. Keys and values stand at K, which
+is 16 where T is less: torch's softmax takes a seventh of the time over 16 that it takes over 12, since it is made for
 whole vectors. Attention to the places that are too many is shut out, as it is to padding.
 
 Shapes: B sequences, T places, K keys; n rows.
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lxmert_tickets.model.places import Places
 
-KEYS_STEP = 16
+LEAST_KEYS = 16
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class HeadLayout:
 
     @property
     def n_keys(self) -> int:
-        return -(-self.places.n_places // KEYS_STEP) * KEYS_STEP
+        return max(self.places.n_places, LEAST_KEYS)
 
     def at_heads(self, rows: Tensor, kinds: str) -> list[Tensor]:
         """Return rows (n, parts * H) as (B * heads, T or K, H / heads) of each part; at padding it means nothing.

@@ -7,7 +7,7 @@ Where the time went with torch's own, and what is done instead:
   for it in float32: `mkldnn._linear_pointwise` is what its own compiler emits. torch is pinned; without it, `addmm`
   serves. A call of oneDNN takes 25 µs more than one of MKL, and for a weight's gradient it first copies both factors.
 - Attention. torch's fused kernel is made for long sentences: over 12 or 36 keys its bookkeeping costs more than the
-  products, and with dropout there is none. Batched products are faster, and a softmax over whole vectors of keys.
+  products, and with dropout there is none. Batched products are faster, and a softmax over a whole vector of keys.
 - Calls. A small network's layer is many operators of some 10 µs; with the gradients of a sublayer by hand they are
   fewer, and some work in place. To autograd all layers are one function (`by_hand`).
 - Answering. Nothing is kept for a gradient, so oneDNN's product ends in GELU: 5 % of the time of LXMERT base, most of
