@@ -118,6 +118,31 @@ def test_weights_that_are_neighbours_are_joined_without_a_copy() -> None:
     assert joined([layers[1].weight, layers[0].weight]).data_ptr() != layers[1].weight.data_ptr()
 
 
+def test_joined_weights_are_what_the_parameters_have_become_and_where_they_have_gone() -> None:
+    part = attending()
+    weights = part.parameters()[:6:2]
+
+    def is_joined() -> bool:
+        return torch.equal(part.joined(weights), torch.cat([weight.detach() for weight in weights]))
+
+    assert is_joined()  # copied
+    with torch.no_grad():
+        weights[0].mul_(2)
+    assert is_joined()
+    make_neighbours(part.projections)
+    assert is_joined()  # where they are
+    assert part.joined(weights) is part.joined(weights)
+    with torch.no_grad():
+        weights[1].mul_(2)
+    assert is_joined()
+    make_neighbours(part.projections)  # elsewhere
+    with torch.no_grad():
+        weights[2].mul_(2)
+    assert is_joined()
+    weights[1].data = weights[1].data * 3  # alone
+    assert is_joined()
+
+
 def test_inputs_that_need_no_gradient_get_none() -> None:
     layer, given = linear(5, 4), rows(9, 5).detach()
     operators.project(given, [layer]).sum().backward()
