@@ -1,6 +1,8 @@
 """The fast operators give the numbers and gradients of the plain ones, to float32 rounding, dropout too."""
 
+import weakref
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -226,6 +228,22 @@ def test_without_gradients_the_numbers_are_the_same(its: Places) -> None:
         [found] = operators.sublayers([given], [its], parts)
     assert not found.requires_grad
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_without_gradients_nothing_is_held_of_sublayers_that_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[weakref.ref[Tensor]] = []
+    alive: list[list[bool]] = []
+    closed = on_cpu._closed
+
+    def watched(hidden: Tensor, *others: Any) -> object:
+        alive.append([earlier() is not None for earlier in seen])
+        seen.append(weakref.ref(hidden))
+        return closed(hidden, *others)
+
+    monkeypatch.setattr(on_cpu, "_closed", watched)
+    with torch.no_grad():
+        operators.sublayers([rows(9)], [Places(9, 1)], [feeding(), attending(), feeding()])
+    assert alive == [[], [False], [False, False]]
 
 
 def test_dropout_of_attention_keeps_its_share_and_its_mean() -> None:
