@@ -134,27 +134,15 @@ class Lxmert(nn.Module):
         self.encoder = Encoder(arch, dropouts)
         self.pooler = Pooler(arch)
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None,
-        features: Tensor,
-        boxes: Tensor,
-        image_of: Tensor | None = None,
-        n_rows: int | None = None,
-    ) -> Tensor:
-        """Return the pooled [CLS] (B, H); arguments are those of `LxmertForVqa`."""
-        questions = self.embeddings(input_ids, attention_mask, n_rows)
-        read = self.encoder(questions, self.encoder.visn_fc(features, boxes), image_of=image_of)
+    def forward(self, questions: Stream, images: Stream, image_of: Tensor | None = None) -> Tensor:
+        """Return the pooled [CLS] (B, H) of embedded questions; `image_of` as in `Encoder`."""
+        read = self.encoder(questions, images, image_of=image_of)
         return self.pooler(read.rows)  # type: ignore[no-any-return]
 
-    def states(
-        self, input_ids: Tensor, attention_mask: Tensor | None, features: Tensor, boxes: Tensor, asked: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def states(self, questions: Stream, images: Stream, asked: Tensor) -> tuple[Tensor, Tensor]:
         """Return the states (N, H) of the tokens that are `asked` for, bool (B, T), in order, and the pooled [CLS]."""
-        questions = self.embeddings(input_ids, attention_mask)
         read, are_asked = questions.places.read_also(asked)
-        states = self.encoder(questions, self.encoder.visn_fc(features, boxes), read)
+        states = self.encoder(questions, images, read)
         return states.rows[are_asked], self.pooler(states.rows[states.places.firsts(asked.device)])
 
 
@@ -207,8 +195,9 @@ class LxmertForVqa(nn.Module):
             n_rows: how many rows the tokens are packed into (`places.rows_for`); None = counted on the CPU, as many as
                 places on a GPU.
         """
-        pooled = self.lxmert(input_ids, attention_mask, features, boxes, image_of, n_rows)
-        return self.answer_head(pooled)  # type: ignore[no-any-return]
+        questions = self.lxmert.embeddings(input_ids, attention_mask, n_rows)
+        images = self.lxmert.encoder.visn_fc(features, boxes)
+        return self.answer_head(self.lxmert(questions, images, image_of))  # type: ignore[no-any-return]
 
 
 def vqa_loss(logits: Tensor, targets: Tensor) -> Tensor:

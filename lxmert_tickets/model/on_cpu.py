@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from lxmert_tickets.model.by_hand import Pullback, give, recording
 from lxmert_tickets.model.head_layout import layout_of
-from lxmert_tickets.model.places import Places
+from lxmert_tickets.model.places import Places, rows_of_each
 from lxmert_tickets.model.sublayers import Attending, Feeding, joined
 
 HAS_ONEDNN = bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
@@ -132,16 +132,9 @@ def through(
             parameters, backward = done.pop()
             gradient, of_parameters = backward(gradient)
             give(parameters, of_parameters)
-        return _streams(gradient, every)
+        return rows_of_each(gradient, every)
 
-    return _streams(rows, [places.apart for places in every]), pullback
-
-
-def _streams(rows: Tensor, every: Sequence[Places]) -> Sequence[Tensor]:
-    """Return the rows of each stream."""
-    if len(every) == 1:
-        return [rows]
-    return torch.split_with_sizes(rows, [places.n_rows for places in every])
+    return rows_of_each(rows, [places.apart for places in every]), pullback
 
 
 def _attention(
@@ -154,13 +147,13 @@ def _attention(
     weight = part.joined(parameters[:6:2])
     projected = _product(rows, weight, part.joined(parameters[1:6:2]))
     layouts = [layout_of(places, part.n_heads) for places in every]
-    heads = [layout.at_heads(own, "qkv") for own, layout in zip(_streams(projected, every), layouts, strict=True)]
+    heads = [layout.at_heads(own, "qkv") for own, layout in zip(rows_of_each(projected, every), layouts, strict=True)]
     attended, of_each = [], []
     for own, other, layout, of_context in zip(heads, heads[::-1], layouts, layouts[::-1], strict=True):
         result, needed = _attended(own[0], other[1], other[2], of_context.absent(), part.dropouts[1])
         attended.append(layout.to_rows(result, "q"))
         of_each.append(needed)
-    apart = [places.to_apart(own) for own, places in zip(_streams(rows, every), every, strict=True)]
+    apart = [places.to_apart(own) for own, places in zip(rows_of_each(rows, every), every, strict=True)]
     output, end_backward = _closed(joined(attended), joined(apart), parameters[6:], part.norm.eps, part.dropouts[0])
 
     def backward(gradient: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -168,7 +161,7 @@ def _attention(
         own_rows = [places.apart for places in every]
         of_heads = [layout.empty(of_each[0][0], "qkv") for layout in layouts]
         for of_its, places, needed, (_, own), (_, other) in zip(
-            _streams(of_attended, own_rows), own_rows, of_each, of_heads, of_heads[::-1], strict=True
+            rows_of_each(of_attended, own_rows), own_rows, of_each, of_heads, of_heads[::-1], strict=True
         ):
             [at_heads] = layout_of(places, part.n_heads).at_heads(of_its, "q")
             _attended_backward(at_heads, needed, own[0], other[1], other[2])
@@ -179,7 +172,7 @@ def _attention(
             ]
         )
         of_residual = joined(
-            [places.from_apart(own) for own, places in zip(_streams(of_rows, own_rows), every, strict=True)]
+            [places.from_apart(own) for own, places in zip(rows_of_each(of_rows, own_rows), every, strict=True)]
         )
         _add_of_inputs(of_residual, of_projected, weight)
         return of_residual, [*_of_projections(of_projected, rows, 3), *of_parameters]

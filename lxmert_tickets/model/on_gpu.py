@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from lxmert_tickets.model import gpu_kernels as kernels
 from lxmert_tickets.model.by_hand import Pullback, give, recording
 from lxmert_tickets.model.lowered import low as low_of
-from lxmert_tickets.model.places import Places
+from lxmert_tickets.model.places import Places, rows_of_each
 from lxmert_tickets.model.sublayers import Attending, Feeding
 
 DEVICE = torch.device("cuda")
@@ -85,14 +85,9 @@ def through(
             parameters, backward = done.pop()
             of_rows, of_low, of_parameters = backward(of_rows, of_low)
             give(parameters, of_parameters)
-        return _streams(of_rows if of_low is None else of_rows + of_low, every)
+        return rows_of_each(of_rows if of_low is None else of_rows + of_low, every)
 
-    return _streams(rows, [places.apart for places in every]), pullback
-
-
-def _streams(rows: Tensor, every: Sequence[Places]) -> Sequence[Tensor]:
-    """Return the rows of each stream."""
-    return [rows] if len(every) == 1 else torch.split(rows, [places.n_rows for places in every])
+    return rows_of_each(rows, [places.apart for places in every]), pullback
 
 
 def _attention(
@@ -198,7 +193,7 @@ def _to_apart(rows: Tensor, every: Sequence[Places]) -> Tensor:
     """Return the rows of all streams, repeated where sequences share them."""
     if all(places.source is None for places in every):
         return rows
-    parts = torch.split(rows, [places.n_rows for places in every])
+    parts = rows_of_each(rows, every)
     return torch.cat([places.to_apart(part) for part, places in zip(parts, every, strict=True)])
 
 
@@ -206,7 +201,7 @@ def _from_apart(gradient: Tensor, every: Sequence[Places]) -> Tensor:
     """Return the gradient of rows, from that of what `_to_apart` makes of them."""
     if all(places.source is None for places in every):
         return gradient
-    parts = torch.split(gradient, [places.apart.n_rows for places in every])
+    parts = rows_of_each(gradient, [places.apart for places in every])
     return torch.cat([places.from_apart(part) for part, places in zip(parts, every, strict=True)])
 
 

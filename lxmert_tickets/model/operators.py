@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lxmert_tickets.model import by_hand, on_cpu
-from lxmert_tickets.model.places import Places
+from lxmert_tickets.model.places import Places, rows_of_each
 from lxmert_tickets.model.sublayers import Attending, Feeding, parameters_of
 
 log = logging.getLogger("lxmert_tickets")
@@ -84,7 +84,7 @@ def sublayers(
     rows = torch.cat(list(inputs))
     for part in parts:
         rows = _attended(rows, every, part) if isinstance(part, Attending) else _fed_forward(rows, part)
-    return torch.split(rows, [places.apart.n_rows for places in every])
+    return rows_of_each(rows, [places.apart for places in every])
 
 
 def one_way(rows: Tensor, context: Tensor, of_rows: Places, of_context: Places, part: Attending) -> Tensor:
@@ -112,14 +112,13 @@ def _heads_of(parts: Sequence[Attending | Feeding]) -> int:
 
 
 def _attended(rows: Tensor, every: Sequence[Places], part: Attending) -> Tensor:
-    sizes = [places.n_rows for places in every]
-    queries = torch.split(project(rows, part.projections[:1]), sizes)
-    context = torch.split(project(rows, part.projections[1:]), sizes)
+    queries = rows_of_each(project(rows, part.projections[:1]), every)
+    context = rows_of_each(project(rows, part.projections[1:]), every)
     attended = [
         _attend(own, other, places, of_other, part.n_heads, part.dropouts[1])
         for own, other, places, of_other in zip(queries, context[::-1], every, every[::-1], strict=True)
     ]
-    apart = [places.to_apart(own) for own, places in zip(torch.split(rows, sizes), every, strict=True)]
+    apart = [places.to_apart(own) for own, places in zip(rows_of_each(rows, every), every, strict=True)]
     return _end(torch.cat(attended), torch.cat(apart), part.dense, part.norm, part.dropouts[0])
 
 

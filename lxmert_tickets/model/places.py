@@ -1,5 +1,6 @@
 """Where the rows of a stream stand. A stream is rows (n, H) of B sequences of T places; padding need not be a row."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -145,6 +146,11 @@ class Read(NamedTuple):
 
     places: Places
     rows: Tensor
+
+
+def rows_of_each(rows: Tensor, every: Sequence[Places]) -> Sequence[Tensor]:
+    """Return the rows of each stream, of which there are one or two, one after the other in `rows`."""
+    return [rows] if len(every) == 1 else torch.split_with_sizes(rows, [places.n_rows for places in every])
 
 
 def _up_to(n: int, like: Tensor) -> Tensor:

@@ -39,6 +39,7 @@ class LxmertForPretraining(nn.Module):
         Words are those of the N tokens that are `asked` for, bool (B, T), in order.
         """
         backbone = self.vqa.lxmert
-        states, pooled = backbone.states(input_ids, attention_mask, features, boxes, asked)
+        questions, images = backbone.embeddings(input_ids, attention_mask), backbone.encoder.visn_fc(features, boxes)
+        states, pooled = backbone.states(questions, images, asked)
         words = self.words(states, backbone.embeddings.word_embeddings.weight)
         return words, self.seq_relationship(pooled), self.vqa.answer_head(pooled)
