@@ -52,7 +52,7 @@ class Size:
 
 def sizes() -> dict[str, Size]:
     """Return both sizes; a GPU has time for more steps of the large one."""
-    steps, evaluated = ((20, 150), 5200) if has_gpu() else ((1, 3), 260)
+    steps, evaluated = ((24, 200), 5200) if has_gpu() else ((1, 3), 260)
     return {
         "scenes": Size("config.yaml", 12, 16, 1250, 16, 140, 2000, threads=1),
         "base": Size("configs/vqa2.yaml", N_REGIONS, FEATURE_DIM, 1000 if has_gpu() else 250, *steps, evaluated, None),

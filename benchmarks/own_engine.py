@@ -56,7 +56,7 @@ class TimedDataOnGpu(TimedData):
         super().note_time()
 
 
-LARGE_BATCH, FIRST_LARGE = 256, 8
+LARGE_BATCH, FIRST_LARGE = 256, 12
 """Questions of a step of the variation "large", and its steps that are not timed."""
 
 

@@ -12,6 +12,7 @@ from lxmert_tickets.training.device import Precision, autocast, lowered_for
 from lxmert_tickets.training.optimizer import BertAdam
 
 FIRST_STEPS = 3  # of a process, that are never graphs: they set up libraries, gradients and moments
+Shape = tuple[int, ...]
 
 
 class Step:
@@ -40,20 +41,23 @@ class GraphedStep(Step):
     """Takes training steps on a GPU by CUDA graphs, one for each shape of batch.
 
     A step is thousands of small kernels, which Python launches one by one; a graph is launched at once. Its random
-    numbers go on as those of plain steps do.
+    numbers go on as those of plain steps do. The first step of each shape is plain: kernels that it alone needs are
+    compiled and loaded then, which cannot be done while a graph is captured.
     """
 
     def __init__(self, network: LxmertForVqa, optimizer: BertAdam, precision: Precision) -> None:
         super().__init__(network, optimizer, precision)
         self._n_taken = 0
-        self._graphs: dict[tuple[int, ...], _Graph] = {}
+        self._known: set[Shape] = set()
+        self._graphs: dict[Shape, _Graph] = {}
         self._lowered: Lowered | None = None
 
     def __call__(self, batch: Batch, targets: Tensor, learning_rate: float) -> Tensor:
         self._n_taken += 1
-        if self._n_taken <= FIRST_STEPS:
-            return self._on_another_stream(batch, targets, learning_rate)
         shape = *batch.input_ids.shape, batch.n_rows or 0
+        if self._n_taken <= FIRST_STEPS or shape not in self._known:
+            self._known.add(shape)
+            return self._on_another_stream(batch, targets, learning_rate)
         if shape not in self._graphs:
             self._graphs[shape] = self._captured(batch, targets)
         graph = self._graphs[shape]

@@ -17,13 +17,19 @@ if DEVICE.type == "cpu":
     os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported
 
 # ruff: noqa: E402
+from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
 
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from test_on_cpu import are_tokens, gradients_of
 from torch import Tensor, nn
-from toys import random_weights, toy_features, toy_questions
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from toys import CPU, RECIPE, random_weights, toy_features, toy_questions
 
 from lxmert_tickets.model import gpu_kernels, on_gpu, operators
 from lxmert_tickets.model.architecture import Architecture
@@ -32,10 +38,12 @@ from lxmert_tickets.model.lowered import Lowered, using
 from lxmert_tickets.model.lxmert import vqa_loss
 from lxmert_tickets.model.places import Places
 from lxmert_tickets.model.sublayers import Attending, Feeding, make_neighbours
-from lxmert_tickets.training import answering
+from lxmert_tickets.training import answering, batches
 from lxmert_tickets.training.answering import answer_all
 from lxmert_tickets.training.batches import VqaData
+from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.regions import Regions
+from lxmert_tickets.training.steps import Step
 
 pytestmark = pytest.mark.gpu if DEVICE.type == "cuda" else []
 H, HEADS = 48, 3
@@ -245,6 +253,65 @@ def test_the_whole_network(way: Callable[[bool], None], packed: bool, reduced: b
     error = (gradient(plain=False, dtype=LOW if reduced else torch.float32) - exact).norm()
     allowed = 1.2 * (gradient(plain=True, dtype=LOW) - exact).norm() if reduced else 1e-5 * exact.norm()
     assert error < allowed  # no worse than autocast's own
+
+
+class Devices(TorchDispatchMode):
+    """Notes every operator that takes or gives a tensor outside of `device`."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.device, self.elsewhere = device, []
+
+    def __torch_dispatch__(self, operator: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        given = operator(*arguments, **(options or {}))
+        tensors = [leaf for leaf in tree_leaves((arguments, options, given)) if isinstance(leaf, Tensor)]
+        self.elsewhere += [str(operator) for tensor in tensors if tensor.device.type != self.device.type]
+        return given
+
+
+class Launches:
+    """Stands where a kernel does, and notes where the tensors are that it would be launched with."""
+
+    def __init__(self) -> None:
+        self.devices: Counter[str] = Counter()
+
+    def __getitem__(self, _: object) -> Callable[..., None]:
+        return lambda *given, **named: self.devices.update(
+            each.device.type for each in (*given, *named.values()) if isinstance(each, Tensor)
+        )
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_step_stays_on_its_device_and_waits_for_none_of_its_numbers(
+    monkeypatch: pytest.MonkeyPatch, way: Callable[[bool], None], fused: bool
+) -> None:
+    """So a CUDA graph can hold it. Here tensors are on a device that has no numbers, and refuses to give any."""
+    device, launches = torch.device("meta"), Launches()
+    way(not fused)
+    for kernel in ("_attend", "_attend_backward", "_end", "_end_backward"):
+        monkeypatch.setattr(gpu_kernels, kernel, launches)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # meta has none
+    monkeypatch.setattr(on_gpu, "_dtype_of_products", lambda _: torch.bfloat16)
+    monkeypatch.setattr(torch, "_fused_adamw_", lambda *_, **__: None)
+    monkeypatch.setattr(batches, "GPU_ROWS_STEP", 4)
+    network = build_network(random_weights(SMALL), SMALL, hidden_dropout=0.1, attention_dropout=0.1).train().to(device)
+    optimizer = BertAdam(network, RECIPE)
+    data = VqaData(toy_questions(8, 4), Regions(toy_features(4), CPU), device)
+    batch, targets = data.batch(np.arange(8)), data.targets(np.arange(8))
+    batch = replace(batch, features=batch.features.to(device), boxes=batch.boxes.to(device))
+    assert {tensor.device.type for tensor in batch.inputs() if isinstance(tensor, Tensor)} == {device.type}
+    assert batch.n_rows < batch.input_ids.numel()  # packed
+    optimizer.set_learning_rate(1.0)
+    with Devices(device) as watch:
+        Step(network, optimizer, "float32").backward(batch, targets)
+        optimizer.update()
+    assert watch.elsewhere == []
+    assert launches.devices.keys() == ({device.type} if fused else set())
+    trained = {name for name, parameter in network.named_parameters() if parameter.grad is not None}
+    assert all(
+        parameter.grad.dtype == torch.float32 for parameter in network.parameters() if parameter.grad is not None
+    )
+    assert {"lxmert.embeddings.word_embeddings.weight", "lxmert.encoder.visn_fc.visn_fc.weight"} <= trained
 
 
 def test_answers_come_from_the_weights_as_they_are(

@@ -1,5 +1,6 @@
 """A step is the same step, taken as a CUDA graph or not; and features reach a GPU in either way."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -8,11 +9,16 @@ import torch
 from torch import Tensor
 from toys import CPU, RECIPE, TINY, tiny_network, toy_data, toy_features, toy_questions
 
-from lxmert_tickets.training.batches import GPU_ROWS_STEP, VqaData, n_rows_on, padded
+from lxmert_tickets.training.batches import GPU_ROWS_STEP, Batch, VqaData, n_rows_on, padded
 from lxmert_tickets.training.device import Precision
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.regions import Regions, Resident, Streamed
 from lxmert_tickets.training.steps import FIRST_STEPS, GraphedStep, Step, _Graph, step_of
+
+
+class _NotedError(Exception):
+    pass
+
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -45,6 +51,29 @@ def test_a_graph_reads_the_next_batch_where_it_read_the_last() -> None:
     assert [tensor.data_ptr() for tensor in places.inputs() if isinstance(tensor, Tensor)] == before
     assert torch.equal(places.features, following.features)
     assert torch.equal(graph.targets, data.targets(next_rows))
+
+
+def test_a_shape_is_met_by_a_plain_step_before_its_graph_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, data = tiny_network(), toy_data()
+    taken: list[tuple[str, int]] = []
+
+    def noted(kind: str) -> Callable[..., Tensor]:
+        def note(step: Step, batch: Batch, *_: object) -> Tensor:
+            taken.append((kind, len(batch.input_ids)))
+            raise _NotedError
+
+        return note
+
+    monkeypatch.setattr(GraphedStep, "_on_another_stream", noted("plain"))
+    monkeypatch.setattr(GraphedStep, "_captured", noted("graph"))
+    step = GraphedStep(network, BertAdam(network, RECIPE), "float32")
+    sizes = [8] * FIRST_STEPS + [4, 8, 4, 2, 2]
+    for size in sizes:
+        rows = np.arange(size)
+        with pytest.raises(_NotedError):
+            step(data.batch(rows), data.targets(rows), 1e-3)
+    kinds = ["plain"] * FIRST_STEPS + ["plain", "graph", "graph", "plain", "graph"]
+    assert taken == list(zip(kinds, sizes, strict=True))
 
 
 def test_on_a_gpu_shapes_are_few_and_padding_is_always_marked() -> None:
