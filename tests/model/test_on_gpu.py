@@ -25,11 +25,12 @@ from typing import Any
 
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from recorded_graphs import RecordedGraph, let_graphs_be_recorded, losses_of_steps
 from test_on_cpu import are_tokens, gradients_of
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
-from toys import CPU, RECIPE, random_weights, toy_features, toy_questions
+from toys import CPU, RECIPE, changed, random_weights, toy_features, toy_questions
 
 from lxmert_tickets.model import gpu_kernels, on_gpu, operators
 from lxmert_tickets.model.architecture import Architecture
@@ -38,12 +39,12 @@ from lxmert_tickets.model.lowered import Lowered, using
 from lxmert_tickets.model.lxmert import vqa_loss
 from lxmert_tickets.model.places import Places
 from lxmert_tickets.model.sublayers import Attending, Feeding, make_neighbours
-from lxmert_tickets.training import answering, batches
+from lxmert_tickets.training import answering, batches, steps
 from lxmert_tickets.training.answering import answer_all
 from lxmert_tickets.training.batches import VqaData
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.regions import Regions
-from lxmert_tickets.training.steps import Step
+from lxmert_tickets.training.steps import GraphedStep, Step
 
 pytestmark = pytest.mark.gpu if DEVICE.type == "cuda" else []
 H, HEADS = 48, 3
@@ -312,6 +313,38 @@ def test_a_step_stays_on_its_device_and_waits_for_none_of_its_numbers(
         parameter.grad.dtype == torch.float32 for parameter in network.parameters() if parameter.grad is not None
     )
     assert {"lxmert.embeddings.word_embeddings.weight", "lxmert.encoder.visn_fc.visn_fc.weight"} <= trained
+
+
+class RecordedKernel:
+    """Launches a kernel, and again whenever the graph does in which it was recorded."""
+
+    def __init__(self, kernel: Any) -> None:
+        self.kernel = kernel
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        def launch(*given: object, **named: object) -> None:
+            with _disable_current_modes():  # the interpreter's own use of torch is not recorded
+                self.kernel[grid](*given, **named)
+            if RecordedGraph.recording is not None:
+                RecordedGraph.recording.graph.calls.append(lambda: self.kernel[grid](*given, **named))
+
+        return launch
+
+
+@pytest.mark.skipif(DEVICE.type == "cuda", reason="test_steps has real graphs")
+def test_graphs_would_take_the_steps_that_plain_ones_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_graphs_be_recorded(monkeypatch)
+    monkeypatch.setattr(steps, "FIRST_STEPS", 1)
+    for kernel in ("_attend", "_attend_backward", "_end", "_end_backward"):
+        monkeypatch.setattr(gpu_kernels, kernel, RecordedKernel(getattr(gpu_kernels, kernel)))
+    monkeypatch.setattr(steps, "lowered_for", lambda network, _: Lowered(network, torch.float32))
+    found, smaller = [], changed(SMALL, n_cross_layers=1)
+    for kind in (Step, GraphedStep):
+        torch.manual_seed(0)
+        network = build_network(random_weights(smaller), smaller, attention_dropout=0.1).train()
+        step = kind(network, BertAdam(network, RECIPE), "float32")
+        found.append([*losses_of_steps(step, 4, 2), *[tensor.clone() for tensor in network.state_dict().values()]])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_answers_come_from_the_weights_as_they_are(

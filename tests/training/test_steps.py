@@ -6,9 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from recorded_graphs import let_graphs_be_recorded, losses_of_steps
 from torch import Tensor
 from toys import CPU, RECIPE, TINY, tiny_network, toy_data, toy_features, toy_questions
 
+from lxmert_tickets.model import operators
 from lxmert_tickets.training.batches import GPU_ROWS_STEP, Batch, VqaData, n_rows_on, padded
 from lxmert_tickets.training.device import Precision
 from lxmert_tickets.training.optimizer import BertAdam
@@ -94,6 +96,23 @@ def test_however_they_are_kept_the_same_regions_come(gathers: type[Resident] | t
     assert found.dtype == torch.float32
     assert torch.equal(found, expected)
     assert torch.equal(boxes, expected_boxes)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_graphs_would_take_the_steps_that_plain_ones_take(monkeypatch: pytest.MonkeyPatch, masked: bool) -> None:
+    let_graphs_be_recorded(monkeypatch)
+    monkeypatch.setattr(operators, "engine_of", lambda *_: None)
+    mask = {"lxmert.pooler.dense.weight": np.random.default_rng(0).random((TINY.hidden_size,) * 2) < 0.5}
+    found = []
+    for kind in (Step, GraphedStep):
+        torch.manual_seed(0)
+        network = tiny_network(hidden_dropout=0.1, attention_dropout=0.1).train()
+        step = kind(network, BertAdam(network, RECIPE, mask if masked else None), "float32")
+        found.append(losses_of_steps(step, 12, 8) + [tensor.clone() for tensor in network.state_dict().values()])
+        if isinstance(step, GraphedStep):
+            assert len(step._graphs) == 2
+    plain, graphed = found
+    assert all(torch.equal(a, b) for a, b in zip(plain, graphed, strict=True))
 
 
 @pytest.mark.gpu

@@ -1,0 +1,123 @@
+"""What a CUDA graph does, on the CPU: operators are recorded without effect, and run again on the tensors they had."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from toys import toy_data
+
+from lxmert_tickets.model.places import rows_for
+from lxmert_tickets.training.batches import Batch, VqaData
+from lxmert_tickets.training.steps import GraphedStep, Step
+
+ROWS_STEP = 4
+
+
+class RecordedGraph:
+    """Stands for `torch.cuda.CUDAGraph`."""
+
+    recording: "Recording | None" = None
+
+    def __init__(self) -> None:
+        self.calls: list[Callable[[], None]] = []
+        self.held: list[Tensor] = []  # a graph's memory is its own
+
+    def pool(self) -> None: ...
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        for call in self.calls:
+            call()
+
+
+class Recording(TorchDispatchMode):
+    """Records operators for `graph`, and takes back what they did."""
+
+    def __init__(self, graph: RecordedGraph) -> None:
+        super().__init__()
+        self.graph = graph
+        self._own: set[int] = set()
+        self._before: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
+
+    def __torch_dispatch__(self, operator: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        options = options or {}
+        assert operator is not torch.ops.aten._local_scalar_dense.default, "a graph waits for no number"
+        given = tree_leaves((arguments, options))
+        storages = {each.untyped_storage().data_ptr() for each in given if isinstance(each, Tensor)}
+        for argument, value in zip(operator._schema.arguments, arguments, strict=False):
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                self.will_write(*tree_leaves(value))
+        made = operator(*arguments, **options)
+        fresh = self._fresh(made, storages)
+
+        if operator is torch.ops.aten.empty.memory_format:  # its numbers mean nothing, and others may resize it
+            return made
+
+        def again() -> None:
+            for old, new in zip(fresh, self._fresh(operator(*arguments, **options), storages), strict=True):
+                old.copy_(new)
+
+        self.graph.calls.append(again)
+        return made
+
+    def _fresh(self, made: object, storages: set[int]) -> list[Tensor]:
+        """Return the tensors that an operator made, which are no views of what was given."""
+        fresh = [each for each in tree_leaves(made) if isinstance(each, Tensor)]
+        fresh = [each for each in fresh if each.untyped_storage().data_ptr() not in storages]
+        self.graph.held += fresh
+        self._own |= {each.untyped_storage().data_ptr() for each in fresh}
+        return fresh
+
+    def will_write(self, *tensors: Tensor) -> None:
+        """Keep what these tensors are, if they are not the graph's own."""
+        for tensor in tensors:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in self._own | self._before.keys():
+                self._before[storage.data_ptr()] = storage, storage.clone()
+
+    def take_back(self) -> None:
+        for storage, before in self._before.values():
+            storage.copy_(before)
+
+
+@contextmanager
+def recorded(graph: RecordedGraph, pool: None = None) -> Iterator[None]:
+    """Stands for `torch.cuda.graph`."""
+    state, recording = torch.get_rng_state(), Recording(graph)
+    RecordedGraph.recording = recording
+    with recording:
+        yield
+    RecordedGraph.recording = None
+    recording.take_back()
+    torch.set_rng_state(state)
+
+
+def let_graphs_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `GraphedStep` run on the CPU."""
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", RecordedGraph)
+    monkeypatch.setattr(torch.cuda, "graph", recorded)
+    monkeypatch.setattr(GraphedStep, "_on_another_stream", Step.__call__)
+
+
+def batch_for_gpu(data: VqaData, rows: np.ndarray) -> Batch:
+    """Return questions as a GPU gets them: not cut, and packed into a number of rows that is known beforehand."""
+    ids = torch.from_numpy(data.questions.input_ids[rows].astype(np.int64))
+    seen = data.regions.gather(data.questions.image_row[rows])
+    return Batch(ids, ids != 0, *seen, n_rows=rows_for(int((ids != 0).sum()), ROWS_STEP))
+
+
+def losses_of_steps(step: Step, n_steps: int, batch_size: int) -> list[Tensor]:
+    """Return the losses of steps on batches of two shapes, each at a learning rate of its own."""
+    data, losses = toy_data(), []
+    order = np.argsort(data.questions.length)
+    kinds = order[:batch_size], order[-batch_size:]
+    for number in range(n_steps):
+        rows = np.roll(kinds[number % 2], number)
+        losses.append(step(batch_for_gpu(data, rows), data.targets(rows), 1e-2 / (1 + number)).clone())
+    return losses
