@@ -23,19 +23,21 @@ STARTED = "LXT_BENCH_STARTED"
 Numbers = Mapping[str, float]
 
 
-def run(module: str, contender: str, *arguments: object, threads: int = 1) -> dict[str, float]:
+def run(
+    module: str, contender: str, *arguments: object, threads: int = 1, seconds: float | None = None
+) -> dict[str, float]:
     """Return what `contender` of `benchmarks.<module>` measured in a process of its own on `threads` threads.
 
-    Raises CalledProcessError, with what the process wrote to the terminal, where it fails.
+    Raises CalledProcessError, with what the process wrote to the terminal, where it fails; TimeoutExpired, once the
+    process is ended, where it takes longer than `seconds`.
     """
-    return dict(json.loads(said_by(module, contender, *arguments, threads=threads)[-1]))
+    return dict(json.loads(said_by(module, contender, *arguments, threads=threads, seconds=seconds)[-1]))
 
 
-def said_by(module: str, contender: str, *arguments: object, threads: int = 1) -> list[str]:
-    """Return the lines that `contender` wrote; the last one is what it measured, as JSON.
-
-    Raises CalledProcessError, with what the process wrote to the terminal, where it fails.
-    """
+def said_by(
+    module: str, contender: str, *arguments: object, threads: int = 1, seconds: float | None = None
+) -> list[str]:
+    """Return the lines that `contender` wrote; the last one is what it measured, as JSON. Raises as `run` does."""
     environment = os.environ | {
         "OMP_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
@@ -45,7 +47,9 @@ def said_by(module: str, contender: str, *arguments: object, threads: int = 1) -
     }
     command = [sys.executable, "-m", "benchmarks.contenders", module, contender, *map(str, arguments)]
     try:
-        ended = subprocess.run(command, cwd=PROJECT, env=environment, check=True, capture_output=True, text=True)
+        ended = subprocess.run(
+            command, cwd=PROJECT, env=environment, check=True, capture_output=True, text=True, timeout=seconds
+        )
     except subprocess.CalledProcessError as error:
         print(error.stdout, error.stderr, file=sys.stderr)
         raise

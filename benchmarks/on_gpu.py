@@ -1,19 +1,25 @@
-"""All that a GPU changes, in one command of a few minutes: writes benchmarks/results/<machine>-gpu.md.
+"""All that a GPU changes, in one command of at most eight minutes: writes benchmarks/results/<machine>-gpu.md.
 
-    python -m benchmarks.on_gpu [--output FOLDER]
+    python -m benchmarks.on_gpu [--output FOLDER] [--minutes 8]
 
 LXMERT base on random features and real question lengths, in bfloat16: a training step at batch 32 beside transformers'
 Trainer, as a CUDA graph and without, without our kernels, deterministic, with features outside GPU memory, and at batch
-256; answering; and one, two and three trainings at once on the GPU, at both sizes; then where a step's time goes, by
-kernel. Every line is a process of its own.
+256; answering; one, two and three trainings at once on the GPU, at both sizes; where a step's time goes, by kernel; and
+what torch.compile makes of the plain operators.
+
+Every line is a process of its own. One that fails says why in its place, and one that would take longer than what is
+left of the minutes is stopped; the file is written after each.
 """
 
 import argparse
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks import contenders, machine
@@ -23,72 +29,107 @@ from benchmarks.made_up_data import sizes
 from lxmert_tickets.artifacts import write_text
 from lxmert_tickets.data.feature_workers import available_cores
 
-VARIATIONS = ((), ("plain",), ("unfused",), ("deterministic",), ("streamed",), ("large",), ("large", "unfused"))
+VARIATIONS = (("plain",), ("unfused",), ("large",), ("deterministic",), ("streamed",), ("large", "unfused"))
 AT_ONCE = (1, 2, 3)
 N_KERNELS = 30  # that are shown
+PROFILE_SECONDS = 45  # that are kept for these
 
 
 @dataclass(frozen=True)
 class Line:
-    """What was measured: questions a second, of all processes together."""
+    """What was measured, in questions a second of all processes together; or why it was not."""
 
     what: str
-    rate: float
+    rate: float | None = None
     ms_a_step: float | None = None
     gpu_gb: float | None = None
+    why_not: str = ""
 
 
-def measured(folder: Path) -> list[Line]:
-    """Return all lines, most important first."""
-    for name in sizes():
-        contenders.run("made_up_data", "prepare", folder / name, name)
+@dataclass(frozen=True)
+class Clock:
+    """What is left of the minutes."""
+
+    end: float
+
+    def left(self) -> float:
+        """Return the seconds that are left; raises TimeoutError when none are."""
+        seconds = self.end - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError
+        return seconds
+
+
+Work = Callable[[Clock], Mapping[str, float]]
+
+
+def works(folder: Path) -> Iterator[tuple[str, Work]]:
+    """Yield what there is to measure, by its name in the table; most important first."""
     base = folder / "base"
-    lines = [_line("training, ours, batch 32", _run("own_engine", "train", base, "base"))]
-    lines.append(_line("training, transformers' Trainer, batch 32", _run("peer_engine", "train", base, "base")))
-    lines += [
-        _line(f"training, ours, {' and '.join(how)}", _run("own_engine", "train", base, "base", *how))
-        for how in VARIATIONS[1:]
-    ]
-    lines += [
-        _line(f"answering, {whose}", _run(engine, "evaluate", base, "base"))
-        for whose, engine in (("ours", "own_engine"), ("transformers", "peer_engine"))
-    ]
-    return lines + [at_once(folder / name, name, n) for name in sizes() for n in AT_ONCE]
+    yield "training, ours, batch 32", partial(_run, "own_engine", "train", base)
+    yield "training, transformers' Trainer, batch 32", partial(_run, "peer_engine", "train", base)
+    for how in VARIATIONS:
+        yield f"training, ours, {' and '.join(how)}", partial(_run, "own_engine", "train", base, *how)
+    yield "answering, ours", partial(_run, "own_engine", "evaluate", base)
+    yield "answering, transformers", partial(_run, "peer_engine", "evaluate", base)
+    for name in sizes():
+        for n in AT_ONCE:
+            yield f"{n} trainings of {name} at once", partial(_at_once, n, folder / name)
+    yield "training, ours, compiled", partial(_run, "own_engine", "train", base, "compiled")  # takes long to compile
 
 
-def at_once(files: Path, name: str, n: int) -> Line:
+def _run(module: str, work: str, files: Path, *variations_and_clock: object) -> Mapping[str, float]:
+    *variations, clock = variations_and_clock
+    assert isinstance(clock, Clock)
+    threads = sizes()[files.name].threads or available_cores()
+    return contenders.run(module, work, files, files.name, *variations, threads=threads, seconds=clock.left())
+
+
+def _at_once(n: int, files: Path, clock: Clock) -> Mapping[str, float]:
     """Return what `n` trainings that run at once do together."""
     with ThreadPoolExecutor(n) as pool:
-        rates = list(pool.map(lambda _: _run("own_engine", "train", files, name)["rate"], range(n)))
-    return Line(f"{n} trainings of {name} at once", sum(rates))
+        rates = list(pool.map(lambda _: _run("own_engine", "train", files, clock)["rate"], range(n)))
+    return {"rate": sum(rates)}
 
 
-def _run(module: str, work: str, files: Path, name: str, *variations: str) -> dict[str, float]:
-    started = time.perf_counter()
-    found = contenders.run(module, work, files, name, *variations, threads=sizes()[name].threads or available_cores())
-    spoken = " ".join([module, work, name, *variations])
-    print(
-        f"{spoken}: {found['rate']:.4g} a second ({time.perf_counter() - started:.0f} s)", file=sys.stderr, flush=True
-    )
-    return found
+def attempted(what: str, work: Work, clock: Clock) -> Line:
+    """Return the line that `work` measures, or what kept it from that."""
+    started = time.monotonic()
+    try:
+        found = work(clock)
+        seconds, memory = found.get("step_seconds"), found.get("gpu_bytes")
+        line = Line(what, found["rate"], 1000 * seconds if seconds else None, memory / 1e9 if memory else None)
+    except (TimeoutError, subprocess.TimeoutExpired):
+        line = Line(what, why_not="the minutes were over")
+    except subprocess.CalledProcessError as error:  # its whole output is on the terminal
+        said = (error.stderr or "").strip().splitlines() or [f"exit status {error.returncode}"]
+        line = Line(what, why_not=f"failed: {said[-1]}")
+    spoken = line.why_not or f"{line.rate:.4g} a second"
+    print(f"{what}: {spoken} ({time.monotonic() - started:.0f} s)", file=sys.stderr, flush=True)
+    return line
 
 
-def _line(what: str, found: dict[str, float]) -> Line:
-    seconds, memory = found.get("step_seconds"), found.get("gpu_bytes")
-    return Line(what, found["rate"], 1000 * seconds if seconds else None, memory / 1e9 if memory else None)
+def by_kernel(files: Path, clock: Clock) -> list[str]:
+    """Return where a step's time goes, as lines of Markdown."""
+    try:
+        said = contenders.said_by("profile_step", "profile", files, files.name, N_KERNELS, seconds=clock.left())
+    except (TimeoutError, subprocess.SubprocessError) as error:
+        return [f"By kernel: not measured, {type(error).__name__}."]
+    *lines, _, _ = said
+    return lines
 
 
-def report(lines: list[Line], described: dict[str, str], floors: dict[str, float]) -> str:
+def report(measured: list[Line], described: dict[str, str], floors: dict[str, float]) -> str:
     """Return the lines as Markdown; `floors` are the rates of the matrix peak, by the word that a line begins with."""
     text = [f"- {key}: {value}" for key, value in described.items()]
     text += ["", "| | questions/s | ms a step | share of the floor | GPU memory |", "|---|---:|---:|---:|---:|"]
-    for line in lines:
+    for line in measured:
         floor = next((rate for work, rate in floors.items() if line.what.startswith(work)), None)
         cells = [
             line.what,
-            f"{line.rate:,.4g}",
+            f"{line.rate:,.4g}" if line.rate else line.why_not.replace("|", " "),
             f"{line.ms_a_step:.2f}" if line.ms_a_step else "",
-            f"{100 * line.rate / floor:.0f} %" if floor else "",
+            f"{100 * line.rate / floor:.0f} %" if floor and line.rate else "",
             f"{line.gpu_gb:.1f} GB" if line.gpu_gb else "",
         ]
         text.append("| " + " | ".join(cells) + " |")
@@ -98,19 +139,28 @@ def report(lines: list[Line], described: dict[str, str], floors: dict[str, float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=PROJECT / "benchmarks/results", help="folder of the results")
-    output = parser.parse_args().output
-    output.mkdir(parents=True, exist_ok=True)
+    parser.add_argument("--minutes", type=float, default=8, help="that it may take")
+    options = parser.parse_args()
+    end = time.monotonic() + 60 * options.minutes
+    options.output.mkdir(parents=True, exist_ok=True)
     described = machine.describe()
-    with tempfile.TemporaryDirectory(prefix="lxmert_tickets_gpu") as folder:
-        lines = measured(Path(folder))
-        *profile, _, _ = contenders.said_by("profile_step", "profile", Path(folder) / "base", "base", N_KERNELS)
-        needed = contenders.run("needed_flops", "count", Path(folder) / "base", "base")
+    path, measured = options.output / f"{file_stem(described)}-gpu.md", []
+    with tempfile.TemporaryDirectory(prefix="lxmert_tickets_gpu") as name:
+        folder = Path(name)
+        for size in sizes():
+            contenders.run("made_up_data", "prepare", folder / size, size)
+        needed = contenders.run("needed_flops", "count", folder / "base", "base")
         peak = contenders.run("machine", "matrix_peak", threads=available_cores())["flops"]
-    floors = {"training": highest_rate(peak, needed["train"]), "answering": highest_rate(peak, needed["evaluate"])}
-    described["matrix peak"] = f"{peak / 1e12:.3g} TFLOP/s"
-    text = "\n".join([report(lines, described, floors), *profile, ""])
-    write_text(output / f"{file_stem(described)}-gpu.md", text)
-    print(text)
+        described["matrix peak"] = f"{peak / 1e12:.3g} TFLOP/s"
+        floors = {"training": highest_rate(peak, needed["train"]), "answering": highest_rate(peak, needed["evaluate"])}
+        for what, work in works(folder):
+            measured.append(attempted(what, work, Clock(end - PROFILE_SECONDS)))
+            write_text(path, report(measured, described, floors))
+        of_kernels = by_kernel(folder / "base", Clock(end))
+    write_text(path, "\n".join([report(measured, described, floors), *of_kernels, ""]))
+    print(path.read_text(encoding="utf-8"))
+    if any(line.rate is None for line in measured):
+        sys.exit("not all of it was measured")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -16,7 +17,7 @@ from benchmarks.contenders import typical_step
 from benchmarks.made_up_data import recipe_of, sizes
 from lxmert_tickets.data.features import open_features
 from lxmert_tickets.data.questions import EncodedQuestions, load_questions
-from lxmert_tickets.model import operators
+from lxmert_tickets.model import layers, lxmert, operators
 from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.checkpoints import load_weights
 from lxmert_tickets.model.lxmert import LxmertForVqa
@@ -64,7 +65,8 @@ def train_some_steps(folder: str, name: str, *variations: str) -> dict[str, floa
     """Return samples a second of the training loop, from asking for a batch to the end of its step; and its memory.
 
     `variations` are for a GPU: "plain" takes no graphs, "unfused" has none of our kernels, "deterministic" gives the
-    same bytes every time, "streamed" leaves the features in the host's memory, "large" takes 256 questions a step.
+    same bytes every time, "streamed" leaves the features in the host's memory, "large" takes 256 questions a step,
+    "compiled" lets torch.compile fuse the plain operators.
     """
     gc.freeze()  # as every job does
     set_up_process(torch.get_num_threads(), "deterministic" in variations)
@@ -99,11 +101,22 @@ def _varied(variations: Sequence[str]) -> Iterator[None]:
         operators.engine_of = lambda *_: None
     if "plain" in variations:
         steps.GraphedStep = steps.Step  # type: ignore[misc]
+    if "compiled" in variations:
+        _compile()
     if "streamed" in variations:
         regions_module.SHARE_OF_GPU = 0.0
     yield
     operators.engine_of = engine_of
     steps.GraphedStep, regions_module.SHARE_OF_GPU = graphed, share  # type: ignore[misc]
+
+
+def _compile(backend: str = "inductor") -> None:
+    """Let torch.compile trace the network, for the rest of this process: its operators plain, and as one graph."""
+    operators._engine = SimpleNamespace(get=lambda: (None,))  # type: ignore[assignment]
+    lxmert.together = lambda run, every, n_heads, *inputs: run(*inputs)
+    layers.select = lambda rows, index: rows.index_select(0, index)
+    compiled = torch.compile(LxmertForVqa.forward, backend=backend, fullgraph=True)
+    LxmertForVqa.forward = compiled  # type: ignore[method-assign]
 
 
 def answer_questions(folder: str, name: str) -> dict[str, float]:

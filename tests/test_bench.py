@@ -1,6 +1,7 @@
 """The benchmarks report what they promise, and their arithmetic is right."""
 
 import json
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from made_up_vqa2 import made_up_texts
-from toys import CPU, TINY, changed, random_weights, toy_features, toy_questions
+from recorded_graphs import batch_for_gpu
+from toys import CPU, TINY, changed, random_weights, tiny_network, toy_data, toy_features, toy_questions
 
 from benchmarks import contenders, machine, made_up_data, network_at_scale, on_gpu, own_engine
 from benchmarks.accuracy_scoring import write_inputs
@@ -28,9 +30,10 @@ from lxmert_tickets.data.features import KIND, open_features
 from lxmert_tickets.data.questions import save_questions
 from lxmert_tickets.data.vqa_json import Annotation
 from lxmert_tickets.evaluation.accuracy import score_predictions
-from lxmert_tickets.model import operators
+from lxmert_tickets.model import layers, lxmert, operators
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.checkpoints import save_weights
+from lxmert_tickets.model.lxmert import LxmertForVqa
 from lxmert_tickets.training import regions, steps
 
 FIELDS = {"name", "ours", "peer", "ratio", "unit", "floor", "share_of_floor"}
@@ -262,7 +265,37 @@ def test_the_engine_is_timed_in_every_variation(
 
 
 def test_lines_of_a_gpu_are_shown_with_the_share_of_their_floor() -> None:
-    lines = [on_gpu.Line("training, ours", 50.0, 6.4, 12.3), on_gpu.Line("answering, ours", 10.0)]
+    lines = [
+        on_gpu.Line("training, ours", 50.0, 6.4, 12.3),
+        on_gpu.Line("answering, ours", 10.0),
+        on_gpu.Line("training, theirs", why_not="failed: a | b"),
+    ]
     text = on_gpu.report(lines, {"GPU": "a name"}, {"training": 200.0})
     assert "| training, ours | 50 | 6.40 | 25 % | 12.3 GB |" in text
     assert "| answering, ours | 10 |  |  |  |" in text
+    assert "| training, theirs | failed: a   b |  |  |  |" in text
+
+
+def test_a_line_of_a_gpu_that_fails_or_takes_too_long_costs_itself_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    def line(contender: str, seconds: float) -> on_gpu.Line:
+        def work(clock: on_gpu.Clock) -> dict[str, float]:
+            return contenders.run("machine", contender, seconds=clock.left())
+
+        return on_gpu.attempted("it", work, on_gpu.Clock(time.monotonic() + seconds))
+
+    assert line("no_such", 60).why_not == "failed: KeyError: 'no_such'"
+    assert "Traceback" in capfd.readouterr().err  # all of what it said
+    assert line("matrix_peak", 0.2).why_not == "the minutes were over"
+    assert line("matrix_peak", -1).why_not == "the minutes were over"
+
+
+def test_the_network_can_be_traced_as_one_graph_and_gives_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operators.on_cpu, "takes", lambda _: False)  # as on a GPU
+    network, batch = tiny_network(), batch_for_gpu(toy_data(), np.arange(8))
+    expected = network(*batch.inputs())
+    for place, name in (operators, "_engine"), (lxmert, "together"), (layers, "select"), (LxmertForVqa, "forward"):
+        monkeypatch.setattr(place, name, getattr(place, name))  # to be restored
+    own_engine._compile("eager")
+    assert torch.equal(network(*batch.inputs()), expected)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    torch._dynamo.reset()
