@@ -19,7 +19,11 @@ from lxmert_tickets.data.feature_workers import available_cores
 SCRIPT_OF = {"finetune": "train", "retrain": "train", "make_pretraining_scenes": "make_scenes"}
 TRAINING = ("finetune", "retrain", "pretrain")
 # So begins every script that Snakemake runs.
-PREAMBLE = ("from snakemake.logging import logger", "from snakemake.iocontainers import Snakemake")
+PREAMBLE = (
+    "from snakemake.logging import logger",
+    "from snakemake.iocontainers import Snakemake",
+    "snakemake = None",
+)
 TWO_THREADS = ("pretrain", "make_pretraining_scenes")
 
 

@@ -2,6 +2,8 @@
 
 import gc
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,42 @@ def test_a_job_looks_for_garbage_again_but_not_among_what_was_there_before(tmp_p
         assert gc.isenabled()
         assert gc.get_freeze_count() > before // 2
     gc.unfreeze()
+
+
+def run_as_script(log_path: Path, ending: str) -> subprocess.CompletedProcess[str]:
+    """Run a script as Snakemake does, whose job ends with `ending`, and which would go on after it."""
+    program = f"""
+snakemake = "what Snakemake hands over"
+from lxmert_tickets.job import job
+print("begun", end="")
+with job({str(log_path)!r}) as log:
+    log.info("at work")
+    {ending}
+print("went on")
+"""
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+
+def test_the_process_of_a_script_ends_with_its_job_and_nothing_that_it_said_is_lost(log_path: Path) -> None:
+    ended = run_as_script(log_path, "pass")
+    assert (ended.returncode, ended.stdout) == (0, "begun")
+    assert ended.stderr == log_path.read_text(encoding="utf-8")
+    assert ended.stderr.endswith(" INFO at work\n")
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "said"), [("raise KeyError(7)", 1, "KeyError: 7\n"), ("raise SystemExit(4)", 4, "at work\n")]
+)
+def test_a_script_that_fails_ends_as_python_ends_it(log_path: Path, ending: str, status: int, said: str) -> None:
+    ended = run_as_script(log_path, ending)
+    assert (ended.returncode, ended.stdout) == (status, "begun")
+    assert ended.stderr.endswith(said)
+
+
+def test_nothing_is_left_for_later_but_in_the_process_of_a_script() -> None:
+    program = "import sys; {}import lxmert_tickets.job; print('torch._meta_registrations' in sys.modules)"
+    said = [
+        subprocess.run([sys.executable, "-c", program.format(given)], check=True, capture_output=True, text=True).stdout
+        for given in ("", "snakemake = None; ")
+    ]
+    assert said == ["False\n", "True\n"]
