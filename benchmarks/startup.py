@@ -1,7 +1,6 @@
 """From the start of a training job's process to the end of its first step, at scenes size."""
 
 import importlib
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +21,6 @@ class FirstStepDoneError(BaseException):
 def ours(folder: str) -> dict[str, float]:
     """Run the script of the rule as Snakemake does, up to the moment when its loop asks for the second batch."""
     importlib.import_module("snakemake.script")  # so begins every script that Snakemake runs
-    sys.modules["__main__"].snakemake = None  # type: ignore[attr-defined]
     from script_runs import run_here
 
     from lxmert_tickets.training.batches import VqaData

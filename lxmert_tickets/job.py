@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lxmert_tickets.errors import TicketsError
-from lxmert_tickets.later import import_later
 
 LINE = "%(asctime)s %(levelname)s %(message)s"
 
@@ -19,9 +18,6 @@ gc.disable()
 
 # So Snakemake hands the job to a script, and the script is all that its process does.
 IS_SCRIPT = hasattr(sys.modules["__main__"], "snakemake")
-if IS_SCRIPT:
-    # The shapes of what operators give, which torch's compiler asks for: a quarter of the time to import torch.
-    import_later("torch._meta_registrations")
 
 
 @contextmanager

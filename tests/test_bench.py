@@ -251,7 +251,7 @@ def test_what_a_network_costs_follows_from_what_was_measured(tmp_path: Path) -> 
 def test_the_engine_is_timed_in_every_variation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variations: tuple[str, ...]
 ) -> None:
-    tiny = Size("config.yaml", 6, 4, 8, first_steps=8, timed_steps=72, n_evaluated=64, threads=1)
+    tiny = Size("config.yaml", 6, 4, 8, first_steps=8, timed_steps=104, n_evaluated=64, threads=1)
     for module in (made_up_data, own_engine):
         monkeypatch.setattr(module, "sizes", lambda: {"scenes": tiny})
     made_up_data.prepare(str(tmp_path), "scenes")

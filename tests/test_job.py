@@ -104,12 +104,3 @@ def test_a_script_that_fails_ends_as_python_ends_it(log_path: Path, ending: str,
     ended = run_as_script(log_path, ending)
     assert (ended.returncode, ended.stdout) == (status, "begun")
     assert ended.stderr.endswith(said)
-
-
-def test_nothing_is_left_for_later_but_in_the_process_of_a_script() -> None:
-    program = "import sys; {}import lxmert_tickets.job; print('torch._meta_registrations' in sys.modules)"
-    said = [
-        subprocess.run([sys.executable, "-c", program.format(given)], check=True, capture_output=True, text=True).stdout
-        for given in ("", "snakemake = None; ")
-    ]
-    assert said == ["False\n", "True\n"]
