@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.layers import LAYER_NORM_EPS, CrossLayer, Dropouts, Layer, Stream
-from lxmert_tickets.model.operators import project, together
+from lxmert_tickets.model.operators import dense, together
 from lxmert_tickets.model.places import Places, Read
 
 INITIAL_STD = 0.02
@@ -58,7 +58,7 @@ class VisualEmbeddings(nn.Module):
         self.dropouts = dropouts
 
     def forward(self, features: Tensor, boxes: Tensor) -> Stream:
-        of_features = self.visn_layer_norm(project(features.flatten(0, 1), [self.visn_fc]))
+        of_features = self.visn_layer_norm(dense(features.flatten(0, 1), self.visn_fc))
         of_boxes = self.box_layer_norm(self.box_fc(boxes.flatten(0, 1)))
         embedded = F.dropout((of_features + of_boxes) / 2, self.dropouts.hidden, self.training)
         return Stream(embedded, Places(*features.shape[:2]))

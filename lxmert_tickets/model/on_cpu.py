@@ -89,20 +89,20 @@ def _of_dense(gradient: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
     return of_weight, gradient.sum(dim=0)
 
 
-class Project(torch.autograd.Function):
-    """Linear layers of the same rows: rows, then weight and bias of each."""
+class Dense(torch.autograd.Function):
+    """A dense layer: rows, weight, bias."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, *parameters: Tensor) -> Tensor:
-        ctx.save_for_backward(rows, *parameters[::2])
-        return _product(rows, joined(parameters[::2]), joined(parameters[1::2]))
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, weight)
+        return _product(rows, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        rows, *weights = ctx.saved_tensors
+        rows, weight = ctx.saved_tensors
         gradient = gradient.contiguous()
-        of_rows = _of_inputs(gradient, joined(weights)) if ctx.needs_input_grad[0] else None
-        return of_rows, *_of_projections(gradient, rows, len(weights))
+        of_rows = _of_inputs(gradient, weight) if ctx.needs_input_grad[0] else None
+        return of_rows, *_of_dense(gradient, rows)
 
 
 def _of_projections(gradient: Tensor, rows: Tensor, n: int) -> list[Tensor]:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from lxmert_tickets.model import by_hand, on_cpu
 from lxmert_tickets.model.places import Places, rows_of_each
-from lxmert_tickets.model.sublayers import Attending, Feeding, parameters_of
+from lxmert_tickets.model.sublayers import Attending, Feeding
 
 log = logging.getLogger("lxmert_tickets")
 Run = Callable[..., Sequence[Tensor]]
@@ -46,12 +46,11 @@ def _on_gpu() -> ModuleType | None:
     return on_gpu
 
 
-def project(rows: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
-    """Return what `layers` make of `rows` (n, inputs), side by side: (n, sum of outputs)."""
+def dense(rows: Tensor, layer: nn.Linear) -> Tensor:
+    """Return what `layer` makes of `rows` (n, inputs)."""
     if on_cpu.takes(rows):
-        return on_cpu.Project.apply(rows, *parameters_of(layers))  # type: ignore[no-any-return, no-untyped-call]
-    projected = [layer(rows) for layer in layers]
-    return torch.cat(projected, dim=1) if len(projected) > 1 else projected[0]
+        return on_cpu.Dense.apply(rows, layer.weight, layer.bias)  # type: ignore[no-any-return, no-untyped-call]
+    return layer(rows)  # type: ignore[no-any-return]
 
 
 def together(run: Run, every: Sequence[Places], n_heads: int, *inputs: Tensor) -> Sequence[Tensor]:
@@ -99,8 +98,10 @@ def one_way(rows: Tensor, context: Tensor, of_rows: Places, of_context: Places, 
     if engine is not None:
         [attended] = by_hand.apply(partial(engine.one_way, *every, part), rows, context)
         return attended
-    queries, projected = project(rows, part.projections[:1]), project(context, part.projections[1:])
-    attended = _attend(queries, projected, of_rows, of_context, part.n_heads, part.dropouts[1])
+    to_queries, *to_others = part.projections
+    attended = _attend(
+        to_queries(rows), _side_by_side(context, to_others), of_rows, of_context, part.n_heads, part.dropouts[1]
+    )
     return _end(attended, rows, part.dense, part.norm, part.dropouts[0])
 
 
@@ -112,14 +113,19 @@ def _heads_of(parts: Sequence[Attending | Feeding]) -> int:
 
 
 def _attended(rows: Tensor, every: Sequence[Places], part: Attending) -> Tensor:
-    queries = rows_of_each(project(rows, part.projections[:1]), every)
-    context = rows_of_each(project(rows, part.projections[1:]), every)
+    to_queries, *to_others = part.projections
+    queries, context = rows_of_each(to_queries(rows), every), rows_of_each(_side_by_side(rows, to_others), every)
     attended = [
         _attend(own, other, places, of_other, part.n_heads, part.dropouts[1])
         for own, other, places, of_other in zip(queries, context[::-1], every, every[::-1], strict=True)
     ]
     apart = [places.to_apart(own) for own, places in zip(rows_of_each(rows, every), every, strict=True)]
     return _end(torch.cat(attended), torch.cat(apart), part.dense, part.norm, part.dropouts[0])
+
+
+def _side_by_side(rows: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
+    """Return what `layers` make of `rows` (n, inputs): (n, sum of outputs)."""
+    return torch.cat([layer(rows) for layer in layers], dim=1)
 
 
 def _attend(

@@ -125,7 +125,7 @@ class BertAdam:
 
 
 def _neighbours_together(parameters: Mapping[str, nn.Parameter]) -> list[str]:
-    """Return the names in order, but what shares a storage as it lies there: `operators.project` joins it uncopied."""
+    """Return the names in order, but what shares a storage as it lies there: products join it uncopied."""
     stored: dict[int, list[str]] = {}
     for name, parameter in parameters.items():
         stored.setdefault(parameter.untyped_storage().data_ptr(), []).append(name)

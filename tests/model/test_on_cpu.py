@@ -96,18 +96,9 @@ def _packing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("lxmert_tickets.model.places.ROWS_STEP", request.param)
 
 
-@pytest.mark.parametrize("neighbours", [False, True])
-@pytest.mark.parametrize("n_layers", [1, 2, 3])
-def test_projections_are_those_of_each_layer(n_layers: int, neighbours: bool) -> None:
-    layers = [linear(5, 4, seed) for seed in range(n_layers)]
-    before = [layer.weight.detach().clone() for layer in layers]
-    if neighbours:
-        make_neighbours(layers)
-    assert all(torch.equal(layer.weight, weight) for layer, weight in zip(layers, before, strict=True))
-    given = rows(9, 5)
-    assert agree(
-        lambda: [operators.project(given, layers)], [given, *[p for layer in layers for p in layer.parameters()]]
-    )
+def test_a_dense_layer_is_torchs() -> None:
+    layer, given = linear(5, 4), rows(9, 5)
+    assert agree(lambda: [operators.dense(given, layer)], [given, layer.weight, layer.bias])
 
 
 def test_weights_that_are_neighbours_are_joined_without_a_copy() -> None:
@@ -147,7 +138,7 @@ def test_joined_weights_are_what_the_parameters_have_become_and_where_they_have_
 
 def test_inputs_that_need_no_gradient_get_none() -> None:
     layer, given = linear(5, 4), rows(9, 5).detach()
-    operators.project(given, [layer]).sum().backward()
+    operators.dense(given, layer).sum().backward()
     assert given.grad is None
     assert torch.allclose(layer.weight.grad, given.sum(dim=0).expand(4, 5), rtol=1e-5)
 
