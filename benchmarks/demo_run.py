@@ -16,7 +16,7 @@ from benchmarks.contenders import PROJECT
 from benchmarks.figures import Figure
 from lxmert_tickets.data.feature_workers import available_cores
 
-SCRIPT_OF = {"finetune": "train", "retrain": "train", "make_pretraining_scenes": "make_scenes"}
+SCRIPT_OF = {"finetune": "train", "retrain": "train"}
 TRAINING = ("finetune", "retrain", "pretrain")
 # So begins every script that Snakemake runs.
 PREAMBLE = (
@@ -24,7 +24,6 @@ PREAMBLE = (
     "from snakemake.iocontainers import Snakemake",
     "snakemake = None",
 )
-TWO_THREADS = ("pretrain", "make_pretraining_scenes")
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def jobs_of(folder: Path, n_cores: int) -> list[Job]:
     jobs = []
     for file in sorted(folder.rglob("*.tsv")):
         rule = file.relative_to(folder).parts[0].partition(".")[0]
-        threads = min(2, n_cores) if rule in TWO_THREADS else 1
+        threads = min(2, n_cores) if rule == "pretrain" else 1
         jobs.append(Job(rule, float(pd.read_csv(file, sep="\t")["s"].iloc[0]), threads))
     return jobs
 

@@ -1,9 +1,13 @@
 """The embedded data set: images, their regions, the tokenizer, and the weights that runs start with."""
 
 
+def pretraining_first(wildcards):
+    """Return the priority of an image set: by far the largest comes first, since pretraining waits for it."""
+    return int(wildcards.split == PRETRAIN)
+
+
 rule make_scenes:
     output:
-        images=PATHS.images,
         scenes=PATHS.scenes,
         boxes=PATHS.boxes,
         captions=PATHS.captions,
@@ -13,8 +17,7 @@ rule make_scenes:
         log_of("make_scenes", "split"),
     benchmark:
         benchmark_of("make_scenes", "split")
-    wildcard_constraints:
-        split=one_of(split for split in EXPERIMENT.scenes.sets if split != PRETRAIN),
+    priority: pretraining_first
     conda:
         ENVIRONMENT
     params:
@@ -24,19 +27,22 @@ rule make_scenes:
         "../workflow_scripts/make_scenes.py"
 
 
-# By far the largest set, and pretraining waits for it: it comes first, and what takes part of it goes on beside.
-use rule make_scenes as make_pretraining_scenes with:
+rule draw_images:
+    input:
+        scenes=PATHS.scenes,
     output:
-        **{name: getattr(PATHS, name).format(split=PRETRAIN) for name in rules.make_scenes.output.keys()},
+        images=PATHS.images,
     log:
-        log_of("make_pretraining_scenes"),
+        log_of("draw_images", "split"),
     benchmark:
-        benchmark_of("make_pretraining_scenes")
-    priority: 2
-    threads: 2
+        benchmark_of("draw_images", "split")
+    priority: pretraining_first
+    conda:
+        ENVIRONMENT
     params:
-        spec=EXPERIMENT.image_set(PRETRAIN),
-        code=code_of("make_scenes"),
+        code=code_of("draw_images"),
+    script:
+        "../workflow_scripts/draw_images.py"
 
 
 rule extract_features:
@@ -49,7 +55,7 @@ rule extract_features:
         log_of("extract_features", "split"),
     benchmark:
         benchmark_of("extract_features", "split")
-    priority: 1  # those of the pretraining images are waited for
+    priority: pretraining_first
     conda:
         ENVIRONMENT
     params:

@@ -183,13 +183,13 @@ def test_parts_of_the_demo_add_up_to_the_whole() -> None:
 
 
 def test_jobs_are_found_by_their_rule_also_where_a_model_makes_a_folder(tmp_path: Path) -> None:
-    for name in ("finetune.0.tsv", "predict.0.random/s50.tsv", "pretrain.tsv", "make_pretraining_scenes.tsv"):
+    for name in ("finetune.0.tsv", "predict.0.random/s50.tsv", "pretrain.tsv", "draw_images.val.tsv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("s\th:m:s\n2.5\t0:00:02\n")
     found = jobs_of(tmp_path, 2)
     assert [(job.rule, job.threads) for job in found if job.seconds == 2.5] == [
+        ("draw_images", 1),
         ("finetune", 1),
-        ("make_pretraining_scenes", 2),
         ("predict", 1),
         ("pretrain", 2),
     ]

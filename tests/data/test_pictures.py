@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from lxmert_tickets.data.pictures import LARGEST_SIDE, mime_type, read_pictures
-from lxmert_tickets.data.scenes.dataset import draw_scenes, write_images
+from lxmert_tickets.data.scenes.dataset import write_images
+from lxmert_tickets.data.scenes.world import draw_scene
 from lxmert_tickets.errors import DataError
 
 PHOTO = "COCO_val2014_000000000042"
@@ -21,7 +22,8 @@ def write_photo(folder: Path, width: int, height: int) -> bytes:
 
 
 def test_pictures_of_scenes_come_as_they_are_in_their_zip(tmp_path: Path) -> None:
-    write_images(tmp_path / "images.zip", "val", draw_scenes("val", 3, seed=1), threads=1)
+    scenes = {f"SCENES_val_{number:012}": draw_scene(number, np.random.default_rng(number)) for number in (1, 2, 3)}
+    write_images(tmp_path / "images.zip", scenes)
     found = read_pictures(tmp_path / "images.zip", {"SCENES_val_000000000002", "SCENES_val_000000000009"})
     (picture,) = found.values()
     assert list(found) == ["SCENES_val_000000000002"]

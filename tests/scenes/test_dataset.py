@@ -20,12 +20,14 @@ from lxmert_tickets.data.scenes.dataset import (
     read_boxes,
     read_captions,
     read_images,
+    read_scenes,
     write_boxes,
     write_captions,
     write_images,
     write_scenes,
 )
 from lxmert_tickets.data.scenes.render import render
+from lxmert_tickets.data.scenes.world import Scene
 from lxmert_tickets.data.vqa_json import (
     check_belong_together,
     read_annotations,
@@ -125,15 +127,19 @@ def test_official_files_come_back_and_belong_together(tmp_path: Path) -> None:
     assert all(len(annotation.answers) == 10 for annotation in annotations)
 
 
+def by_name(image_set: ImageSet) -> dict[str, Scene]:
+    return {image_set.image_name(scene): scene for scene in image_set.scenes}
+
+
 def test_images_come_back_pixel_for_pixel_in_order(tmp_path: Path) -> None:
-    write_images(tmp_path / "images.zip", VAL.name, VAL.scenes, threads=2)
+    write_images(tmp_path / "images.zip", by_name(VAL))
     found = list(read_images(tmp_path / "images.zip"))
     assert [name for name, _ in found] == [VAL.image_name(scene) for scene in VAL.scenes]
     assert all(np.array_equal(pixels, render(scene)) for (_, pixels), scene in zip(found, VAL.scenes, strict=True))
 
 
 def test_any_viewer_opens_the_images(tmp_path: Path) -> None:
-    write_images(tmp_path / "images.zip", VAL.name, VAL.scenes, threads=2)
+    write_images(tmp_path / "images.zip", by_name(VAL))
     with zipfile.ZipFile(tmp_path / "images.zip") as archive:
         assert archive.testzip() is None
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
@@ -143,7 +149,7 @@ def test_any_viewer_opens_the_images(tmp_path: Path) -> None:
 
 def test_equal_image_sets_give_equal_bytes(tmp_path: Path) -> None:
     def write_their_images(path: Path, image_set: ImageSet) -> None:
-        write_images(path, image_set.name, image_set.scenes, threads=1)
+        write_images(path, by_name(image_set))
 
     for write in (write_their_images, write_boxes, write_captions, write_scenes):
         for name in ("a", "b"):
@@ -174,3 +180,9 @@ def test_the_truth_behind_an_image_can_be_looked_up(tmp_path: Path) -> None:
     write_scenes(tmp_path / "scenes.json", VAL)
     scene = json.loads((tmp_path / "scenes.json").read_text())["SCENES_val_000000000001"]
     assert scene["objects"] == [dataclasses.asdict(item) for item in VAL.scenes[0].objects]
+
+
+def test_scenes_come_back_in_order_and_their_images_to_the_pixel(tmp_path: Path) -> None:
+    write_scenes(tmp_path / "scenes.json", VAL)
+    found = read_scenes(tmp_path / "scenes.json")
+    assert list(found.items()) == list(by_name(VAL).items())

@@ -6,10 +6,10 @@ import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from PIL import Image
 
@@ -54,22 +54,8 @@ def draw_image_set(
 
     Raises DataError when more questions fall to one image than VQA's ids have room for.
     """
-    scenes = draw_scenes(name, n_images, seed)
-    return draw_around(
-        name, scenes, n_questions=n_questions, captions_per_image=captions_per_image, n_regions=n_regions, seed=seed
-    )
-
-
-def draw_scenes(name: str, n_images: int, seed: int) -> tuple[Scene, ...]:
-    """Return the scenes of image set `name`, all that its images show."""
     images = _stream(seed, name, "images")
-    return tuple(draw_scene(image_id, images) for image_id in range(1, n_images + 1))
-
-
-def draw_around(
-    name: str, scenes: tuple[Scene, ...], *, n_questions: int, captions_per_image: int, n_regions: int, seed: int
-) -> ImageSet:
-    """Return image set `name` with these `scenes`: boxes, questions, answers and captions are drawn."""
+    scenes = tuple(draw_scene(image_id, images) for image_id in range(1, n_images + 1))
     proposals = _stream(seed, name, "boxes")
     boxes = tuple(propose_boxes(scene, n_regions, proposals) for scene in scenes)
     questions, annotations = _ask(scenes, n_questions, seed, name)
@@ -106,19 +92,11 @@ def _ask(
     return tuple(questions), tuple(annotations)
 
 
-def write_images(path: str | Path, name: str, scenes: Sequence[Scene], threads: int) -> None:
-    """Write the images of set `name` as PNGs named as in the feature files, in one zip.
-
-    Most of the time goes into compression, which does not hold Python's lock: so `threads` and other work share it.
-    """
-    with (
-        replacing(path) as temporary,
-        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
-        ThreadPoolExecutor(threads) as pool,
-    ):
-        for scene, png in zip(scenes, pool.map(_png, scenes), strict=True):
-            file = f"{image_name(DATA_TYPE, name, scene.image_id)}.png"
-            archive.writestr(zipfile.ZipInfo(file, ZIP_DATE), png)
+def write_images(path: str | Path, scenes: Mapping[str, Scene]) -> None:
+    """Write the image of each scene as a PNG, named as in the feature files, in one zip."""
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name, scene in scenes.items():
+            archive.writestr(zipfile.ZipInfo(f"{name}.png", ZIP_DATE), _png(scene))
 
 
 def _png(scene: Scene) -> bytes:
@@ -150,6 +128,11 @@ def read_boxes(path: str | Path) -> Mapping[str, np.ndarray]:
 def write_scenes(path: str | Path, image_set: ImageSet) -> None:
     """Write what is in each image, by image name: the truth behind questions and captions, for people to look up."""
     write_json(path, {image_set.image_name(scene): asdict(scene) for scene in image_set.scenes})
+
+
+def read_scenes(path: str | Path) -> dict[str, Scene]:
+    """Return what is in each image, by image name and in that order."""
+    return msgspec.json.decode(Path(path).read_bytes(), type=dict[str, Scene])
 
 
 def write_captions(path: str | Path, image_set: ImageSet) -> None:
