@@ -108,6 +108,11 @@ def beside_results(path):
     return lambda wildcards, output: path.format(seed=wildcards.seed, model=model_of(*wildcards[1:]))
 
 
+def pretraining_first(wildcards):
+    """Return the priority of an image set: by far the largest comes first, since pretraining waits for it."""
+    return int(wildcards.split == PRETRAIN)
+
+
 def weights_of_previous_round(wildcards):
     """Return the trained network that a round prunes: the round before, or the dense network for the first."""
     previous = EXPERIMENT.previous_sparsity(wildcards.subnetwork, wildcards.sparsity)

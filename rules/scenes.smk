@@ -1,11 +1,6 @@
 """The embedded data set: images, their regions, the tokenizer, and the weights that runs start with."""
 
 
-def pretraining_first(wildcards):
-    """Return the priority of an image set: by far the largest comes first, since pretraining waits for it."""
-    return int(wildcards.split == PRETRAIN)
-
-
 rule make_scenes:
     output:
         scenes=PATHS.scenes,
