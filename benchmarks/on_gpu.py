@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -66,21 +66,19 @@ Work = Callable[[Clock], Mapping[str, float]]
 def works(folder: Path) -> Iterator[tuple[str, Work]]:
     """Yield what there is to measure, by its name in the table; most important first."""
     base = folder / "base"
-    yield "training, ours, batch 32", partial(_run, "own_engine", "train", base)
-    yield "training, transformers' Trainer, batch 32", partial(_run, "peer_engine", "train", base)
+    yield "training, ours, batch 32", partial(_run, "own_engine", "train", base, ())
+    yield "training, transformers' Trainer, batch 32", partial(_run, "peer_engine", "train", base, ())
     for how in VARIATIONS:
-        yield f"training, ours, {' and '.join(how)}", partial(_run, "own_engine", "train", base, *how)
-    yield "answering, ours", partial(_run, "own_engine", "evaluate", base)
-    yield "answering, transformers", partial(_run, "peer_engine", "evaluate", base)
+        yield f"training, ours, {' and '.join(how)}", partial(_run, "own_engine", "train", base, how)
+    yield "answering, ours", partial(_run, "own_engine", "evaluate", base, ())
+    yield "answering, transformers", partial(_run, "peer_engine", "evaluate", base, ())
     for name in sizes():
         for n in AT_ONCE:
             yield f"{n} trainings of {name} at once", partial(_at_once, n, folder / name)
-    yield "training, ours, compiled", partial(_run, "own_engine", "train", base, "compiled")  # takes long to compile
+    yield "training, ours, compiled", partial(_run, "own_engine", "train", base, ("compiled",))  # takes long
 
 
-def _run(module: str, work: str, files: Path, *variations_and_clock: object) -> Mapping[str, float]:
-    *variations, clock = variations_and_clock
-    assert isinstance(clock, Clock)
+def _run(module: str, work: str, files: Path, variations: Sequence[str], clock: Clock) -> Mapping[str, float]:
     threads = sizes()[files.name].threads or available_cores()
     return contenders.run(module, work, files, files.name, *variations, threads=threads, seconds=clock.left())
 
@@ -88,7 +86,7 @@ def _run(module: str, work: str, files: Path, *variations_and_clock: object) -> 
 def _at_once(n: int, files: Path, clock: Clock) -> Mapping[str, float]:
     """Return what `n` trainings that run at once do together."""
     with ThreadPoolExecutor(n) as pool:
-        rates = list(pool.map(lambda _: _run("own_engine", "train", files, clock)["rate"], range(n)))
+        rates = list(pool.map(lambda _: _run("own_engine", "train", files, (), clock)["rate"], range(n)))
     return {"rate": sum(rates)}
 
 

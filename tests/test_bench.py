@@ -2,6 +2,7 @@
 
 import json
 import time
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
@@ -287,6 +288,28 @@ def test_a_line_of_a_gpu_that_fails_or_takes_too_long_costs_itself_alone(capfd: 
     assert "Traceback" in capfd.readouterr().err  # all of what it said
     assert line("matrix_peak", 0.2).why_not == "the minutes were over"
     assert line("matrix_peak", -1).why_not == "the minutes were over"
+
+
+def test_all_that_a_gpu_changes_is_measured_once_by_a_contender_that_there_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def run(module: str, contender: str, *arguments: object, threads: int, seconds: float) -> dict[str, float]:
+        assert contender in import_module(f"benchmarks.{module}").CONTENDERS
+        assert threads >= 1
+        assert 0 < seconds <= 60
+        asked.append((module, contender, *arguments[1:]))
+        return {"rate": 10.0}
+
+    monkeypatch.setattr(contenders, "run", run)
+    clock = on_gpu.Clock(time.monotonic() + 60)
+    lines = [on_gpu.attempted(what, work, clock) for what, work in on_gpu.works(tmp_path)]
+    assert [line.rate for line in lines if "at once" in line.what] == [10.0, 20.0, 30.0] * 2
+    assert len({line.what for line in lines}) == len(lines)
+    for variations in [(), *on_gpu.VARIATIONS, ("compiled",)]:
+        assert ("own_engine", "train", "base", *variations) in asked
+    assert {("peer_engine", work, "base") for work in ("train", "evaluate")} <= set(asked)
 
 
 def test_the_network_can_be_traced_as_one_graph_and_gives_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

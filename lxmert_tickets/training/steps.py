@@ -41,8 +41,8 @@ class GraphedStep(Step):
     """Takes training steps on a GPU by CUDA graphs, one for each shape of batch.
 
     A step is thousands of small kernels, which Python launches one by one; a graph is launched at once. Its random
-    numbers go on as those of plain steps do. The first step of each shape is plain: kernels that it alone needs are
-    compiled and loaded then, which cannot be done while a graph is captured.
+    numbers go on as those of plain steps do. The first step of each shape is plain: what libraries load for it alone is
+    there before a graph is captured, when not everything may be loaded.
     """
 
     def __init__(self, network: LxmertForVqa, optimizer: BertAdam, precision: Precision) -> None:

@@ -182,7 +182,7 @@ def test_the_truth_behind_an_image_can_be_looked_up(tmp_path: Path) -> None:
     assert scene["objects"] == [dataclasses.asdict(item) for item in VAL.scenes[0].objects]
 
 
-def test_scenes_come_back_in_order_and_their_images_to_the_pixel(tmp_path: Path) -> None:
+def test_scenes_come_back_in_order(tmp_path: Path) -> None:
     write_scenes(tmp_path / "scenes.json", VAL)
     found = read_scenes(tmp_path / "scenes.json")
     assert list(found.items()) == list(by_name(VAL).items())
