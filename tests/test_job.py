@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -87,7 +88,8 @@ with job({str(log_path)!r}) as log:
     {ending}
 print("went on")
 """
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
 
 
 def test_the_process_of_a_script_ends_with_its_job_and_nothing_that_it_said_is_lost(log_path: Path) -> None:
