@@ -12,6 +12,7 @@ left of the minutes is stopped; the file is written after each.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,8 +27,10 @@ from benchmarks import contenders, machine
 from benchmarks.contenders import PROJECT
 from benchmarks.figures import file_stem, highest_rate
 from benchmarks.made_up_data import sizes
+from benchmarks.own_engine import TOGETHER
 from lxmert_tickets.artifacts import write_text
 from lxmert_tickets.data.feature_workers import available_cores
+from lxmert_tickets.environment import VISIBLE
 
 VARIATIONS = (("plain",), ("unfused",), ("large",), ("deterministic",), ("streamed",), ("large", "unfused"))
 AT_ONCE = (1, 2, 3)
@@ -84,10 +87,11 @@ def _run(module: str, work: str, files: Path, variations: Sequence[str], clock: 
 
 
 def _at_once(n: int, files: Path, clock: Clock) -> Mapping[str, float]:
-    """Return what `n` trainings that run at once do together."""
+    """Return what `n` trainings do together, from the moment when all begin to be timed to the end of the last."""
     with ThreadPoolExecutor(n) as pool:
-        rates = list(pool.map(lambda _: _run("own_engine", "train", files, (), clock)["rate"], range(n)))
-    return {"rate": sum(rates)}
+        every = list(pool.map(lambda _: _run("own_engine", "train", files, (f"{TOGETHER}{n}",), clock), range(n)))
+    seconds = max(one["ended"] for one in every) - min(one["began"] for one in every)
+    return {"rate": sum(one["rate"] * (one["ended"] - one["began"]) for one in every) / seconds}
 
 
 def attempted(what: str, work: Work, clock: Clock) -> Line:
@@ -140,6 +144,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8, help="that it may take")
     options = parser.parse_args()
     end = time.monotonic() + 60 * options.minutes
+    os.environ.setdefault(VISIBLE, "0")  # the Trainer would spread over all that there are
     options.output.mkdir(parents=True, exist_ok=True)
     described = machine.describe()
     path, measured = options.output / f"{file_stem(described)}-gpu.md", []

@@ -1,11 +1,13 @@
 """Our side of training and evaluation: the real loop and the real answering pass, timed from outside."""
 
 import gc
+import os
 import resource
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +26,7 @@ from lxmert_tickets.model.lxmert import LxmertForVqa
 from lxmert_tickets.training import regions as regions_module
 from lxmert_tickets.training import steps
 from lxmert_tickets.training.answering import answer_all
-from lxmert_tickets.training.batches import VqaData, open_vqa_data
+from lxmert_tickets.training.batches import VqaData, n_rows_on, open_vqa_data
 from lxmert_tickets.training.device import best_device, set_up_process
 from lxmert_tickets.training.loop import train
 from lxmert_tickets.training.regions import Regions
@@ -37,26 +39,75 @@ class TimedData(VqaData):
 
     def shuffled(self, batch_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:
         self.asked = []
-        for rows in super().shuffled(batch_size, seed, epoch):
+        for rows in self.in_order(super().shuffled(batch_size, seed, epoch)):
             self.note_time()
             yield rows
         self.note_time()
+
+    def in_order(self, every: Iterable[np.ndarray]) -> Iterable[np.ndarray]:
+        return every
 
     def note_time(self) -> None:
         self.asked.append(time.perf_counter())
 
 
 class TimedDataOnGpu(TimedData):
-    """Waits for the device at the first and last timed step: it works ahead of Python."""
+    """Waits for the device at the first and last timed step: it works ahead of Python. At the first, for others too.
 
-    waits_at: frozenset[int]
+    Batches come in such an order that no graph need be captured between the two.
+    """
+
+    waits_at: tuple[int, int]
+    others: "Others | None" = None
+
+    def in_order(self, every: Iterable[np.ndarray]) -> Iterable[np.ndarray]:
+        every = list(every)
+        lengths = self.questions.length
+        return [every[place] for place in shapes_first([n_rows_on(self.device, lengths[rows]) for rows in every])]
 
     def note_time(self) -> None:
         if len(self.asked) in self.waits_at:
             torch.cuda.synchronize()
+        if len(self.asked) == self.waits_at[0] and self.others is not None:
+            self.others.wait()
         super().note_time()
 
 
+def shapes_first(shapes: Sequence[Hashable]) -> list[int]:
+    """Return places in `shapes`, each once: first some of the most frequent shape, which are plain steps in any case.
+
+    Then two of each shape, a plain step and one that captures its graph; then the others as they come.
+    """
+    places = defaultdict(list)
+    for place, shape in enumerate(shapes):
+        places[shape].append(place)
+    by_frequency = sorted(places.values(), key=len, reverse=True)
+    first = by_frequency[0][: steps.FIRST_STEPS]
+    by_frequency[0] = by_frequency[0][steps.FIRST_STEPS :]
+    first += [place for alike in by_frequency for place in alike[:2]]
+    return first + sorted(set(range(len(shapes))) - set(first))
+
+
+@dataclass(frozen=True)
+class Others:
+    """Processes that begin at the same moment: each says in a folder that it is there."""
+
+    folder: Path
+    n: int  # with this one
+
+    def wait(self, patience_seconds: float = 60) -> None:
+        """Return when all are there; raises TimeoutError when one does not come."""
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / str(os.getpid())).touch()
+        end = time.monotonic() + patience_seconds
+        while len(list(self.folder.iterdir())) < self.n:
+            if time.monotonic() > end:
+                raise TimeoutError(f"of {self.n} trainings not all came to their first timed step")
+            time.sleep(0.001)
+
+
+TOGETHER = "together-"
+"""Begins the variation that waits for others; their number follows."""
 LARGE_BATCH, FIRST_LARGE = 256, 12
 """Questions of a step of the variation "large", and its steps that are not timed."""
 
@@ -66,7 +117,7 @@ def train_some_steps(folder: str, name: str, *variations: str) -> dict[str, floa
 
     `variations` are for a GPU: "plain" takes no graphs, "unfused" has none of our kernels, "deterministic" gives the
     same bytes every time, "streamed" leaves the features in the host's memory, "large" takes 256 questions a step,
-    "compiled" lets torch.compile fuse the plain operators.
+    "compiled" lets torch.compile fuse the plain operators, "together-3" waits for two others before it is timed.
     """
     gc.freeze()  # as every job does
     set_up_process(torch.get_num_threads(), "deterministic" in variations)
@@ -79,7 +130,8 @@ def train_some_steps(folder: str, name: str, *variations: str) -> dict[str, floa
         questions, regions = load_questions(files / "train.h5"), Regions(open_features(files / "features.h5"), device)
         data = (TimedDataOnGpu if device.type == "cuda" else TimedData)(questions, regions, device)
         if isinstance(data, TimedDataOnGpu):
-            data.waits_at = frozenset({first_steps, first_steps + timed_steps})
+            data.waits_at = first_steps, first_steps + timed_steps
+            data.others = _others(files, variations)
         val = open_vqa_data(files / "val.h5", files / "features.h5", device, like=data)
         train(network_of(files, recipe.hidden_dropout, recipe.attention_dropout), data, val, recipe, seed=0)
     timed = data.asked[first_steps : first_steps + timed_steps + 1]
@@ -89,24 +141,34 @@ def train_some_steps(folder: str, name: str, *variations: str) -> dict[str, floa
         "rate": recipe.batch_size / step,
         "step_seconds": step,
         "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-        "gpu_bytes": torch.cuda.max_memory_allocated() if device.type == "cuda" else 0,
+        "gpu_bytes": torch.cuda.max_memory_reserved() if device.type == "cuda" else 0,  # graphs keep what they reserve
+        "began": timed[0],
+        "ended": timed[-1],
     }
+
+
+def _others(files: Path, variations: Sequence[str]) -> Others | None:
+    numbers = [int(variation.removeprefix(TOGETHER)) for variation in variations if variation.startswith(TOGETHER)]
+    return Others(files / f"{TOGETHER}{numbers[0]}", numbers[0]) if numbers else None
 
 
 @contextmanager
 def _varied(variations: Sequence[str]) -> Iterator[None]:
     """Run the engine otherwise than it would be: to see what its parts bring."""
     graphed, share, engine_of = steps.GraphedStep, regions_module.SHARE_OF_GPU, operators.engine_of
+    lowered_for = steps.lowered_for
     if "unfused" in variations:
         operators.engine_of = lambda *_: None
     if "plain" in variations:
         steps.GraphedStep = steps.Step  # type: ignore[misc]
     if "compiled" in variations:
         _compile()
+    if {"unfused", "compiled"} & set(variations):  # autocast casts weights by itself
+        steps.lowered_for = lambda *_: None
     if "streamed" in variations:
         regions_module.SHARE_OF_GPU = 0.0
     yield
-    operators.engine_of = engine_of
+    operators.engine_of, steps.lowered_for = engine_of, lowered_for
     steps.GraphedStep, regions_module.SHARE_OF_GPU = graphed, share  # type: ignore[misc]
 
 
@@ -125,7 +187,9 @@ def answer_questions(folder: str, name: str) -> dict[str, float]:
     files, device = Path(folder), best_device()
     questions, regions = load_questions(files / "evaluate.h5"), Regions(open_features(files / "features.h5"), device)
     network = network_of(files)
-    answer_all(network, VqaData(first_of(questions, 32), regions, device), "auto")
+    # A GPU loads what each shape needs, and gets memory for it.
+    first = questions if device.type == "cuda" else first_of(questions, 32)
+    answer_all(network, VqaData(first, regions, device), "auto")
     started = time.perf_counter()
     answer_all(network, VqaData(questions, regions, device), "auto")  # the answers are on the CPU when it returns
     return {"rate": len(questions) / (time.perf_counter() - started)}

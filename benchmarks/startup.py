@@ -60,6 +60,7 @@ def _run_training_script(files: Path, run_here: object) -> None:
             "recipe": msgspec.json.encode(recipe_of(sizes()["scenes"])).decode(),
             "checkpoint_minutes": 10,
             "jobs_per_gpu": 1,
+            "cuda_graphs": True,
             "metrics": files / "metrics.csv",
             "event_files": "",
         },

@@ -49,9 +49,10 @@ class Checkpoints(Part, frozen=True):
 
 
 class Gpus(Part, frozen=True):
-    """How GPUs are shared. No part of the experiment either."""
+    """How GPUs are used. No part of the experiment either."""
 
     trainings_per_gpu: Positive
+    cuda_graphs: bool = True
 
 
 class Logging(Part, frozen=True):

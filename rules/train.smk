@@ -26,6 +26,7 @@ rule finetune:
         version=TRAINING_VERSION,
         checkpoint_minutes=not_compared(CHECKPOINTS.interval_minutes),
         jobs_per_gpu=not_compared(GPUS.trainings_per_gpu),
+        cuda_graphs=not_compared(GPUS.cuda_graphs),
         metrics=beside_results(PATHS.metrics),
         event_files=beside_results(PATHS.event_files if LOGGING.tensorboard else ""),
     script:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from toys import toy_data
+from toys import CPU, toy_data
 
 from lxmert_tickets.model.places import rows_for
 from lxmert_tickets.training.batches import Batch, VqaData
@@ -87,7 +87,7 @@ class Recording(TorchDispatchMode):
 
 
 @contextmanager
-def recorded(graph: RecordedGraph, pool: None = None) -> Iterator[None]:
+def recorded(graph: RecordedGraph, pool: None, stream: None) -> Iterator[None]:
     """Stands for `torch.cuda.graph`."""
     state, recording = torch.get_rng_state(), Recording(graph)
     RecordedGraph.recording = recording
@@ -103,18 +103,19 @@ def let_graphs_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "CUDAGraph", RecordedGraph)
     monkeypatch.setattr(torch.cuda, "graph", recorded)
     monkeypatch.setattr(GraphedStep, "_on_another_stream", Step.__call__)
+    monkeypatch.setattr(GraphedStep, "_stream", None)
 
 
 def batch_for_gpu(data: VqaData, rows: np.ndarray) -> Batch:
     """Return questions as a GPU gets them: not cut, and packed into a number of rows that is known beforehand."""
-    ids = torch.from_numpy(data.questions.input_ids[rows].astype(np.int64))
+    ids = torch.from_numpy(data.questions.input_ids[rows].astype(np.int64)).to(data.device)
     seen = data.regions.gather(data.questions.image_row[rows])
     return Batch(ids, ids != 0, *seen, n_rows=rows_for(int((ids != 0).sum()), ROWS_STEP))
 
 
-def losses_of_steps(step: Step, n_steps: int, batch_size: int) -> list[Tensor]:
+def losses_of_steps(step: Step, n_steps: int, batch_size: int, device: torch.device = CPU) -> list[Tensor]:
     """Return the losses of steps on batches of two shapes, each at a learning rate of its own."""
-    data, losses = toy_data(), []
+    data, losses = toy_data(device=device), []
     order = np.argsort(data.questions.length)
     kinds = order[:batch_size], order[-batch_size:]
     for number in range(n_steps):

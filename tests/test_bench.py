@@ -5,6 +5,7 @@ import time
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up_vqa2 import made_up_texts
 from recorded_graphs import batch_for_gpu
+from torch.autograd import DeviceType
 from toys import CPU, TINY, changed, random_weights, tiny_network, toy_data, toy_features, toy_questions
 
 from benchmarks import contenders, machine, made_up_data, network_at_scale, on_gpu, own_engine
@@ -24,8 +26,9 @@ from benchmarks.demo_run import Job, jobs_of, split_of
 from benchmarks.figures import NAMES, Figure, file_stem, from_json, highest_rate, least_seconds, merged, table
 from benchmarks.made_up_data import Size, recipe_of, sizes, write_features
 from benchmarks.needed_flops import answering_flops, training_flops, vision_flops
-from benchmarks.own_engine import TimedData, first_of
+from benchmarks.own_engine import Others, TimedData, first_of, shapes_first
 from benchmarks.plain_accuracy import plain_scores
+from benchmarks.profile_step import printed
 from lxmert_tickets.data import hdf5
 from lxmert_tickets.data.features import KIND, open_features
 from lxmert_tickets.data.questions import save_questions
@@ -300,7 +303,7 @@ def test_all_that_a_gpu_changes_is_measured_once_by_a_contender_that_there_is(
         assert threads >= 1
         assert 0 < seconds <= 60
         asked.append((module, contender, *arguments[1:]))
-        return {"rate": 10.0}
+        return {"rate": 10.0, "began": 1.0, "ended": 2.0}
 
     monkeypatch.setattr(contenders, "run", run)
     clock = on_gpu.Clock(time.monotonic() + 60)
@@ -310,6 +313,54 @@ def test_all_that_a_gpu_changes_is_measured_once_by_a_contender_that_there_is(
     for variations in [(), *on_gpu.VARIATIONS, ("compiled",)]:
         assert ("own_engine", "train", "base", *variations) in asked
     assert {("peer_engine", work, "base") for work in ("train", "evaluate")} <= set(asked)
+
+
+def test_trainings_at_once_are_timed_from_the_first_beginning_to_the_last_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    took = iter([(10.0, 14.0), (12.0, 15.0)])
+
+    def run(*arguments: object, **_: object) -> dict[str, float]:
+        assert arguments[-1] == "together-2"
+        began, ended = next(took)
+        return {"rate": 120 / (ended - began), "began": began, "ended": ended}
+
+    monkeypatch.setattr(contenders, "run", run)
+    assert on_gpu._at_once(2, tmp_path / "base", on_gpu.Clock(time.monotonic() + 60))["rate"] == 2 * 120 / (15 - 10)
+
+
+def test_trainings_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    others = Others(tmp_path / "here", 2)
+    with pytest.raises(TimeoutError, match="of 2 trainings not all"):
+        others.wait(0.01)
+    (tmp_path / "here" / "another").touch()
+    others.wait(0.01)
+
+
+@given(st.lists(st.sampled_from([128, 192, 256, 320]), min_size=1))
+def test_no_shape_of_batch_is_new_once_steps_are_timed(shapes: list[int]) -> None:
+    order = shapes_first(shapes)
+    assert sorted(order) == list(range(len(shapes)))
+    frequent = max(map(shapes.count, shapes))
+    n_first = steps.FIRST_STEPS + 2 * len(set(shapes))
+    met = [shapes[place] for place in order]
+    assert shapes.count(met[0]) == frequent
+    for place, shape in enumerate(met[n_first:], n_first):
+        captured = [at for at in range(steps.FIRST_STEPS, place) if met[at] == shape and shape in met[:at]]
+        assert captured  # what is then replayed
+
+
+def test_on_a_gpu_kernels_are_listed_and_not_what_launches_them(capsys: pytest.CaptureFixture[str]) -> None:
+    def event(key: str, device: DeviceType, cpu_us: float, device_us: float) -> SimpleNamespace:
+        return SimpleNamespace(
+            key=key, device_type=device, self_cpu_time_total=cpu_us, self_device_time_total=device_us, count=4
+        )
+
+    events = [event("cudaGraphLaunch", DeviceType.CPU, 9000, 0), event("a kernel", DeviceType.CUDA, 0, 3000)]
+    assert printed(events, 2, 8, on_gpu=True) == {"operator_seconds": pytest.approx(1.5e-3), "calls": 2}
+    said = capsys.readouterr().out
+    assert "| a kernel | 100.0 % | 1.500 | 2 |" in said
+    assert "cudaGraphLaunch" not in said
 
 
 def test_the_network_can_be_traced_as_one_graph_and_gives_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,6 +149,7 @@ MISTAKES = [
     ("checkpoints.interval_minute", 5, "checkpoints.interval_minute: is no known", "did you mean 'interval_minutes'?"),
     ("gpus", REMOVED, "gpus: is missing", "Copy it from config.yaml."),
     ("gpus.trainings_per_gpu", 0, "gpus.trainings_per_gpu: 0", "expected a whole number >= 1"),
+    ("gpus.cuda_graphs", "no", "gpus.cuda_graphs: 'no'", "expected true or false"),
     ("training", [1], "training: [1]", "expected a mapping"),
     ("training", None, "training: None", "expected a mapping"),
     ("subnetworks", [], "subnetworks: []", "expected a mapping"),
@@ -386,6 +387,9 @@ def test_an_experiment_comes_again_from_its_overlay(below: dict[str, Any], above
 
 def test_an_overlay_leaves_out_what_decides_no_result() -> None:
     whole = overlaid(SHIPPED, VQA2)
-    changes = {"gpus": {"trainings_per_gpu": 9}, "vqa2": {"sources": {"official": ["https://mirror/"]}}}
+    changes = {
+        "gpus": {"trainings_per_gpu": 9, "cuda_graphs": False},
+        "vqa2": {"sources": {"official": ["https://mirror/"]}},
+    }
     assert as_overlay(overlaid(whole, changes)) == as_overlay(whole)
     assert not {"scenes", "pretraining", "logging"} & set(yaml.safe_load(as_overlay(whole)))

@@ -16,6 +16,7 @@ from lxmert_tickets.training.batches import VqaData
 from lxmert_tickets.training.recipe import TrainingRecipe
 from lxmert_tickets.training.regions import Regions
 
+torch.backends.cuda.enable_cudnn_sdp(False)  # as set_up_process does
 CPU = torch.device("cpu")
 START, END = 2, 3  # [CLS] and [SEP]
 N_REGIONS = 4

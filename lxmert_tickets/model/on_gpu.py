@@ -18,7 +18,7 @@ from lxmert_tickets.model.lowered import low as low_of
 from lxmert_tickets.model.places import Places, rows_of_each
 from lxmert_tickets.model.sublayers import Attending, Feeding
 
-DEVICE = torch.device("cuda")
+DEVICE, LOW = torch.device("cuda"), torch.bfloat16
 LEAST_SHARED_BYTES = 48 * 1024  # that a program may have on any GPU
 SEEDS = 3  # of a sublayer's dropouts: of the attention weights of each stream, and of the output
 # Gradients of rows, of the same in the precision of products, and of parameters; from those of the output.
@@ -36,9 +36,15 @@ def takes(rows: Tensor, every: Sequence[Places], n_heads: int) -> bool:
 
 
 def try_out() -> None:
-    """Launch a kernel; raises whatever keeps it from being compiled and run."""
-    row, seed = torch.ones(1, 16, device=DEVICE), torch.zeros(1, dtype=torch.int64, device=DEVICE)
-    kernels.end(row, row, row[0], row[0], 1.0, seed, 0.5)[0].sum().item()
+    """Launch every kernel; raises whatever keeps one from being compiled and run."""
+    rows, seed = torch.ones(16, 32, device=DEVICE), torch.zeros(1, dtype=torch.int64, device=DEVICE)
+    low = rows.to(LOW)
+    heads = _heads_of(Places(2, 8), Places(2, 8), 2, seed, 0.5)
+    kernels.attend(low, low, low, torch.empty_like(low), heads)
+    of_q, of_k, of_v = (torch.empty_like(low) for _ in range(3))
+    kernels.attend_backward(low, low, low, low, of_q, of_k, of_v, heads)
+    _, _, means, inverse_deviations = kernels.end(low, rows, rows[0], rows[0], 1.0, seed, 0.5)
+    kernels.end_backward(rows, low, low, rows, rows[0], means, inverse_deviations, seed, 0.5)[0].sum().item()
 
 
 def _dtype_of_products(rows: Tensor) -> torch.dtype:

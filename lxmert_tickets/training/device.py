@@ -10,12 +10,13 @@ from typing import Literal
 import torch
 from torch import nn
 
+from lxmert_tickets.environment import VISIBLE, named_devices
 from lxmert_tickets.model.lowered import Lowered
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
-GIVEN = ("SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES")  # by a scheduler
+GIVEN = ("SLURM_JOB_ID", VISIBLE)  # by a scheduler
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 LARGEST_MMAP_THRESHOLD = 2**25  # bytes, that glibc takes
 
@@ -34,6 +35,11 @@ def set_up_process(n_threads: int, deterministic: bool = False) -> None:
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
         torch.use_deterministic_algorithms(True)
+        # What is written before it is read need not be NaN.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    # Where torch's own operators serve on a GPU: cuDNN's attention with a mask and dropout has had wrong gradients on
+    # Hopper, and takes milliseconds of Python's time for each new shape.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # glibc's alone
@@ -46,6 +52,9 @@ def best_device() -> torch.device:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     given = [f"{name}={os.environ[name]}" for name in GIVEN if name in os.environ]
     log.info("on %s", ", ".join([device.type, f"host {socket.gethostname()}", *given]))
+    named, n_seen = named_devices(os.environ), torch.cuda.device_count()
+    if named is not None and len(named) < n_seen:  # CUDA reads the variable once, before a job may have set it
+        log.warning("CUDA sees %d GPUs in spite of %s, and the first is used: set it yourself", n_seen, VISIBLE)
     return device
 
 

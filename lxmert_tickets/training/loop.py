@@ -58,6 +58,7 @@ def train(
     name: str = "training",
     checkpoints: Checkpoints | NoCheckpoints | None = None,
     watch: Callable[["TrainingState"], None] = lambda state: None,
+    cuda_graphs: bool = True,
 ) -> Trained:
     """Train `network` in place from its present weights; return the weights of the best or last epoch.
 
@@ -70,14 +71,16 @@ def train(
             have to.
         watch: called with where the run stands, at its beginning and after every step and batch of validation: to tell
             others.
+        cuda_graphs: whether a step on a GPU is one; it is the same step.
 
     Raises:
-        TrainingError: the loss or a weight is not finite, or there are fewer questions than one batch.
+        TrainingError: the loss or a weight is not finite, there are fewer questions than one batch, or a GPU takes no
+            graph of a step.
         Interrupted: the process was asked to end, and a checkpoint is written.
     """
     torch.manual_seed(derive_seed(seed, "dropout"))
     optimizer = BertAdam(network, recipe, mask)
-    step = step_of(network, optimizer, recipe.precision)
+    step = step_of(network, optimizer, recipe.precision, cuda_graphs)
     steps_per_epoch = len(data) // recipe.batch_size
     n_steps = recipe.epochs * steps_per_epoch
     if n_steps == 0:

@@ -83,13 +83,21 @@ class Streamed:
     """Gathers from the mapped file into pinned memory, and copies from there while the GPU computes the last steps."""
 
     def __init__(self, features: Features, device: torch.device) -> None:
-        self._features, self._boxes, self._device = features.features, features.boxes, device
+        self._of_file = features.features, features.boxes
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def __call__(self, image_rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        return (
-            to_device(self._features[image_rows], self._device).float(),
-            to_device(self._boxes[image_rows], self._device),
-        )
+        arrays = [mapped[image_rows] for mapped in self._of_file]
+        with torch.cuda.stream(self._stream):  # None: nothing changes
+            copied = [to_device(array, self._device) for array in arrays]
+        if self._stream is not None:
+            computing = torch.cuda.current_stream(self._device)
+            computing.wait_stream(self._stream)
+            for tensor in copied:
+                tensor.record_stream(computing)  # its memory is not used anew before that has read it
+        features, boxes = copied
+        return features.float(), boxes
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:

@@ -1,10 +1,12 @@
 """One training step: gradient, mask, clipping, optimiser. On a GPU it is a CUDA graph."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from lxmert_tickets.errors import TrainingError
 from lxmert_tickets.model.lowered import Lowered, using
 from lxmert_tickets.model.lxmert import LxmertForVqa, vqa_loss
 from lxmert_tickets.training.batches import Batch
@@ -59,20 +61,32 @@ class GraphedStep(Step):
             self._known.add(shape)
             return self._on_another_stream(batch, targets, learning_rate)
         if shape not in self._graphs:
-            self._graphs[shape] = self._captured(batch, targets)
+            try:
+                self._graphs[shape] = self._captured(batch, targets)
+            except RuntimeError as error:
+                raise TrainingError(
+                    f"CUDA graph of a step on {len(batch.input_ids)} questions",
+                    f"not captured ({error})",
+                    "a step that CUDA can record",
+                    "Set gpus.cuda_graphs to false in config.yaml: steps are slower then, and the same.",
+                ) from error
         graph = self._graphs[shape]
         self.optimizer.set_learning_rate(learning_rate)
         graph.read(batch, targets)
         graph.graph.replay()
         return graph.loss.clone()
 
+    @cached_property
+    def _stream(self) -> torch.cuda.Stream:
+        """The one that graphs are captured on. cuBLAS keeps memory for each, and torch what plain steps leave there."""
+        return torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+
     def _on_another_stream(self, batch: Batch, targets: Tensor, learning_rate: float) -> Tensor:
         """Take a plain step where graphs will be captured: on a stream that is not the default one."""
-        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
             loss = super().__call__(batch, targets, learning_rate)
-        torch.cuda.current_stream(self._device).wait_stream(stream)
+        torch.cuda.current_stream(self._device).wait_stream(self._stream)
         return loss
 
     def _captured(self, batch: Batch, targets: Tensor) -> "_Graph":
@@ -83,7 +97,7 @@ class GraphedStep(Step):
         pool = next(iter(self._graphs.values())).graph.pool() if self._graphs else None
         if not self._graphs:  # the first steps have put the weights where they stay
             self._lowered = lowered_for(self.network, self.precision)
-        with torch.cuda.graph(graph, pool=pool), using(self._lowered):
+        with torch.cuda.graph(graph, pool=pool, stream=self._stream), using(self._lowered):
             if self._lowered is not None:
                 self._lowered.refresh()
             loss = self.backward(inputs, expected)
@@ -109,7 +123,7 @@ class _Graph:
         self.targets.copy_(targets)
 
 
-def step_of(network: LxmertForVqa, optimizer: BertAdam, precision: Precision) -> Step:
-    """Return what takes steps on the device of `network`."""
+def step_of(network: LxmertForVqa, optimizer: BertAdam, precision: Precision, cuda_graphs: bool = True) -> Step:
+    """Return what takes steps on the device of `network`: on a GPU as CUDA graphs, where `cuda_graphs` says so."""
     on_gpu = next(network.parameters()).device.type == "cuda"
-    return (GraphedStep if on_gpu else Step)(network, optimizer, precision)
+    return (GraphedStep if on_gpu and cuda_graphs else Step)(network, optimizer, precision)

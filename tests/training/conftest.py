@@ -13,6 +13,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As trainings run; and many threads at a tiny network only wait for one another."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    monkeypatch.setattr(answering, "BATCH_SIZE", 10)
+    for most in ("BATCH_SIZE", "BATCH_SIZE_ON_GPU"):
+        monkeypatch.setattr(answering, most, 10)
     yield
     torch.set_num_threads(before)

@@ -94,3 +94,16 @@ def test_the_log_tells_which_device_the_scheduler_gave(
     with caplog.at_level("INFO"):
         best_device()
     assert "SLURM_JOB_ID=17, CUDA_VISIBLE_DEVICES=3" in caplog.text
+
+
+@pytest.mark.parametrize(("visible", "n_seen", "warns"), [("3", 4, True), ("3", 1, False), (None, 4, False)])
+def test_the_log_tells_when_cuda_sees_more_than_the_job_was_given(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, visible: str | None, n_seen: int, warns: bool
+) -> None:
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_seen)
+    best_device()
+    assert ("sees 4 GPUs in spite of CUDA_VISIBLE_DEVICES" in caplog.text) is warns

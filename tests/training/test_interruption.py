@@ -82,6 +82,7 @@ def job(folder: Path, inputs: dict[str, Any], minutes: float = 0.03 / 60, **reci
             "recipe": msgspec.json.encode(changed(LONG_RUN, **recipe)).decode(),
             "checkpoint_minutes": minutes,
             "jobs_per_gpu": 1,
+            "cuda_graphs": True,
             "metrics": str(folder / "metrics.csv"),
             "event_files": "",
         },

@@ -1,7 +1,8 @@
 """A step is the same step, taken as a CUDA graph or not; and features reach a GPU in either way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from recorded_graphs import let_graphs_be_recorded, losses_of_steps
 from torch import Tensor
 from toys import CPU, RECIPE, TINY, tiny_network, toy_data, toy_features, toy_questions
 
+from lxmert_tickets.errors import TrainingError
 from lxmert_tickets.model import operators
 from lxmert_tickets.training.batches import GPU_ROWS_STEP, Batch, VqaData, n_rows_on, padded
 from lxmert_tickets.training.device import Precision
@@ -28,6 +30,27 @@ CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"
 def test_on_the_cpu_steps_are_plain() -> None:
     network = tiny_network()
     assert type(step_of(network, BertAdam(network, RECIPE), "auto")) is Step
+
+
+@pytest.mark.parametrize(("cuda_graphs", "kind"), [(True, GraphedStep), (False, Step)])
+def test_on_a_gpu_steps_are_graphs_unless_told_otherwise(cuda_graphs: bool, kind: type[Step]) -> None:
+    class OnGpu:
+        def parameters(self) -> Iterator[object]:
+            yield SimpleNamespace(device=torch.device("cuda"))
+
+    assert type(step_of(OnGpu(), None, "auto", cuda_graphs)) is kind  # type: ignore[arg-type]
+
+
+def test_a_step_that_cannot_be_captured_ends_with_the_knob_to_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    let_graphs_be_recorded(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "graph", refuse)
+    network = tiny_network()
+    step = GraphedStep(network, BertAdam(network, RECIPE), "float32")
+    with pytest.raises(TrainingError, match=r"8 questions: not captured \(operation not .* gpus.cuda_graphs to false"):
+        losses_of_steps(step, 2 * FIRST_STEPS, 8)
 
 
 def test_a_step_gives_the_loss_before_it_and_moves_the_weights() -> None:
