@@ -156,19 +156,19 @@ def _others(files: Path, variations: Sequence[str]) -> Others | None:
 def _varied(variations: Sequence[str]) -> Iterator[None]:
     """Run the engine otherwise than it would be: to see what its parts bring."""
     graphed, share, engine_of = steps.GraphedStep, regions_module.SHARE_OF_GPU, operators.engine_of
-    lowered_for = steps.lowered_for
+    adam_kernels = operators.adam_kernels
     if "unfused" in variations:
         operators.engine_of = lambda *_: None
     if "plain" in variations:
         steps.GraphedStep = steps.Step  # type: ignore[misc]
     if "compiled" in variations:
         _compile()
-    if {"unfused", "compiled"} & set(variations):  # autocast casts weights by itself
-        steps.lowered_for = lambda *_: None
+    if {"unfused", "compiled"} & set(variations):
+        operators.adam_kernels = lambda: None
     if "streamed" in variations:
         regions_module.SHARE_OF_GPU = 0.0
     yield
-    operators.engine_of, steps.lowered_for = engine_of, lowered_for
+    operators.engine_of, operators.adam_kernels = engine_of, adam_kernels
     steps.GraphedStep, regions_module.SHARE_OF_GPU = graphed, share  # type: ignore[misc]
 
 

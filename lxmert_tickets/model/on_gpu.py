@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lxmert_tickets.model import adam_kernels
 from lxmert_tickets.model import gpu_kernels as kernels
 from lxmert_tickets.model.by_hand import Pullback, give, recording
 from lxmert_tickets.model.lowered import low as low_of
@@ -44,7 +45,8 @@ def try_out() -> None:
     of_q, of_k, of_v = (torch.empty_like(low) for _ in range(3))
     kernels.attend_backward(low, low, low, low, of_q, of_k, of_v, heads)
     _, _, means, inverse_deviations = kernels.end(low, rows, rows[0], rows[0], 1.0, seed, 0.5)
-    kernels.end_backward(rows, low, low, rows, rows[0], means, inverse_deviations, seed, 0.5)[0].sum().item()
+    kernels.end_backward(rows, low, low, rows, rows[0], means, inverse_deviations, seed, 0.5)
+    adam_kernels.try_out(rows.flatten(), low.flatten())
 
 
 def _dtype_of_products(rows: Tensor) -> torch.dtype:

@@ -46,6 +46,15 @@ def _on_gpu() -> ModuleType | None:
     return on_gpu
 
 
+def adam_kernels() -> ModuleType | None:
+    """Return the module that updates weights on a GPU; None where kernels do not work, for torch's own operators."""
+    if _on_gpu() is None:
+        return None
+    from lxmert_tickets.model import adam_kernels
+
+    return adam_kernels
+
+
 def dense(rows: Tensor, layer: nn.Linear) -> Tensor:
     """Return what `layer` makes of `rows` (n, inputs)."""
     if on_cpu.takes(rows):

@@ -1,13 +1,16 @@
 """BERT's Adam: decoupled weight decay, bias correction that can be left out, clipping, and weights that stay pruned."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lxmert_tickets.model import operators
+from lxmert_tickets.model.lowered import Lowered
 from lxmert_tickets.training.recipe import OptimizerRecipe
 
 GATHERED_BELOW = 2**16  # numbers; smaller parameters are updated as one tensor, since each call costs microseconds
@@ -38,6 +41,9 @@ class BertAdam:
         # On the device, so that a CUDA graph finds the numbers of a step where the last one had its own.
         self._rate = torch.zeros((), device=device)
         self._steps = torch.zeros(1, device=device)
+        self._betas = torch.tensor([recipe.beta1, recipe.beta2], dtype=torch.float64, device=device)
+        self._kernels = operators.adam_kernels() if device.type == "cuda" else None
+        self._lowered: Lowered | None = None
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
@@ -51,6 +57,11 @@ class BertAdam:
         for parameter in self._parameters.values():
             parameter.grad = None
 
+    def keeps(self, lowered: Lowered) -> bool:
+        """Let every update from now on write the weights to `lowered` too; return False where it does not."""
+        self._lowered = None if self._kernels is None else lowered
+        return self._lowered is not None
+
     def set_learning_rate(self, learning_rate: float) -> None:
         """Set the learning rate of the next updates."""
         self._rate.fill_(learning_rate)
@@ -62,14 +73,33 @@ class BertAdam:
             self._parts = self._gathered([name for name, p in self._parameters.items() if p.grad is not None])
         if not self._parts:
             return
-        recipe = self.recipe
+        self._steps += 1
         gradients = [part.gradient() for part in self._parts]
+        if self._kernels is None:
+            self._update_by_torch(gradients)
+        else:
+            self._update_by_kernels(self._kernels, gradients)
+
+    def _update_by_kernels(self, kernels: ModuleType, gradients: Sequence[Tensor]) -> None:
+        recipe, lowered = self.recipe, self._lowered
+        norm = kernels.norm(gradients, [part.kept for part in self._parts])
+        corrections = 1 - self._betas**self._steps if recipe.bias_correction else torch.ones_like(self._betas)
+        corrections = corrections.float()
+        for part, gradient in zip(self._parts, gradients, strict=True):
+            kernels.update(
+                part.weights, gradient, part.exp_avg, part.exp_avg_sq, part.kept,
+                None if lowered is None else lowered(part.weights), self._rate, norm, corrections,
+                betas=(recipe.beta1, recipe.beta2), eps=recipe.eps,
+                weight_decay=recipe.weight_decay, clip_norm=recipe.clip_norm,
+            )  # fmt: skip
+
+    def _update_by_torch(self, gradients: list[Tensor]) -> None:
+        recipe = self.recipe
         masked = [(gradient, part.kept) for gradient, part in zip(gradients, self._parts, strict=True)]
         pruned = [(gradient, kept) for gradient, kept in masked if kept is not None]
         if pruned:
             torch._foreach_mul_([gradient for gradient, _ in pruned], [kept for _, kept in pruned])
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        self._steps += 1
         # Infinitely many steps on, bias correction is none.
         steps = self._steps if recipe.bias_correction else torch.full_like(self._steps, math.inf)
         torch._fused_adamw_(

@@ -96,14 +96,20 @@ class GraphedStep(Step):
         # The graphs share memory: they run one at a time, and none reads what another has left.
         pool = next(iter(self._graphs.values())).graph.pool() if self._graphs else None
         if not self._graphs:  # the first steps have put the weights where they stay
-            self._lowered = lowered_for(self.network, self.precision)
+            self._lowered = self._kept_lowered()
         with torch.cuda.graph(graph, pool=pool, stream=self._stream), using(self._lowered):
-            if self._lowered is not None:
-                self._lowered.refresh()
             loss = self.backward(inputs, expected)
             self.optimizer.update()
         self.optimizer.drop_gradients()
         return _Graph(graph, inputs, expected, loss)
+
+    def _kept_lowered(self) -> Lowered | None:
+        """Return the weights for matrix products, which the optimiser keeps as they are; None where it does not."""
+        lowered = lowered_for(self.network, self.precision)
+        if lowered is None or not self.optimizer.keeps(lowered):
+            return None
+        lowered.refresh()
+        return lowered
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,98 @@
+"""Adam in Triton's kernels is torch's, and masks, clips and casts on its way: on a GPU, or here interpreted.
+
+`test_kernels` runs this file where Triton is not installed; on a GPU: `pytest -m gpu`.
+"""
+
+import os
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+if find_spec("triton") is None:
+    pytest.skip("no Triton", allow_module_level=True)
+if DEVICE.type == "cpu":
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported
+
+# ruff: noqa: E402
+from torch import nn
+from toys import RECIPE, changed
+
+from lxmert_tickets.model import adam_kernels
+from lxmert_tickets.model.lowered import Lowered
+from lxmert_tickets.training import optimizer as module
+from lxmert_tickets.training.optimizer import BertAdam
+from lxmert_tickets.training.recipe import OptimizerRecipe
+
+pytestmark = pytest.mark.gpu if DEVICE.type == "cuda" else []
+SHAPES = {"large": (70, 60), "small": (5,), "one": (1,), "masked": (40, 31), "also": (3, 7)}
+N = adam_kernels.BLOCK_OF_SQUARES
+RATES = [0.0, 0.01, 0.03, 0.02]
+
+
+def mask() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(2)
+    return {name: rng.random(SHAPES[name]) < 0.5 for name in ("masked", "also")}
+
+
+def network() -> nn.ParameterDict:
+    generator = torch.Generator().manual_seed(0)
+    made = {name: torch.randn(shape, generator=generator).to(DEVICE) for name, shape in SHAPES.items()}
+    return nn.ParameterDict(made)
+
+
+def trained(recipe: OptimizerRecipe, *, by_kernels: bool) -> tuple[nn.ParameterDict, BertAdam, Lowered]:
+    """Return what a few steps make of a network, its optimiser, and the weights as half-precision numbers."""
+    weights = network()
+    optimizer = BertAdam(weights, recipe, mask())
+    optimizer._kernels = adam_kernels if by_kernels else None
+    lowered = None
+    for step, rate in enumerate(RATES):
+        for parameter in weights.values():
+            parameter.grad = torch.cos(parameter.detach() * (step + 1)) * (step + 1)
+        optimizer.step(rate)
+        if lowered is None:  # now the weights lie where they stay
+            lowered = Lowered(weights, torch.float16)
+            lowered.refresh()
+            assert optimizer.keeps(lowered) is by_kernels
+    assert lowered is not None
+    return weights, optimizer, lowered
+
+
+@pytest.mark.parametrize("gathered_below", [0, 100, 2**16])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        changed(RECIPE, bias_correction=True, weight_decay=0.05, beta1=0.8, beta2=0.999, eps=1e-3, clip_norm=1e9),
+        changed(RECIPE, bias_correction=False, weight_decay=0.0, clip_norm=0.7),
+    ],
+    ids=["AdamW", "BertAdam, clipped"],
+)
+def test_updates_are_those_of_torch(
+    monkeypatch: pytest.MonkeyPatch, recipe: OptimizerRecipe, gathered_below: int
+) -> None:
+    monkeypatch.setattr(module, "GATHERED_BELOW", gathered_below)
+    (found, ours, lowered), (expected, theirs, _) = (trained(recipe, by_kernels=way) for way in (True, False))
+    for name, weights in expected.items():
+        assert torch.allclose(found[name], weights, rtol=1e-5, atol=1e-6), name
+        assert torch.equal(lowered(found[name]), found[name].half()), name
+    for name, kept in mask().items():
+        assert not found[name][~torch.from_numpy(kept).to(DEVICE)].any()
+    assert ours.state().keys() == theirs.state().keys()
+    for name, moment in theirs.state().items():
+        assert torch.allclose(ours.state()[name], moment, rtol=1e-5, atol=1e-5), name
+
+
+def test_without_kernels_weights_are_not_cast_on_the_way() -> None:
+    weights, _, lowered = trained(RECIPE, by_kernels=False)
+    assert not torch.equal(lowered(weights["large"]), weights["large"].half())
+
+
+@pytest.mark.parametrize("sizes", [(1,), (N,), (N + 1, 3), (2 * N - 1, N, 5)])
+def test_the_norm_is_that_of_all_gradients_that_are_not_masked(sizes: tuple[int, ...]) -> None:
+    gradients = [torch.randn(n, generator=torch.Generator().manual_seed(n)).to(DEVICE) for n in sizes]
+    every_kept = [gradient > 0.3 if place % 2 == 0 else None for place, gradient in enumerate(gradients)]
+    masked = [g if kept is None else g * kept for g, kept in zip(gradients, every_kept, strict=True)]
+    assert torch.allclose(adam_kernels.norm(gradients, every_kept), torch.cat(masked).norm(), rtol=1e-6)
