@@ -22,9 +22,11 @@ compiled = triton.jit(do_not_specialize=["n_rows", "n_rows_each"], do_not_specia
 
 
 @triton.jit
-def _kept(seed, place, dropout):
-    """Return which numbers dropout keeps."""
-    return tl.rand(tl.load(seed), place) >= dropout
+def _kept(seed, fourth, dropout):
+    """Return which numbers dropout keeps: of every four in a row one is in `fourth`, by which all four are drawn."""
+    a, b, c, d = tl.rand4x(tl.load(seed), fourth)
+    drawn = tl.join(tl.join(a, c), tl.join(b, d))
+    return tl.reshape(drawn, fourth.shape[:-1] + [4 * fourth.shape[-1]]) >= dropout
 
 
 @triton.jit
@@ -52,8 +54,14 @@ def _weights(q, k, n_keys, keys, scale):
 @triton.jit
 def _kept_weights(seed, dropout, N_HEADS: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr):
     """Return which attention weights of the program's head dropout keeps."""
-    head = tl.program_id(0) * N_HEADS + tl.program_id(1)
-    return _kept(seed, (head * QUERIES + tl.arange(0, QUERIES)[:, None]) * KEYS + tl.arange(0, KEYS)[None, :], dropout)
+    row = (tl.program_id(0) * N_HEADS + tl.program_id(1)) * QUERIES + tl.arange(0, QUERIES)
+    return _kept(seed, row[:, None] * (KEYS // 4) + tl.arange(0, KEYS // 4)[None, :], dropout)
+
+
+@triton.jit
+def _kept_columns(seed, row, dropout, COLUMNS: tl.constexpr):
+    """Return which numbers of a row dropout keeps."""
+    return _kept(seed, row * (COLUMNS // 4) + tl.arange(0, COLUMNS // 4), dropout)
 
 
 @compiled
@@ -120,7 +128,7 @@ def _end(
     place, inside = row * width + columns, columns < width
     summed = tl.load(hidden + place, mask=inside, other=0.0).to(tl.float32)
     if DROPS:
-        summed = tl.where(_kept(seed, place, dropout), summed / (1 - dropout), 0.0)
+        summed = tl.where(_kept_columns(seed, row, dropout, COLUMNS), summed / (1 - dropout), 0.0)
     summed += tl.load(residual + place, mask=inside, other=0.0)
     mean = tl.sum(summed, axis=0) / width
     centred = tl.where(inside, summed - mean, 0.0)
@@ -156,7 +164,7 @@ def _end_backward(
         summed = tl.load(hidden + place, mask=present, other=0.0).to(tl.float32)
         kept = present
         if DROPS:
-            kept = _kept(seed, place, dropout)
+            kept = _kept_columns(seed, row, dropout, COLUMNS)
             summed = tl.where(kept, summed / (1 - dropout), 0.0)
         summed += tl.load(residual + place, mask=present, other=0.0)
         mean = tl.load(means + row, mask=row < n_rows, other=0.0)

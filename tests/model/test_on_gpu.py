@@ -206,6 +206,24 @@ def test_dropout_keeps_its_share_and_its_mean_and_obeys_the_seed() -> None:
     assert not torch.equal(output(1), output(2))
 
 
+def test_whether_dropout_keeps_a_number_says_nothing_of_its_neighbours() -> None:
+    n, width, n_heads, n_sequences = 16, 16, 3, 24
+    its, seeds = Places(n_sequences, n), torch.tensor([5], device=DEVICE)
+    zeros, ones = torch.zeros(2, n_sequences * n, n_heads * width, device=DEVICE), torch.ones(2, 500, H, device=DEVICE)
+    values = torch.eye(n, device=DEVICE).repeat(n_sequences, n_heads)  # what is attended are the attention weights
+    attended = torch.empty_like(values)
+    gpu_kernels.attend(*zeros, values, attended, on_gpu._heads_of(its, its, n_heads, seeds, 0.25))
+    output, *_ = gpu_kernels.end(ones[0], torch.zeros_like(ones[0]), ones[1, 0], 0 * ones[1, 0], 1e-12, seeds, 0.25)
+    for kept in (attended > 0, output > 0):
+        assert kept.float().mean().item() == pytest.approx(0.75, abs=0.02)
+        for apart in (1, 2, 3, 4, 8, 16):
+            beside, below = (kept[:, apart:], kept[:, :-apart]), (kept[apart:], kept[:-apart])
+            aslant = (kept[1:, apart:], kept[:-1, :-apart]), (kept[:-1, apart:], kept[1:, :-apart])
+            for one, other in (beside, below, *aslant):
+                alike = (one == other).float().mean().item()
+                assert alike == pytest.approx(0.75**2 + 0.25**2, abs=0.02)
+
+
 def test_streams_that_attend_to_each_other_have_dropout_of_their_own() -> None:
     its, same = Places(2, 3), rows(6).detach()
     language, vision = operators.sublayers([same, same], [its, its], [attending()])
