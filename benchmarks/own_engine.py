@@ -62,8 +62,16 @@ class TimedDataOnGpu(TimedData):
 
     def in_order(self, every: Iterable[np.ndarray]) -> Iterable[np.ndarray]:
         every = list(every)
-        lengths = self.questions.length
-        return [every[place] for place in shapes_first([n_rows_on(self.device, lengths[rows]) for rows in every])]
+        return [every[place] for place in shapes_first(self.shapes_of(every))]
+
+    def shapes_of(self, every: Iterable[np.ndarray]) -> list[int | None]:
+        """Return what decides each batch's graph; raises RuntimeError where timing begins before all are captured."""
+        shapes = [n_rows_on(self.device, self.questions.length[rows]) for rows in every]
+        if self.waits_at[0] < steps.FIRST_STEPS + 2 * len(set(shapes)):
+            raise RuntimeError(
+                f"{self.waits_at[0]} steps before the timed ones are too few for {len(set(shapes))} graphs"
+            )
+        return shapes
 
     def note_time(self) -> None:
         if len(self.asked) in self.waits_at:

@@ -27,8 +27,8 @@ def profile(folder: str, name: str, n_operators: str) -> dict[str, float]:
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    from benchmarks.own_engine import network_of
-    from lxmert_tickets.training.batches import open_vqa_data
+    from benchmarks.own_engine import network_of, shapes_first
+    from lxmert_tickets.training.batches import n_rows_on, open_vqa_data
     from lxmert_tickets.training.device import best_device
     from lxmert_tickets.training.loop import train
 
@@ -39,6 +39,8 @@ def profile(folder: str, name: str, n_operators: str) -> dict[str, float]:
     on_gpu = torch.cuda.is_available()
     profiler = profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU])
     batches = list(data.shuffled(recipe.batch_size, 0, 1))
+    order = shapes_first([n_rows_on(data.device, data.questions.length[rows]) for rows in batches])
+    batches = [batches[place] for place in order]
     n_first = len(batches) - n_steps if on_gpu else 1  # make the optimiser's moments, and CUDA graphs
 
     def some_batches(*_: object) -> Iterator[np.ndarray]:

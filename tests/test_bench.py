@@ -26,7 +26,7 @@ from benchmarks.demo_run import Job, jobs_of, split_of
 from benchmarks.figures import NAMES, Figure, file_stem, from_json, highest_rate, least_seconds, merged, table
 from benchmarks.made_up_data import Size, recipe_of, sizes, write_features
 from benchmarks.needed_flops import answering_flops, training_flops, vision_flops
-from benchmarks.own_engine import Others, TimedData, first_of, shapes_first
+from benchmarks.own_engine import Others, TimedData, TimedDataOnGpu, first_of, shapes_first
 from benchmarks.plain_accuracy import plain_scores
 from benchmarks.profile_step import printed
 from lxmert_tickets.data import hdf5
@@ -39,6 +39,7 @@ from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.checkpoints import save_weights
 from lxmert_tickets.model.lxmert import LxmertForVqa
 from lxmert_tickets.training import regions, steps
+from lxmert_tickets.training.regions import Regions
 
 FIELDS = {"name", "ours", "peer", "ratio", "unit", "floor", "share_of_floor"}
 AWKWARD = ("Yes", "yes", "a dog", "1,000 t-shirts", "2", "two", "t-shirt", "dont", "no.\n", "a/c", "3.5", "none", "")
@@ -348,6 +349,17 @@ def test_no_shape_of_batch_is_new_once_steps_are_timed(shapes: list[int]) -> Non
     for place, shape in enumerate(met[n_first:], n_first):
         captured = [at for at in range(steps.FIRST_STEPS, place) if met[at] == shape and shape in met[:at]]
         assert captured  # what is then replayed
+
+
+def test_too_few_first_steps_for_all_shapes_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    meta = torch.device("meta")
+    data = TimedDataOnGpu(toy_questions(64, 4), Regions(toy_features(4), CPU), meta)
+    every = [np.arange(n) for n in (1, 32, 64)]
+    data.waits_at = 9, 20
+    assert data.shapes_of(every) == [64, 256, 448]
+    data.waits_at = 8, 20
+    with pytest.raises(RuntimeError, match="8 steps before the timed ones are too few for 3 graphs"):
+        data.shapes_of(every)
 
 
 def test_on_a_gpu_kernels_are_listed_and_not_what_launches_them(capsys: pytest.CaptureFixture[str]) -> None:

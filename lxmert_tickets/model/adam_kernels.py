@@ -34,7 +34,9 @@ def _update(
     """One block; `rest1` is 1 - `beta1`, as a number that was not rounded before."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < n
-    given = tl.load(gradient + at, mask=inside, other=0.0) / tl.maximum(tl.load(norm) / clip_norm, 1.0)
+    # What is no number stays one, so that the loss tells.
+    above = tl.maximum(tl.load(norm) / clip_norm, 1.0, propagate_nan=tl.PropagateNan.ALL)
+    given = tl.load(gradient + at, mask=inside, other=0.0) / above
     if IS_MASKED:
         given = tl.where(tl.load(kept + at, mask=inside, other=0) != 0, given, 0.0)
     first = beta1 * tl.load(exp_avg + at, mask=inside, other=0.0) + rest1 * given
@@ -49,7 +51,7 @@ def _update(
         tl.store(low + at, weight.to(low.dtype.element_ty), mask=inside)
 
 
-def norm(gradients: Sequence[Tensor], every_kept: Sequence[Tensor | None]) -> Tensor:
+def norm_of(gradients: Sequence[Tensor], every_kept: Sequence[Tensor | None]) -> Tensor:
     """Return the Euclidean norm of all gradients together, float32 (), without what `every_kept` (bool) leaves out.
 
     None in `every_kept`: nothing of that gradient is left out.
@@ -88,7 +90,7 @@ def update(
 def try_out(numbers: Tensor, low: Tensor) -> None:
     """Launch both kernels on `numbers`, float32 (n), and `low` (n); raises whatever keeps one from being run."""
     kept = torch.ones_like(numbers, dtype=torch.bool)
-    length = norm([numbers], [kept])
+    length = norm_of([numbers], [kept])
     weights, exp_avg, exp_avg_sq = (numbers.clone() for _ in range(3))
     update(
         weights, numbers, exp_avg, exp_avg_sq, kept, low, length, length, length.repeat(2),

@@ -48,11 +48,8 @@ def _on_gpu() -> ModuleType | None:
 
 def adam_kernels() -> ModuleType | None:
     """Return the module that updates weights on a GPU; None where kernels do not work, for torch's own operators."""
-    if _on_gpu() is None:
-        return None
-    from lxmert_tickets.model import adam_kernels
-
-    return adam_kernels
+    on_gpu = _on_gpu()
+    return None if on_gpu is None else on_gpu.adam_kernels
 
 
 def dense(rows: Tensor, layer: nn.Linear) -> Tensor:

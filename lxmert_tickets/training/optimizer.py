@@ -82,7 +82,7 @@ class BertAdam:
 
     def _update_by_kernels(self, kernels: ModuleType, gradients: Sequence[Tensor]) -> None:
         recipe, lowered = self.recipe, self._lowered
-        norm = kernels.norm(gradients, [part.kept for part in self._parts])
+        norm = kernels.norm_of(gradients, [part.kept for part in self._parts])
         corrections = 1 - self._betas**self._steps if recipe.bias_correction else torch.ones_like(self._betas)
         corrections = corrections.float()
         for part, gradient in zip(self._parts, gradients, strict=True):
@@ -179,7 +179,7 @@ class _Part:
 
     def gradient(self) -> Tensor:
         """Return the gradients, of this shape."""
-        return _one_after_the_other([p.grad for p in self.parameters.values() if p.grad is not None])
+        return _one_after_the_other([p.grad for p in self.parameters.values()]).contiguous()  # type: ignore[misc]
 
     def views(self, tensor: Tensor) -> dict[str, Tensor]:
         """Return the parts of one of the tensors by name, in their parameters' shapes."""

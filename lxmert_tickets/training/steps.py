@@ -13,7 +13,9 @@ from lxmert_tickets.training.batches import Batch
 from lxmert_tickets.training.device import Precision, autocast, lowered_for
 from lxmert_tickets.training.optimizer import BertAdam
 
-FIRST_STEPS = 3  # of a process, that are never graphs: they set up libraries, gradients and moments
+FIRST_STEPS = 3
+"""Of a process, that are never graphs: they set up libraries, gradients and moments, and put weights where they stay.
+The last one does all that a graph does."""
 Shape = tuple[int, ...]
 
 
@@ -57,6 +59,8 @@ class GraphedStep(Step):
     def __call__(self, batch: Batch, targets: Tensor, learning_rate: float) -> Tensor:
         self._n_taken += 1
         shape = *batch.input_ids.shape, batch.n_rows or 0
+        if self._n_taken == FIRST_STEPS:
+            self._lowered = self._kept_lowered()
         if self._n_taken <= FIRST_STEPS or shape not in self._known:
             self._known.add(shape)
             return self._on_another_stream(batch, targets, learning_rate)
@@ -66,7 +70,7 @@ class GraphedStep(Step):
             except RuntimeError as error:
                 raise TrainingError(
                     f"CUDA graph of a step on {len(batch.input_ids)} questions",
-                    f"not captured ({error})",
+                    f"not captured ({error.__context__ or error})",  # the first, where ending the capture fails too
                     "a step that CUDA can record",
                     "Set gpus.cuda_graphs to false in config.yaml: steps are slower then, and the same.",
                 ) from error
@@ -78,13 +82,13 @@ class GraphedStep(Step):
 
     @cached_property
     def _stream(self) -> torch.cuda.Stream:
-        """The one that graphs are captured on. cuBLAS keeps memory for each, and torch what plain steps leave there."""
+        """Of plain steps and captures alike: the memory that cuBLAS and torch keep is that of a stream."""
         return torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
 
     def _on_another_stream(self, batch: Batch, targets: Tensor, learning_rate: float) -> Tensor:
         """Take a plain step where graphs will be captured: on a stream that is not the default one."""
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.stream(self._stream), using(self._lowered):
             loss = super().__call__(batch, targets, learning_rate)
         torch.cuda.current_stream(self._device).wait_stream(self._stream)
         return loss
@@ -95,8 +99,6 @@ class GraphedStep(Step):
         graph = torch.cuda.CUDAGraph()
         # The graphs share memory: they run one at a time, and none reads what another has left.
         pool = next(iter(self._graphs.values())).graph.pool() if self._graphs else None
-        if not self._graphs:  # the first steps have put the weights where they stay
-            self._lowered = self._kept_lowered()
         with torch.cuda.graph(graph, pool=pool, stream=self._stream), using(self._lowered):
             loss = self.backward(inputs, expected)
             self.optimizer.update()

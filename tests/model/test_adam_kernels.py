@@ -90,9 +90,30 @@ def test_without_kernels_weights_are_not_cast_on_the_way() -> None:
     assert not torch.equal(lowered(weights["large"]), weights["large"].half())
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy, which interprets
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_what_is_no_number_reaches_every_weight_unless_its_own_is_pruned(number: float) -> None:
+    weights = network()
+    optimizer = BertAdam(weights, RECIPE, mask())
+    optimizer._kernels = adam_kernels
+    pruned = np.argwhere(~mask()["masked"])[0]
+
+    def step(name: str, place: tuple[int, ...]) -> bool:
+        for parameter in weights.values():
+            parameter.grad = torch.ones_like(parameter)
+        weights[name].grad[place] = number
+        optimizer.step(0.1)
+        return all(bool(parameter.isfinite().all()) for parameter in weights.values())
+
+    assert step("masked", tuple(pruned))
+    assert not step("large", (0, 0))
+    if np.isnan(number):
+        assert weights["small"].isnan().all()
+
+
 @pytest.mark.parametrize("sizes", [(1,), (N,), (N + 1, 3), (2 * N - 1, N, 5)])
 def test_the_norm_is_that_of_all_gradients_that_are_not_masked(sizes: tuple[int, ...]) -> None:
     gradients = [torch.randn(n, generator=torch.Generator().manual_seed(n)).to(DEVICE) for n in sizes]
     every_kept = [gradient > 0.3 if place % 2 == 0 else None for place, gradient in enumerate(gradients)]
     masked = [g if kept is None else g * kept for g, kept in zip(gradients, every_kept, strict=True)]
-    assert torch.allclose(adam_kernels.norm(gradients, every_kept), torch.cat(masked).norm(), rtol=1e-6)
+    assert torch.allclose(adam_kernels.norm_of(gradients, every_kept), torch.cat(masked).norm(), rtol=1e-6)

@@ -175,3 +175,21 @@ def test_on_a_gpu_regions_stay_there_where_they_fit(monkeypatch: pytest.MonkeyPa
     streamed = Regions(replace(toy_features(16)), device).gather
     assert isinstance(streamed, Streamed)
     assert torch.equal(streamed(np.array([1]))[0].cpu(), Regions(toy_features(16), CPU).gather(np.array([1]))[0])
+
+
+@pytest.mark.gpu
+@CUDA
+def test_what_is_streamed_is_there_when_it_is_read_and_stays_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("cuda")
+    monkeypatch.setattr("lxmert_tickets.training.regions.SHARE_OF_GPU", 0.0)
+    streamed, gather = Regions(toy_features(16), device).gather, Regions(toy_features(16), CPU).gather
+    busy = torch.randn(4096, 4096, device=device)
+    found = []
+    for number in range(200):
+        for _ in range(3):
+            busy = torch.tanh(busy @ busy)  # batches come faster than they are read
+        features, boxes = streamed(np.array([number % 16] * 64))
+        found.append((features.sum(dim=(1, 2)), boxes.sum(dim=(1, 2))))
+    for number, sums in enumerate(found):
+        for given, expected in zip(sums, gather(np.array([number % 16])), strict=True):
+            assert given.cpu() == pytest.approx(np.full(64, expected.sum().item()), rel=1e-4)
