@@ -1,22 +1,9 @@
-"""Adam in Triton's kernels is torch's, and masks, clips and casts on its way: on a GPU, or here interpreted.
-
-`test_kernels` runs this file where Triton is not installed; on a GPU: `pytest -m gpu`.
-"""
-
-import os
-from importlib.util import find_spec
+"""Adam in kernels is torch's, and masks, clips and casts on its way (see `kernels_here`)."""
 
 import numpy as np
 import pytest
 import torch
-
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-if find_spec("triton") is None:
-    pytest.skip("no Triton", allow_module_level=True)
-if DEVICE.type == "cpu":
-    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported
-
-# ruff: noqa: E402
+from kernels_here import DEVICE, MARKS
 from torch import nn
 from toys import RECIPE, changed
 
@@ -26,7 +13,7 @@ from lxmert_tickets.training import optimizer as module
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.recipe import OptimizerRecipe
 
-pytestmark = pytest.mark.gpu if DEVICE.type == "cuda" else []
+pytestmark = MARKS
 SHAPES = {"large": (70, 60), "small": (5,), "one": (1,), "masked": (40, 31), "also": (3, 7)}
 N = adam_kernels.BLOCK_OF_SQUARES
 RATES = [0.0, 0.01, 0.03, 0.02]

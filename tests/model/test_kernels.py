@@ -36,7 +36,7 @@ def run(packages: Path, *command: object) -> str:
 
 
 def test_interpreted_they_give_the_numbers_of_the_plain_way(packages: Path) -> None:
-    files = HERE / "test_on_gpu.py", HERE / "test_adam_kernels.py"
+    files = [HERE / f"test_{what}.py" for what in ("on_gpu", "network_on_gpu", "adam_kernels")]
     said = run(packages, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files)
     passed = re.search(r"(\d+) passed", said)
     assert passed, said
