@@ -37,8 +37,8 @@ def set_up_process(n_threads: int, deterministic: bool = False) -> None:
         torch.use_deterministic_algorithms(True)
         # What is written before it is read need not be NaN.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    # Where torch's own operators serve on a GPU: cuDNN's attention with a mask and dropout has had wrong gradients on
-    # Hopper, and takes milliseconds of Python's time for each new shape.
+    # Where torch's own operators serve on a GPU: with a mask, cuDNN's attention may give NaN as gradients on Hopper, of
+    # torch 2.11 to 2.13 (PyTorch's issue 196678).
     torch.backends.cuda.enable_cudnn_sdp(False)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -96,9 +96,8 @@ class BertAdam:
     def _update_by_torch(self, gradients: list[Tensor]) -> None:
         recipe = self.recipe
         masked = [(gradient, part.kept) for gradient, part in zip(gradients, self._parts, strict=True)]
-        pruned = [(gradient, kept) for gradient, kept in masked if kept is not None]
-        if pruned:
-            torch._foreach_mul_([gradient for gradient, _ in pruned], [kept for _, kept in pruned])
+        if pruned := [both for both in masked if both[1] is not None]:
+            torch._foreach_mul_(*map(list, zip(*pruned, strict=True)))
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         # Infinitely many steps on, bias correction is none.
         steps = self._steps if recipe.bias_correction else torch.full_like(self._steps, math.inf)
