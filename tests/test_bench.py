@@ -269,6 +269,22 @@ def test_the_engine_is_timed_in_every_variation(
     torch.use_deterministic_algorithms(False)
 
 
+def test_a_gpu_is_waited_for_at_the_first_and_last_timed_step_and_others_at_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waited.append("device"))
+    monkeypatch.setattr(Others, "wait", lambda others: waited.append(f"{others.n} in {others.folder.name}"))
+    monkeypatch.setattr(own_engine, "TimedData", TimedDataOnGpu)
+    tiny = Size("config.yaml", 6, 4, 8, first_steps=8, timed_steps=4, n_evaluated=64, threads=1)
+    for module in (made_up_data, own_engine):
+        monkeypatch.setattr(module, "sizes", lambda: {"scenes": tiny})
+    made_up_data.prepare(str(tmp_path), "scenes")
+    found = own_engine.train_some_steps(str(tmp_path), "scenes", "together-3")
+    assert waited == ["device", "3 in together-3", "device"]
+    assert found["ended"] - found["began"] > 0
+
+
 def test_lines_of_a_gpu_are_shown_with_the_share_of_their_floor() -> None:
     lines = [
         on_gpu.Line("training, ours", 50.0, 6.4, 12.3),
