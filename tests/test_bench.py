@@ -1,45 +1,34 @@
 """The benchmarks report what they promise, and their arithmetic is right."""
 
 import json
-import time
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 
 import msgspec
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from made_up_vqa2 import made_up_texts
-from recorded_graphs import batch_for_gpu
-from torch.autograd import DeviceType
-from toys import CPU, TINY, changed, random_weights, tiny_network, toy_data, toy_features, toy_questions
+from toys import CPU, TINY, changed, random_weights, toy_features, toy_questions
 
-from benchmarks import contenders, machine, made_up_data, network_at_scale, on_gpu, own_engine
+from benchmarks import contenders, machine, network_at_scale
 from benchmarks.accuracy_scoring import write_inputs
 from benchmarks.bench import MEASURES, write
 from benchmarks.contenders import PROJECT
 from benchmarks.demo_run import Job, jobs_of, split_of
 from benchmarks.figures import NAMES, Figure, file_stem, from_json, highest_rate, least_seconds, merged, table
-from benchmarks.made_up_data import Size, recipe_of, sizes, write_features
+from benchmarks.made_up_data import recipe_of, sizes, write_features
 from benchmarks.needed_flops import answering_flops, training_flops, vision_flops
-from benchmarks.own_engine import Others, TimedData, TimedDataOnGpu, first_of, shapes_first
+from benchmarks.own_engine import TimedData, first_of
 from benchmarks.plain_accuracy import plain_scores
-from benchmarks.profile_step import printed
 from lxmert_tickets.data import hdf5
 from lxmert_tickets.data.features import KIND, open_features
 from lxmert_tickets.data.questions import save_questions
 from lxmert_tickets.data.vqa_json import Annotation
 from lxmert_tickets.evaluation.accuracy import score_predictions
-from lxmert_tickets.model import layers, lxmert, operators
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.checkpoints import save_weights
-from lxmert_tickets.model.lxmert import LxmertForVqa
-from lxmert_tickets.training import regions, steps
-from lxmert_tickets.training.regions import Regions
 
 FIELDS = {"name", "ours", "peer", "ratio", "unit", "floor", "share_of_floor"}
 AWKWARD = ("Yes", "yes", "a dog", "1,000 t-shirts", "2", "two", "t-shirt", "dont", "no.\n", "a/c", "3.5", "none", "")
@@ -250,154 +239,3 @@ def test_what_a_network_costs_follows_from_what_was_measured(tmp_path: Path) -> 
     assert found["questions_predicted_a_second"] > 0
     assert 2 * found["predict_gflop_a_question"] <= found["train_gflop_a_question"]
     assert found["tokens_a_question"] == pytest.approx(toy_questions(128, 4).length[:128].mean(), abs=0.06)
-
-
-@pytest.mark.parametrize("variations", [(), ("plain", "unfused"), ("streamed", "deterministic"), ("large",)])
-def test_the_engine_is_timed_in_every_variation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variations: tuple[str, ...]
-) -> None:
-    tiny = Size("config.yaml", 6, 4, 8, first_steps=8, timed_steps=104, n_evaluated=64, threads=1)
-    for module in (made_up_data, own_engine):
-        monkeypatch.setattr(module, "sizes", lambda: {"scenes": tiny})
-    made_up_data.prepare(str(tmp_path), "scenes")
-    found = own_engine.train_some_steps(str(tmp_path), "scenes", *variations)
-    assert found["rate"] == pytest.approx((256 if "large" in variations else 32) / found["step_seconds"])
-    assert found["peak_bytes"] > 1e7
-    assert steps.GraphedStep is not steps.Step
-    assert operators.engine_of(torch.zeros(1, 4), (), []) is not None
-    assert regions.SHARE_OF_GPU > 0
-    torch.use_deterministic_algorithms(False)
-
-
-def test_a_gpu_is_waited_for_at_the_first_and_last_timed_step_and_others_at_the_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waited: list[str] = []
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waited.append("device"))
-    monkeypatch.setattr(Others, "wait", lambda others: waited.append(f"{others.n} in {others.folder.name}"))
-    monkeypatch.setattr(own_engine, "TimedData", TimedDataOnGpu)
-    tiny = Size("config.yaml", 6, 4, 8, first_steps=8, timed_steps=4, n_evaluated=64, threads=1)
-    for module in (made_up_data, own_engine):
-        monkeypatch.setattr(module, "sizes", lambda: {"scenes": tiny})
-    made_up_data.prepare(str(tmp_path), "scenes")
-    found = own_engine.train_some_steps(str(tmp_path), "scenes", "together-3")
-    assert waited == ["device", "3 in together-3", "device"]
-    assert found["ended"] - found["began"] > 0
-
-
-def test_lines_of_a_gpu_are_shown_with_the_share_of_their_floor() -> None:
-    lines = [
-        on_gpu.Line("training, ours", 50.0, 6.4, 12.3),
-        on_gpu.Line("answering, ours", 10.0),
-        on_gpu.Line("training, theirs", why_not="failed: a | b"),
-    ]
-    text = on_gpu.report(lines, {"GPU": "a name"}, {"training": 200.0})
-    assert "| training, ours | 50 | 6.40 | 25 % | 12.3 GB |" in text
-    assert "| answering, ours | 10 |  |  |  |" in text
-    assert "| training, theirs | failed: a   b |  |  |  |" in text
-
-
-def test_a_line_of_a_gpu_that_fails_or_takes_too_long_costs_itself_alone(capfd: pytest.CaptureFixture[str]) -> None:
-    def line(contender: str, seconds: float) -> on_gpu.Line:
-        def work(clock: on_gpu.Clock) -> dict[str, float]:
-            return contenders.run("machine", contender, seconds=clock.left())
-
-        return on_gpu.attempted("it", work, on_gpu.Clock(time.monotonic() + seconds))
-
-    assert line("no_such", 60).why_not == "failed: KeyError: 'no_such'"
-    assert "Traceback" in capfd.readouterr().err  # all of what it said
-    assert line("matrix_peak", 0.2).why_not == "the minutes were over"
-    assert line("matrix_peak", -1).why_not == "the minutes were over"
-
-
-def test_all_that_a_gpu_changes_is_measured_once_by_a_contender_that_there_is(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    asked: list[tuple[object, ...]] = []
-
-    def run(module: str, contender: str, *arguments: object, threads: int, seconds: float) -> dict[str, float]:
-        assert contender in import_module(f"benchmarks.{module}").CONTENDERS
-        assert threads >= 1
-        assert 0 < seconds <= 60
-        asked.append((module, contender, *arguments[1:]))
-        return {"rate": 10.0, "began": 1.0, "ended": 2.0}
-
-    monkeypatch.setattr(contenders, "run", run)
-    clock = on_gpu.Clock(time.monotonic() + 60)
-    lines = [on_gpu.attempted(what, work, clock) for what, work in on_gpu.works(tmp_path)]
-    assert [line.rate for line in lines if "at once" in line.what] == [10.0, 20.0, 30.0] * 2
-    assert len({line.what for line in lines}) == len(lines)
-    for variations in [(), *on_gpu.VARIATIONS, ("compiled",)]:
-        assert ("own_engine", "train", "base", *variations) in asked
-    assert {("peer_engine", work, "base") for work in ("train", "evaluate")} <= set(asked)
-
-
-def test_trainings_at_once_are_timed_from_the_first_beginning_to_the_last_end(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    took = iter([(10.0, 14.0), (12.0, 15.0)])
-
-    def run(*arguments: object, **_: object) -> dict[str, float]:
-        assert arguments[-1] == "together-2"
-        began, ended = next(took)
-        return {"rate": 120 / (ended - began), "began": began, "ended": ended}
-
-    monkeypatch.setattr(contenders, "run", run)
-    assert on_gpu._at_once(2, tmp_path / "base", on_gpu.Clock(time.monotonic() + 60))["rate"] == 2 * 120 / (15 - 10)
-
-
-def test_trainings_at_once_wait_for_each_other(tmp_path: Path) -> None:
-    others = Others(tmp_path / "here", 2)
-    with pytest.raises(TimeoutError, match="of 2 trainings not all"):
-        others.wait(0.01)
-    (tmp_path / "here" / "another").touch()
-    others.wait(0.01)
-
-
-@given(st.lists(st.sampled_from([128, 192, 256, 320]), min_size=1))
-def test_no_shape_of_batch_is_new_once_steps_are_timed(shapes: list[int]) -> None:
-    order = shapes_first(shapes)
-    assert sorted(order) == list(range(len(shapes)))
-    frequent = max(map(shapes.count, shapes))
-    n_first = steps.FIRST_STEPS + 2 * len(set(shapes))
-    met = [shapes[place] for place in order]
-    assert shapes.count(met[0]) == frequent
-    for place, shape in enumerate(met[n_first:], n_first):
-        captured = [at for at in range(steps.FIRST_STEPS, place) if met[at] == shape and shape in met[:at]]
-        assert captured  # what is then replayed
-
-
-def test_too_few_first_steps_for_all_shapes_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    meta = torch.device("meta")
-    data = TimedDataOnGpu(toy_questions(64, 4), Regions(toy_features(4), CPU), meta)
-    every = [np.arange(n) for n in (1, 32, 64)]
-    data.waits_at = 9, 20
-    assert data.shapes_of(every) == [64, 256, 448]
-    data.waits_at = 8, 20
-    with pytest.raises(RuntimeError, match="8 steps before the timed ones are too few for 3 graphs"):
-        data.shapes_of(every)
-
-
-def test_on_a_gpu_kernels_are_listed_and_not_what_launches_them(capsys: pytest.CaptureFixture[str]) -> None:
-    def event(key: str, device: DeviceType, cpu_us: float, device_us: float) -> SimpleNamespace:
-        return SimpleNamespace(
-            key=key, device_type=device, self_cpu_time_total=cpu_us, self_device_time_total=device_us, count=4
-        )
-
-    events = [event("cudaGraphLaunch", DeviceType.CPU, 9000, 0), event("a kernel", DeviceType.CUDA, 0, 3000)]
-    assert printed(events, 2, 8, on_gpu=True) == {"operator_seconds": pytest.approx(1.5e-3), "calls": 2}
-    said = capsys.readouterr().out
-    assert "| a kernel | 100.0 % | 1.500 | 2 |" in said
-    assert "cudaGraphLaunch" not in said
-
-
-def test_the_network_can_be_traced_as_one_graph_and_gives_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operators.on_cpu, "takes", lambda _: False)  # as on a GPU
-    network, batch = tiny_network(), batch_for_gpu(toy_data(), np.arange(8))
-    expected = network(*batch.inputs())
-    for place, name in (operators, "_engine"), (lxmert, "together"), (layers, "select"), (LxmertForVqa, "forward"):
-        monkeypatch.setattr(place, name, getattr(place, name))  # to be restored
-    own_engine._compile("eager")
-    assert torch.equal(network(*batch.inputs()), expected)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
-    torch._dynamo.reset()

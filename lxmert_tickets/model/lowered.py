@@ -14,7 +14,7 @@ from lxmert_tickets.model.sublayers import joined
 
 
 class Lowered:
-    """Copies of all parameters of a network, as they were at the last `refresh`."""
+    """Copies of all parameters of a network, as they were at the last `refresh`, or as an optimiser keeps them."""
 
     def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
         self._stored = _storages(network)

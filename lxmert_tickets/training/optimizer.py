@@ -57,7 +57,7 @@ class BertAdam:
         for parameter in self._parameters.values():
             parameter.grad = None
 
-    def keeps(self, lowered: Lowered) -> bool:
+    def keep(self, lowered: Lowered) -> bool:
         """Let every update from now on write the weights to `lowered` too; return False where it does not."""
         self._lowered = None if self._kernels is None else lowered
         return self._lowered is not None

@@ -108,7 +108,7 @@ class GraphedStep(Step):
     def _kept_lowered(self) -> Lowered | None:
         """Return the weights for matrix products, which the optimiser keeps as they are; None where it does not."""
         lowered = lowered_for(self.network, self.precision)
-        if lowered is None or not self.optimizer.keeps(lowered):
+        if lowered is None or not self.optimizer.keep(lowered):
             return None
         lowered.refresh()
         return lowered

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from toys import N_REGIONS, TINY, tiny_network, toy_data
+from toys import CPU, N_REGIONS, TINY, tiny_network, toy_data, toy_features, toy_questions
 
 from lxmert_tickets.training import answering
 from lxmert_tickets.training.answering import answer_all, batch_size
+from lxmert_tickets.training.batches import VqaData
+from lxmert_tickets.training.regions import Regions
 
 
 def test_every_question_gets_its_most_probable_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +33,8 @@ def test_batches_are_of_much_the_same_size_and_small_enough(monkeypatch: pytest.
     assert batch_size(network, toy_data(14)) == 7
     monkeypatch.setattr(answering, "LARGEST_BYTES", 1)
     assert batch_size(network, toy_data(14)) == 1
+    on_gpu = VqaData(toy_questions(2050, 4), Regions(toy_features(4), CPU), torch.device("meta"))
+    assert batch_size(network, on_gpu) == 684  # three of at most 1,024
 
 
 def test_answers_do_not_depend_on_dropout_or_chance() -> None:

@@ -86,6 +86,20 @@ print(before - resident_pages())
     assert (int(done.stdout) < n_pages / 2) is keeps
 
 
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_on_a_gpu_attention_is_not_cudnns_and_steps_are_deterministic_where_asked(deterministic: bool) -> None:
+    program = f"""
+import torch
+from lxmert_tickets.training.device import set_up_process
+assert torch.backends.cuda.cudnn_sdp_enabled()
+set_up_process(1, {deterministic})
+assert not torch.backends.cuda.cudnn_sdp_enabled()
+assert torch.are_deterministic_algorithms_enabled() is {deterministic}
+assert torch.utils.deterministic.fill_uninitialized_memory is not {deterministic}
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_the_log_tells_which_device_the_scheduler_gave(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

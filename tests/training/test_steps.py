@@ -43,7 +43,10 @@ def test_on_a_gpu_steps_are_graphs_unless_told_otherwise(cuda_graphs: bool, kind
 
 def test_a_step_that_cannot_be_captured_ends_with_the_knob_to_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
-        raise RuntimeError("operation not permitted when stream is capturing")
+        try:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        finally:
+            raise RuntimeError("ending a capture that failed")  # as torch does
 
     let_graphs_be_recorded(monkeypatch)
     monkeypatch.setattr(torch.cuda, "graph", refuse)
@@ -192,4 +195,4 @@ def test_what_is_streamed_is_there_when_it_is_read_and_stays_as_long(monkeypatch
         found.append((features.sum(dim=(1, 2)), boxes.sum(dim=(1, 2))))
     for number, sums in enumerate(found):
         for given, expected in zip(sums, gather(np.array([number % 16])), strict=True):
-            assert given.cpu() == pytest.approx(np.full(64, expected.sum().item()), rel=1e-4)
+            assert given.cpu() == pytest.approx(np.full(64, expected.sum().item()), rel=1e-4, abs=1e-4)
