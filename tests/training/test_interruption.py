@@ -26,7 +26,7 @@ from lxmert_tickets.model.checkpoints import save_weights
 from lxmert_tickets.pruning.mask_files import save_mask
 from lxmert_tickets.pruning.masks import keep_random
 from lxmert_tickets.pruning.prunable import PAPER, prunable_names
-from lxmert_tickets.training import interruption, resume
+from lxmert_tickets.training import interruption, loop, resume
 from lxmert_tickets.training.interruption import resumable
 
 LONG_RUN = changed(RECIPE, epochs=5, hidden_dropout=0.1, attention_dropout=0.1)  # of 40 steps each
@@ -124,6 +124,21 @@ def calm(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, Any]) -> di
     assert not (folder / FOLDER).exists()
     assert len(result_in(folder)) == 3
     return result_in(folder)
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("cuda_graphs", [True, False])
+def test_steps_are_graphs_on_a_gpu_as_the_job_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: dict[str, Any], cuda_graphs: bool
+) -> None:
+    def told(*arguments: object) -> None:
+        raise RuntimeError(f"graphs: {arguments[-1]}")
+
+    monkeypatch.setattr(loop, "step_of", told)
+    given = job(tmp_path / "run", inputs)
+    given["params"]["cuda_graphs"] = cuda_graphs
+    with pytest.raises(RuntimeError, match=f"graphs: {cuda_graphs}"):
+        run_here("train", **given)
 
 
 def test_a_run_killed_ten_times_ends_in_the_same_bytes(

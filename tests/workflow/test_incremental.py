@@ -74,8 +74,12 @@ CHANGES = {
         {"subnetworks": {RANDOM: {"sparsities": [50, 70]}}},
         of_both(lambda seed: remade(seed, "prune_random", RANDOM, 70)) | SHOWN,
     ),
-    "what is written for those who watch": (
-        {"logging": {"tensorboard": True}, "checkpoints": {"interval_minutes": 1}},
+    "what decides no result": (
+        {
+            "logging": {"tensorboard": True},
+            "checkpoints": {"interval_minutes": 1},
+            "gpus": {"trainings_per_gpu": 2, "cuda_graphs": False},
+        },
         set(),
     ),
     "a subnetwork removed": ({"subnetworks": {HIGH: None}}, SHOWN | EXAMPLES),

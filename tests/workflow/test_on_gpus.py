@@ -24,7 +24,8 @@ with gpu_of_this_job(snakemake.params.jobs_per_gpu) as device:
         first.touch()
         os.kill(os.getpid(), signal.SIGKILL)  # nothing of it can clean up
     time.sleep(1)
-    Path(f"trained{snakemake.wildcards.seed}").write_text(f"{device} {began} {time.monotonic()}")
+    told = device, began, time.monotonic(), snakemake.params.cuda_graphs
+    Path(f"trained{snakemake.wildcards.seed}").write_text(" ".join(map(str, told)))
 for output in snakemake.output:
     Path(output).touch()
 """
@@ -32,11 +33,12 @@ for output in snakemake.output:
 
 @dataclass(frozen=True)
 class Use:
-    """A training: on which device, and from when to when it had it (seconds)."""
+    """A training: on which device, from when to when it had it (seconds), and whether it was to take CUDA graphs."""
 
     device: str
     began: float
     ended: float
+    graphs: str
 
 
 class Machine:
@@ -70,7 +72,7 @@ class Machine:
         run = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stderr[-3000:]
         told = [(self.folder / f"trained{seed}").read_text().split() for seed in range(N_SEEDS)]
-        return [Use(device, float(began), float(ended)) for device, began, ended in told], run.stderr
+        return [Use(device, float(began), float(ended), graphs) for device, began, ended, graphs in told], run.stderr
 
 
 def most_at_once(uses: list[Use]) -> int:
@@ -89,13 +91,15 @@ def test_eight_trainings_take_turns_on_two_gpus_though_two_are_killed(copy_of_pr
     assert most_at_once(on("3", uses)) == most_at_once(on("5", uses)) == 1
     assert most_at_once(uses) == 2
     assert "No GPU" not in said
+    assert {use.graphs for use in uses} == {"True"}
 
 
 def test_two_trainings_share_a_gpu_where_they_are_told_to(copy_of_project: Path) -> None:
     machine = Machine(copy_of_project, with_gpus=True)
-    uses, _ = machine.train("3,5", "--resources", "gpu=4", gpus={"trainings_per_gpu": 2})
+    uses, _ = machine.train("3,5", "--resources", "gpu=4", gpus={"trainings_per_gpu": 2, "cuda_graphs": False})
     assert most_at_once(uses) == 4
     assert most_at_once(on("3", uses)) == most_at_once(on("5", uses)) == 2
+    assert {use.graphs for use in uses} == {"False"}
 
 
 @pytest.mark.parametrize(("with_gpus", "visible"), [(False, None), (True, "")])
