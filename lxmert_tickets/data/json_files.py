@@ -8,12 +8,14 @@ import gzip
 import re
 import zipfile
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from lxmert_tickets.downloads.checks import ZIP_DAMAGES
 from lxmert_tickets.errors import DataError
 
 Record = TypeVar("Record")
@@ -21,8 +23,6 @@ Record = TypeVar("Record")
 GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGIC = b"PK\x03\x04"
 EMPTY_ZIP_MAGIC = b"PK\x05\x06"
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""What some editors put before UTF-8."""
 
 MAX_BYTES = 1 << 30
 """More than any file of VQA v2 unpacked; the largest, annotations of train2014, has less than half of it."""
@@ -43,7 +43,7 @@ class JsonFile:
         Raises DataError when it is missing, damaged, too large, or an archive without just one such member.
         """
         self.place, self.expected, self.if_damaged = str(path), expected, if_damaged
-        self.content = self._read(Path(path), subtype).removeprefix(BYTE_ORDER_MARK)
+        self.content = self._read(Path(path), subtype).removeprefix(BOM_UTF8)  # some editors put it there
 
     def first_character(self) -> bytes:
         """Return `[` for a list and `{` for an object; what else stands there for anything else."""
@@ -91,7 +91,7 @@ class JsonFile:
                 if member.file_size > MAX_BYTES:
                     raise self._too_large(f"{member.file_size:,} bytes unpacked")
                 return archive.read(member)  # never more than the size declared; a false one fails the checksum
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, zlib.error) as error:
+        except ZIP_DAMAGES as error:
             raise DataError(self.place, f"cannot be read ({error})", self.expected, self.if_damaged) from None
 
     def _member(self, archive: zipfile.ZipFile, subtype: str | None) -> zipfile.ZipInfo:

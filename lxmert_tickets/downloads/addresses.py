@@ -1,24 +1,34 @@
 """Addresses: what may be shown of them, and where a redirect may lead."""
 
 import ipaddress
+import os
 
 from httpx2 import URL, InvalidURL
 
 from lxmert_tickets.errors import ConfigError
 
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
 
-def parsed(url: str) -> URL:
-    """Return `url`, parsed.
+
+def parsed(url: str, place: str = "urls") -> URL:
+    """Return `url`, parsed; `place` is where it stands.
 
     Raises ConfigError, which shows neither password nor query, when it is no http or https address.
     """
     try:
         address = URL(url)
     except InvalidURL:
-        raise ConfigError("urls", "an address that cannot be read", "https://HOST/PATH") from None
+        raise ConfigError(place, "an address that cannot be read", "https://HOST/PATH") from None
     if address.scheme not in ("http", "https") or not address.host:
-        raise ConfigError("urls", f"{shown(address)!r}", "an address that starts with https:// or http://")
+        raise ConfigError(place, f"{shown(address)!r}", "an address that starts with https:// or http://")
     return address
+
+
+def check_proxies() -> None:
+    """Raise ConfigError, naming the variable of the environment, for a proxy that is no http or https address."""
+    for name, value in os.environ.items():
+        if name.lower() in PROXY_VARIABLES and value:
+            parsed(value if "://" in value else f"http://{value}", name)
 
 
 def shown(address: URL) -> str:

@@ -1,10 +1,12 @@
 """Does a file hold what its name says? Nothing is unpacked, unpickled or run to find out."""
 
+import lzma
 import mmap
 import re
 import stat
 import zipfile
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path, PurePosixPath
@@ -20,6 +22,10 @@ TELL_THEIR_END = (".zip", ".json")  # a cut file of these kinds does not pass, w
 BLOCK_BYTES = 1 << 20
 HEAD_BYTES = 4096  # enough to tell a kind, or a page and its title, by
 MAX_NAME_CHARACTERS = 80
+ZIP_DAMAGES = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, ValueError, RuntimeError
+)  # fmt: skip
+"""What Python says of a zip that it cannot make sense of."""
 
 Check = Callable[[Path, str], None]
 
@@ -52,7 +58,7 @@ def opening_fault(name: str, head: bytes, content_type: str = "") -> tuple[str, 
         return f"is a web page{page_title(head)}", f"the file {name}"
     if kind == ".zip" and not head.startswith(ZIP):
         return f"begins with {head[:8]!r}", "a zip file"
-    if kind == ".json" and not head.lstrip().startswith((b"{", b"[")):
+    if kind == ".json" and not head.removeprefix(BOM_UTF8).lstrip().startswith((b"{", b"[")):
         return f"begins with {head[:20]!r}", "JSON: an object or a list"
     if kind in (".pth", ".bin") and ZIP not in head[:4] and PICKLED_TORCH not in head[:16]:
         return f"begins with {head[:12]!r}", "weights as torch saves them"
@@ -61,7 +67,7 @@ def opening_fault(name: str, head: bytes, content_type: str = "") -> tuple[str, 
 
 def is_page(head: bytes, content_type: str = "") -> bool:
     """Return whether a file that begins with `head`, served as `content_type`, is a web page."""
-    begins = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    begins = head.removeprefix(BOM_UTF8).lstrip().lower()
     begins = re.sub(rb"\A(<\?xml.*?\?>|<!--.*?-->|\s+)+", b"", begins, flags=re.DOTALL)
     return begins.startswith((b"<!doctype html", b"<html")) or content_type.lower().startswith("text/html")
 
@@ -101,7 +107,7 @@ def _check_zip(path: Path, name: str, read_members: bool) -> None:
                     with archive.open(member) as stream:  # compares the checksum when it comes to the end
                         while block := stream.read(BLOCK_BYTES):
                             progress.advance(len(block))
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError, RuntimeError) as error:
+    except ZIP_DAMAGES as error:
         raise DataError(path, f"is a damaged zip ({error or type(error).__name__})", "a complete zip file") from None
 
 
@@ -119,7 +125,8 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo
 def _check_json(path: Path) -> None:
     with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as text:
         try:
-            msgspec.json.decode(memoryview(text), type=msgspec.Raw)  # walks through it all, but builds nothing
+            start = len(BOM_UTF8) if text[: len(BOM_UTF8)] == BOM_UTF8 else 0  # as JsonFile, which reads it later
+            msgspec.json.decode(memoryview(text)[start:], type=msgspec.Raw)  # walks through it all, but builds nothing
         except msgspec.DecodeError as error:
             raise DataError(path, f"is damaged JSON ({error})", "JSON that parses to its end") from None
 

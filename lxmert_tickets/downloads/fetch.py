@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx2
 
-from lxmert_tickets.downloads.addresses import parsed, shown
+from lxmert_tickets.downloads.addresses import check_proxies, parsed, shown
 from lxmert_tickets.downloads.checks import Check, check_content
 from lxmert_tickets.downloads.half_file import MAKE_ROOM, HalfFile, digest_of
 from lxmert_tickets.downloads.lock_file import Pin, hold_to_pin, pin_name, read_pins, republished
@@ -53,7 +53,8 @@ def fetch(
     when the content is not what the name says. The SHA-256 is pinned in `lock` on first use and compared ever after.
 
     Raises DataError when the file that is there is wrong (it is left as it is), when no mirror gives it, and when the
-    disk is full; ConfigError for an address that is none. No message holds a password or the query of an address.
+    disk is full; ConfigError for an address that is none, also of a proxy in the environment. No message holds a
+    password or the query of an address.
     """
     addresses = [parsed(url) for url in urls]
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -98,8 +99,7 @@ def _download(addresses: list[httpx2.URL], half: HalfFile, lock: Path, check: Ch
             _log.warning("%s: what an earlier run brought %s; it is downloaded again", half.target, failure)
     # First the mirror that the half file came from: only that one can go on with it for sure.
     begun = half.origin.mirror if half.origin else None
-    timeout = httpx2.Timeout(patience.silence_seconds, connect=patience.connect_seconds)
-    with httpx2.Client(timeout=timeout, headers={"Accept-Encoding": "identity", "Accept": "*/*"}) as client:
+    with _client(patience) as client:
         for address in sorted(addresses, key=lambda address: shown(address) != begun):
             try:
                 return _from_mirror(client, address, half, pin, lock, check, patience)
@@ -107,6 +107,15 @@ def _download(addresses: list[httpx2.URL], half: HalfFile, lock: Path, check: Ch
                 _log.warning("%s: %s %s", half.target, shown(address), failure)
                 failures.append((shown(address), failure))
     raise _nowhere(half, lock, failures)
+
+
+def _client(patience: Patience) -> httpx2.Client:
+    timeout = httpx2.Timeout(patience.silence_seconds, connect=patience.connect_seconds)
+    try:
+        return httpx2.Client(timeout=timeout, headers={"Accept-Encoding": "identity", "Accept": "*/*"})
+    except (ImportError, ValueError, httpx2.InvalidURL):  # SOCKS, another protocol, an address that is none
+        check_proxies()
+        raise
 
 
 def _from_mirror(

@@ -1,6 +1,6 @@
 """One request for the rest of a file: what may be trusted of the answer, and what it says when it fails.
 
-Ranges, validators and conditional ranges: RFC 9110, sections 8.8, 13.1.5, 14 and 15.5.17.
+Ranges, validators and conditional ranges: RFC 9110, sections 8.8, 13.1.5, 14, 15.3.7 and 15.5.17.
 """
 
 import logging
@@ -21,7 +21,7 @@ from lxmert_tickets.progress import Progress
 
 MAX_REDIRECTS = 10
 PASSING_STATUS = {408, 425, 429}
-CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
 # Both write whole addresses, with signatures and tokens, into the log of whoever listens.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -57,17 +57,19 @@ def transfer(client: httpx2.Client, address: httpx2.URL, half: HalfFile, pin: Pi
     try:
         with _answer(client, address, headers) as response:
             if response.status_code == 206 and headers:
-                _append(response, half)
+                _append(response, half, headers.get("If-Range"))
             elif response.status_code == 200:
                 _take_all(response, half, shown(address), pin)
             elif response.status_code == 416 and headers:
-                _check_end(response, half)
+                _check_end(response, half, pin)
             else:
                 raise _failure(response)
     except (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ProxyError) as error:
         raise BrokenError(_in_words(error)) from None
     except httpx2.RequestError as error:  # no text of the error: it may quote the address
         raise RefusedError(f"cannot be asked ({type(error).__name__})") from None
+    except UnicodeError:  # a part between dots has over 63 letters
+        raise RefusedError("has a host name that cannot be looked up") from None
 
 
 def range_headers(half: HalfFile, mirror: str, pin: Pin | None) -> dict[str, str]:
@@ -126,7 +128,11 @@ def _answer(client: httpx2.Client, address: httpx2.URL, headers: dict[str, str])
     raise RefusedError(f"redirects more than {MAX_REDIRECTS} times")
 
 
-def _append(response: httpx2.Response, half: HalfFile) -> None:
+def _append(response: httpx2.Response, half: HalfFile, validator: str | None) -> None:
+    """Add what is sent to `half`, of the version that `validator` tells; None where its digest is pinned."""
+    told = response.headers.get("etag" if (validator or "").startswith('"') else "last-modified")
+    if validator and told not in (None, validator):  # some servers know ranges, but no conditions
+        raise BrokenError("answers with a part of another version of the file", restart=True)
     span = CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
     if span is None:
         raise BrokenError("answers with a part of the file, but does not say which", restart=True)
@@ -185,11 +191,13 @@ def _chain(head: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
     yield from blocks
 
 
-def _check_end(response: httpx2.Response, half: HalfFile) -> None:
-    """Return if "no such range" means that nothing is missing."""
-    known = half.origin.size_bytes if half.origin else None
-    total = re.fullmatch(r"bytes \*/(\d+)", response.headers.get("content-range", ""))
-    if total is None or int(total[1]) != half.size or known not in (None, half.size):
+def _check_end(response: httpx2.Response, half: HalfFile, pin: Pin | None) -> None:
+    """Return if "no such range" means that nothing is missing: only where the size was known before.
+
+    A file of unknown size that was replaced by one just as short as what has come gives the same answer.
+    """
+    known = pin.size_bytes if pin else half.origin.size_bytes if half.origin else None
+    if half.size != known or response.headers.get("content-range") != f"bytes */{known}":
         raise BrokenError(f"has nothing after byte {half.size}", restart=True)
 
 
@@ -219,7 +227,7 @@ def _length(response: httpx2.Response) -> int | None:
 def _date(text: str | None) -> datetime | None:
     try:
         date = parsedate_to_datetime(text or "")
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 

@@ -133,7 +133,8 @@ def test_an_encrypted_or_strangely_packed_member_is_refused(tmp_path: Path) -> N
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_an_archive_damaged_anywhere_is_refused_or_reads_as_before(tmp_path: Path, data: st.DataObject) -> None:
-    content = zipped(tmp_path / "Q.zip", TEST, content=[1, 2, 3] * 20).read_bytes()
+    method = data.draw(st.sampled_from([zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]))
+    content = zipped(tmp_path / "Q.zip", TEST, content=[1, 2, 3] * 20, method=method).read_bytes()
     changed = bytearray(content[: data.draw(st.integers(0, len(content)))])
     for _ in range(data.draw(st.integers(0, 3))):
         if changed:
@@ -141,6 +142,14 @@ def test_an_archive_damaged_anywhere_is_refused_or_reads_as_before(tmp_path: Pat
     (tmp_path / "D.zip").write_bytes(changed)
     with suppress(DataError):
         assert read_json(tmp_path / "D.zip", list[int], "numbers") == [1, 2, 3] * 20
+
+
+def test_a_member_whose_packing_is_damaged_is_refused(tmp_path: Path) -> None:
+    content = bytearray(zipped(tmp_path / "Q.zip", TEST, method=zipfile.ZIP_LZMA).read_bytes())
+    content[content.index(TEST.encode()) + len(TEST) + 4] ^= 0xFF  # how LZMA packed it
+    (tmp_path / "Q.zip").write_bytes(content)
+    with pytest.raises(DataError, match=rf"{TEST}: cannot be read"):
+        read_json(tmp_path / "Q.zip", Any, "questions")
 
 
 class Record(msgspec.Struct):

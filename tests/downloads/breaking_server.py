@@ -33,6 +33,7 @@ class Answer:
     stall_after: int | None = None  # bytes of the body, then silence
     stall_seconds: float = 3.0
     ignores_range: bool = False
+    ignores_condition: bool = False
     chunked: bool = False
     bytes_per_second: float | None = None
     extra: bytes = b""  # after the body
@@ -142,7 +143,7 @@ def _correct(served: Served, asked: Asked, answer: Answer) -> tuple[int, dict[st
         headers["ETag"] = served.etag
     if served.last_modified:
         headers["Last-Modified"] = served.last_modified
-    condition = asked.headers.get("if-range")
+    condition = None if answer.ignores_condition else asked.headers.get("if-range")
     if answer.ignores_range or first is None or condition not in (None, served.etag, served.last_modified):
         return 200, {**headers, "Content-Length": str(size)}, served.content
     if first >= size:

@@ -126,11 +126,43 @@ def test_halves_of_two_versions_are_never_glued(server: BreakingServer, get: Get
     assert target.read_bytes() == OTHER_ZIP
 
 
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (Served(b"a" * 9999), Served(b"b" * 9999, etag='"two"')),
+        (Served(b"a" * 9999), Served(b"b" * 9999, etag='W/"one"')),
+        (
+            Served(b"a" * 9999, etag=None, last_modified="Wed, 21 Oct 2015 07:28:00 GMT"),
+            Served(b"b" * 9999, etag=None, last_modified="Thu, 22 Oct 2015 07:28:00 GMT"),
+        ),
+    ],
+)
+def test_nor_are_they_where_the_server_knows_ranges_but_no_conditions(
+    server: BreakingServer, target: Path, lock: Path, before: Served, now: Served
+) -> None:
+    target = target.with_name("a.tsv")  # no checksum within tells the seam
+    server.files["/a.tsv"] = before
+    server.answers = [Answer(break_after=5000), Answer(status=404)]
+    with pytest.raises(DataError):
+        fetch([server.url("/a.tsv")], target, lock=lock, patience=QUICK)
+    server.files["/a.tsv"], server.always = now, Answer(ignores_condition=True)
+    assert fetch([server.url("/a.tsv")], target, lock=lock, patience=QUICK) == receipt_of(now.content)
+    assert target.read_bytes() == now.content
+
+
 def test_no_such_range_for_a_whole_file_means_that_all_is_there(server: BreakingServer, get: Get) -> None:
-    server.files["/train.zip"] = Served(ZIP)  # chunked, so that nobody knows the size, and cut before the last chunk
-    server.answers = [Answer(chunked=True, break_after=len(ZIP))]
+    server.files["/train.zip"] = Served(ZIP)
+    server.answers = [Answer(break_after=70_000), Answer(chunked=True, break_after=len(ZIP))]  # all but the last chunk
     assert get(server.url()) == receipt_of(ZIP)
-    assert [asked.status for asked in server.asked] == [200, 416]
+    assert [asked.status for asked in server.asked] == [200, 206, 416]
+
+
+def test_no_such_range_for_a_file_of_unknown_size_means_that_it_begins_anew(server: BreakingServer, get: Get) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    shrunk = {"Content-Range": "bytes */70000"}
+    server.answers = [Answer(chunked=True, break_after=70_000), Answer(status=416, headers=shrunk)]
+    assert get(server.url()) == receipt_of(ZIP)
+    assert [asked.first_byte for asked in server.asked] == [None, 70_000, None]
 
 
 def test_no_such_range_for_a_half_file_means_that_it_begins_anew(server: BreakingServer, get: Get) -> None:

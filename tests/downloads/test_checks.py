@@ -6,6 +6,7 @@ import stat
 import struct
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ def torch_file(legacy: bool) -> bytes:
         ("a.zip", zip_with("folder/", stat.S_IFDIR | 0o755, b"")),
         ("a.json", b' \n{"a": [1, 2.5e3, "\\u00e9", null]}\n'),
         ("a.json", b"[]"),
+        ("a.json", b"\xef\xbb\xbf [1]"),
         ("a.pth", torch_file(legacy=True)),
         ("a.pth", torch_file(legacy=False)),
         ("a.bin", torch_file(legacy=False)),
@@ -156,6 +158,18 @@ def test_a_flipped_bit_in_the_content_of_a_zip_is_noticed(checked: Checked, data
     content[position] ^= 1 << data.draw(st.integers(0, 7))
     with pytest.raises(DataError, match="damaged zip"):
         checked("a.zip", bytes(content))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_anywhere_is_told_in_words_however_the_zip_is_packed(checked: Checked, method: int) -> None:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", method) as archive:
+        archive.writestr("train.tsv", bytes(range(50)))
+    for position in range(4, len(whole.getvalue())):
+        content = bytearray(whole.getvalue())
+        content[position] ^= 0xFF
+        with suppress(DataError):
+            checked("a.zip", bytes(content))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

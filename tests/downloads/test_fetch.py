@@ -116,6 +116,25 @@ def test_a_proxy_is_used_when_the_environment_names_one(
     assert get("http://nowhere.invalid/train.zip") == receipt_of(ZIP)
 
 
+@pytest.mark.parametrize(
+    ("proxy", "message"),
+    [
+        ("socks5://me:hunter2@127.0.0.1:1", "HTTPS_PROXY: 'socks5://127.0.0.1:1'; expected an address that starts"),
+        ("ftp://127.0.0.1:1", "HTTPS_PROXY: 'ftp://127.0.0.1:1'; expected an address that starts"),
+        ("http://[::1", "HTTPS_PROXY: an address that cannot be read"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_told_by_its_variable(
+    get: Get, monkeypatch: pytest.MonkeyPatch, proxy: str, message: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "127.0.0.1:9")
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(ConfigError) as caught:
+        get("http://nowhere.invalid/train.zip")
+    assert str(caught.value).startswith(message)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_secrets_in_addresses_are_used_but_never_told(
     server: BreakingServer, mirror: BreakingServer, get: Get, target: Path, lock: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

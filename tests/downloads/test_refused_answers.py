@@ -141,6 +141,13 @@ def test_a_host_that_is_down_leads_to_the_next_mirror(server: BreakingServer, ge
     assert get("http://127.0.0.1:9/train.zip", server.url()) == receipt_of(ZIP)
 
 
+def test_a_host_that_no_name_can_be_leads_to_the_next_mirror(server: BreakingServer, get: Get) -> None:
+    with pytest.raises(DataError, match="host name that cannot be looked up"):
+        get(f"http://{'a' * 64}.invalid/train.zip")
+    server.files["/train.zip"] = Served(ZIP)
+    assert get(f"http://{'a' * 64}.invalid/train.zip", server.url()) == receipt_of(ZIP)
+
+
 def test_the_half_file_is_asked_for_first_where_it_came_from(
     server: BreakingServer, mirror: BreakingServer, get: Get
 ) -> None:

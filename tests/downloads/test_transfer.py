@@ -9,6 +9,7 @@ from lxmert_tickets.downloads.transfer import retry_after_seconds, strong_valida
 NOW = datetime(2015, 10, 21, 7, 28, tzinfo=UTC)
 DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
 SECOND_LATER = "Wed, 21 Oct 2015 07:28:01 GMT"
+BEYOND_ALL_DATES = "Wed, 21 Oct 2015 07:28:00 +99999999999999"
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,7 @@ SECOND_LATER = "Wed, 21 Oct 2015 07:28:01 GMT"
         ({"last-modified": DATE, "date": DATE}, None),
         ({"last-modified": DATE}, None),
         ({"last-modified": "yesterday", "date": SECOND_LATER}, None),
+        ({"last-modified": BEYOND_ALL_DATES, "date": SECOND_LATER}, None),
         ({}, None),
     ],
 )
@@ -34,7 +36,7 @@ def test_only_what_tells_one_version_from_all_others_is_a_validator(
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [(None, None), ("7", 7), (" 0 ", 0), (SECOND_LATER, 1), ("Wed, 21 Oct 2015 07:20:00 GMT", 0), ("soon", None),
-     ("-5", None), ("1.5", None), ("9" * 400, None)],
+     ("-5", None), ("1.5", None), ("9" * 400, None), (BEYOND_ALL_DATES, None)],
 )  # fmt: skip
 def test_the_time_that_a_server_asks_for_is_read_as_seconds_or_date(text: str | None, seconds: float | None) -> None:
     assert retry_after_seconds(text, NOW) == seconds
