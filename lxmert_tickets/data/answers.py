@@ -76,7 +76,8 @@ def read_answers(path: str | Path) -> tuple[str, ...]:
     content = read_json(path, _AnswersFile | tuple[str, ...], expected)
     answers: tuple[str, ...] = content.answers if isinstance(content, _AnswersFile) else content
     if not answers:
-        raise DataError(path, "no answers", expected, "Lower answers.min_count, or give the list that was published.")
+        remedy = "Lower text.min_answer_count, or give the list that was published."
+        raise DataError(path, "no answers", expected, remedy)
     repeated = [answer for answer, count in Counter(answers).items() if count > 1]
     if repeated:
         raise DataError(path, f"{len(repeated)} answers occur twice, such as {repeated[0]!r}", "each answer once")

@@ -3,6 +3,7 @@
 import errno
 import logging
 import mmap
+import os
 import shutil
 from bisect import bisect_right
 from collections import deque
@@ -67,8 +68,11 @@ def convert_features(
 
     Raises DataError with "file:line" for a row that breaks the format, overflows float16, differs in shape from the
     first, or whose image came before, in any of the files, and for a damaged archive; ArtifactError when another
-    process is at it, or the disk is full. Then `output` is as it was.
+    process is at it, or the disk is full. Then `output` is as it was. So it is when it is one of `paths`, which is a
+    DataError too.
     """
+    if os.path.realpath(output) in map(os.path.realpath, paths):
+        raise DataError(output, "is one of the tables to convert", "a file of its own", "Name another output.")
     tables = [find_table(path) for path in paths]
     if not tables:
         raise DataError("region features", "no files", "TSV files or zip archives of them")

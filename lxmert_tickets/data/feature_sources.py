@@ -150,8 +150,10 @@ def _is_macos(member: zipfile.ZipInfo) -> bool:
 
 def _data_offset(path: Path, file: FileIO, member: zipfile.ZipInfo) -> int:
     """Return where the bytes of `member` begin in the archive."""
-    file.seek(member.header_offset)
-    header = file.read(LOCAL_HEADER.size)
+    header = b""
+    if 0 <= member.header_offset < os.fstat(file.fileno()).st_size:  # a damaged directory tells anything
+        file.seek(member.header_offset)
+        header = file.read(LOCAL_HEADER.size)
     if len(header) == LOCAL_HEADER.size:
         magic, flags, method, n_name, n_extra = LOCAL_HEADER.unpack(header)
         if magic == ZIP_MAGICS[0] and method == member.compress_type and not flags & ENCRYPTED:

@@ -133,7 +133,7 @@ def _split(line: bytes, place: str) -> list[bytes]:
     if len(cells) == len(COLUMNS):
         return cells
     found, remedy = f"{len(cells)} columns", "If this is the last line, the file is truncated: download it again."
-    if len(cells) == len(OLDER_COLUMNS):
+    if len(cells) == len(OLDER_COLUMNS) and cells[3].isdigit():  # num_boxes, no base64 of a line that was cut
         found = f"6 columns, the older layout ({', '.join(OLDER_COLUMNS)})"
         remedy = "Use LXMERT's *_obj36 files, or rewrite this one: the older layout has the width before the height."
     raise DataError(place, found, f"10 tab-separated columns ({', '.join(COLUMNS)})", remedy)
@@ -141,7 +141,7 @@ def _split(line: bytes, place: str) -> list[bytes]:
 
 def _image_id(cells: dict[str, bytes | memoryview], place: str) -> str:
     try:
-        name = bytes(cells["img_id"]).decode()
+        name = bytes(cells["img_id"]).decode("utf-8-sig")  # without the mark that some editors put before a file
     except UnicodeDecodeError:
         name = ""
     if not name or "\0" in name:

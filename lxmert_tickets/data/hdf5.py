@@ -5,6 +5,8 @@ questions.
 """
 
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,16 +56,21 @@ def lay_out(
     """Write a file of `kind` with the `datasets` (shape and dtype of each), none of them filled; return their extents.
 
     Each starts on a page of its own, so that the first lies at the same place whatever the shapes. What is not filled
-    takes no room on disks that know sparse files.
+    takes no room on disks that know sparse files. Raises OSError when the disk is full.
     """
-    with h5py.File(path, "w", libver=FORMAT, alignment_threshold=1, alignment_interval=PAGE_BYTES) as file:
-        _set_metadata(file, kind, about)
-        extents = {}
-        for name, (shape, dtype) in datasets.items():
-            properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-            properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-            stored = file.create_dataset(name, shape=shape, dtype=dtype, fill_time="never", dcpl=properties)
-            extents[name] = Extent(stored.id.get_offset(), stored.id.get_storage_size())
+    extents = {}
+    try:
+        with h5py.File(path, "w", libver=FORMAT, alignment_threshold=1, alignment_interval=PAGE_BYTES) as file:
+            _set_metadata(file, kind, about)
+            for name, (shape, dtype) in datasets.items():
+                properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+                properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+                stored = file.create_dataset(name, shape=shape, dtype=dtype, fill_time="never", dcpl=properties)
+                extents[name] = Extent(stored.id.get_offset(), stored.id.get_storage_size())
+    except RuntimeError as error:  # so h5py tells of a write that failed when the file is closed
+        if told := re.search(r"errno = (\d+)", str(error)):
+            raise OSError(int(told[1]), os.strerror(int(told[1])), str(path)) from None
+        raise
     return extents
 
 

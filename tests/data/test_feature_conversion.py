@@ -216,6 +216,17 @@ def test_a_failing_conversion_leaves_the_older_file_as_it_was(tmp_path: Path, ts
     assert {path.name for path in tmp_path.iterdir()} == {"a.tsv", "features.h5"}
 
 
+def test_an_output_that_is_one_of_the_tables_is_refused_before_anything_is_done(tmp_path: Path, tsv: Path) -> None:
+    before = tsv.read_bytes()
+    (tmp_path / "link").symlink_to(tsv)
+    other = write_tsv(tmp_path / "b.tsv", ["B"])
+    for output in (tsv, tmp_path / "link", tmp_path / "x" / ".." / tsv.name):
+        with pytest.raises(DataError, match="is one of the tables to convert"):
+            convert_features([other, tsv], output, metadata={})
+    assert tsv.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"a.tsv", "b.tsv", "link"}
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from feature_tables import BOXES, write_tsv, zipped
 
-from lxmert_tickets.data import feature_conversion
+from lxmert_tickets.data import feature_conversion, hdf5
 from lxmert_tickets.data.feature_conversion import convert_features
 from lxmert_tickets.data.feature_tsv import write_feature_row
 from lxmert_tickets.errors import ArtifactError, DataError
@@ -292,6 +292,15 @@ def test_a_full_disk_is_told_with_a_remedy_and_what_is_done_stays(tmp_path: Path
     convert_features([source], output, metadata={"a": 1}, block_bytes=BLOCK_BYTES)
     assert decoded[0] > 0
     assert output.read_bytes() == whole([source], tmp_path)
+
+
+def test_a_disk_that_is_full_from_the_start_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:  # in the words of h5py
+        raise RuntimeError("Disable slist on flush dest failure failed (file write failed: errno = 28, ...)")
+
+    monkeypatch.setattr(hdf5, "_set_metadata", fails)
+    with pytest.raises(ArtifactError, match=r"f\.h5: cannot be written \(No space left on device\)"):
+        convert_features([write_tsv(tmp_path / "a.tsv", ["A"])], tmp_path / "f.h5", metadata={})
 
 
 def test_a_disk_with_too_little_room_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,13 +162,23 @@ def test_what_is_not_one_table_is_refused_by_name(tmp_path: Path, write: Callabl
         find_table(tmp_path / "a.zip")
 
 
-def test_a_directory_that_points_elsewhere_is_refused(tmp_path: Path, tsv: Path) -> None:
+@pytest.mark.parametrize(
+    ("record", "field", "value", "found"),
+    [
+        (b"PK\x01\x02", 42, 5, "byte 5"),  # where the member begins
+        (b"PK\x01\x02", 42, 2**32 - 2, "byte 4294967294"),
+        (b"PK\x05\x06", 16, 2**31, "byte -"),  # where the directory begins, from which that is counted
+    ],
+)
+def test_a_directory_that_points_elsewhere_is_refused(
+    tmp_path: Path, tsv: Path, record: bytes, field: int, value: int, found: str
+) -> None:
     archive = zipped(tsv, tmp_path / "a.zip")
     content = bytearray(archive.read_bytes())
-    at = content.rindex(b"PK\x01\x02") + 42
-    content[at : at + 4] = struct.pack("<L", 5)
+    at = content.rindex(record) + field
+    content[at : at + 4] = struct.pack("<L", value)
     archive.write_bytes(content)
-    with pytest.raises(DataError, match=r"no a\.tsv at byte 5|damaged"):
+    with pytest.raises(DataError, match=rf"no a\.tsv at {found}"):
         read(archive)
 
 

@@ -39,7 +39,7 @@ shapes = st.tuples(st.integers(1, 5), st.integers(1, 7))
 
 @given(
     features=shapes.flatmap(lambda shape: arrays(np.float32, shape, elements=finite)),
-    name=st.text(st.characters(exclude_characters="\t\n\r\0", exclude_categories=["Cs"]), min_size=1),
+    name=st.text(st.characters(exclude_characters="\t\n\r\0\ufeff", exclude_categories=["Cs"]), min_size=1),
     size=st.tuples(st.integers(1, 2**31 - 1), st.integers(1, 2**31 - 1)),
 )
 def test_a_row_that_is_written_is_read_back_bit_for_bit(features, name, size) -> None:
@@ -67,6 +67,10 @@ def test_any_line_end_will_do(end: bytes) -> None:
     assert np.array_equal(parse_feature_row(line_of().rstrip(b"\n") + end, "a.tsv:1").features, FEATURES)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_name() -> None:
+    assert parse_feature_row(b"\xef\xbb\xbf" + line_of(), "a.tsv:1").image_id == "IMAGE_1"
+
+
 def test_boxes_are_fractions_of_width_and_height() -> None:
     row = parse_feature_row(line_of(), "a.tsv:1")
     assert row.normalised_boxes()[2].tolist() == pytest.approx([1 / 40, 2 / 30, 1, 1])
@@ -83,6 +87,7 @@ OLDER = b"\t".join([b"IMAGE_1", b"40", b"30", b"3", encoded(BOXES), encoded(FEAT
 
 BROKEN = {
     "older layout": (OLDER, "6 columns, the older layout (image_id, image_w, image_h"),
+    "cut in the sixth column": (b"\t".join(line_of().split(b"\t")[:6]), "6 columns"),
     "nine columns": (line_of().replace(b"\t", b"", 1), "9 columns"),
     "eleven columns": (b"0\t" + line_of(), "11 columns"),
     "empty line": (b"\n", "1 columns"),
@@ -125,6 +130,7 @@ def test_a_broken_row_is_refused_at_its_place(line: bytes, found: str) -> None:
         parse_feature_row(line, "a.tsv:7")
     assert refused.value.place == "a.tsv:7"
     assert found in refused.value.found
+    assert ("older layout" in refused.value.found) == (line == OLDER)
     assert refused.value.expected
 
 
