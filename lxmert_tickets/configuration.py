@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import yaml  # type: ignore[import-untyped]
 
-from lxmert_tickets.conversion import check_finite, convert
+from lxmert_tickets.conversion import check_plain, convert
 from lxmert_tickets.data.scenes.regions import DESCRIPTIONS
 from lxmert_tickets.errors import ConfigError, did_you_mean
 from lxmert_tickets.experiment import (
@@ -69,7 +69,7 @@ def read_experiment(config: Mapping[str, Any]) -> Experiment:
     Raises:
         ConfigError: at the first thing wrong, with its place, its value, what is expected and what to do.
     """
-    check_finite(config)
+    check_plain(config)
     plain = dict(config)
     for section, read in {"checkpoints": read_checkpoints, "gpus": read_gpus, "logging": read_logging}.items():
         read(plain)

@@ -33,16 +33,18 @@ def convert(value: Any, kind: Any, place: str = "") -> Any:
     raise _located(problem, path, value, kind, place)
 
 
-def check_finite(value: Any, place: str = "") -> None:
-    """Raise ConfigError for an infinity or NaN anywhere in `value`: JSON, and so a rule's parameters, has neither."""
+def check_plain(value: Any, place: str = "") -> None:
+    """Raise ConfigError for what JSON, and so a rule's parameters, has not: an infinity, NaN, a set."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(place, repr(value), "a finite number", "Where there is to be no limit, write 1.0e+9.")
+    if isinstance(value, set):
+        raise ConfigError(place, repr(value), "a list", "Write it without !!set: a set has no order.")
     if isinstance(value, Mapping):
         for key, entry in value.items():
-            check_finite(entry, _within(place, key))
+            check_plain(entry, _within(place, key))
     elif isinstance(value, list | tuple):
         for position, entry in enumerate(value):
-            check_finite(entry, f"{place}[{position}]")
+            check_plain(entry, f"{place}[{position}]")
 
 
 def _located(problem: str, path: str, value: Any, kind: Any, place: str) -> ConfigError:

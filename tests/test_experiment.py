@@ -133,6 +133,8 @@ MISTAKES = [
     ("training.learning_rate", 0, "training.learning_rate: 0", "expected a number > 0"),
     ("training.clip_norm", float("inf"), "training.clip_norm: inf", "expected a finite number", "1.0e+9"),
     ("training.eps", float("nan"), "training.eps: nan", "expected a finite number"),
+    ("pruning.prunable", {"*.weight"}, "pruning.prunable: {'*.weight'}", "expected a list", "without !!set"),
+    ("pruning.prunable", {1}, "pruning.prunable: {1}", "expected a list", "without !!set"),
     ("training.hidden_dropout", 1.0, "training.hidden_dropout: 1.0", "expected a number < 1"),
     ("training.bias_correction", "no", "training.bias_correction: 'no'", "expected true or false"),
     ("training.keep", "bests", "training.keep: 'bests'", "expected one of best, last", "did you mean 'best'?"),

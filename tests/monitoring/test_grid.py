@@ -173,6 +173,16 @@ def test_overlays_are_laid_over_one_another_as_snakemake_does_it(tmp_path: Path)
     assert merged == expected
 
 
+@pytest.mark.parametrize(
+    "content", ['{"training": {"learning_rate": 5e-5}}', '{"seeds":\t[0]}', "\ufeffseeds: [0]", "{seeds: [0],}"]
+)
+def test_a_file_is_read_as_json_or_yaml_as_snakemake_does_it(tmp_path: Path, content: str) -> None:
+    from snakemake.common.configfile import load_configfile  # noqa: PLC0415
+
+    (tmp_path / "x.json").write_text(content, encoding="utf-8")
+    assert read_configuration(tmp_path, [tmp_path / "x.json"]) == load_configfile(tmp_path / "x.json")
+
+
 @pytest.mark.parametrize(("content", "words"), [("a: [", "cannot be read"), ("- a", "is a list"), ("", "is a None")])
 def test_a_broken_configuration_is_told_with_its_place(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "config.yaml").write_text(content)
