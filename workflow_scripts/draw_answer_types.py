@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING
 
 import msgspec
-import pandas as pd
 
 from lxmert_tickets.experiment import Report
 from lxmert_tickets.job import job
 from lxmert_tickets.report.figures import answer_type_figure
+from lxmert_tickets.report.results import read_table
 from lxmert_tickets.report.style import save_figure
 
 if TYPE_CHECKING:
@@ -16,6 +16,6 @@ if TYPE_CHECKING:
 with job(snakemake.log[0]):
     params = snakemake.params
     look = msgspec.json.decode(params.style, type=Report)
-    results = pd.read_csv(snakemake.input.results)
+    results = read_table(snakemake.input.results)
     figure = answer_type_figure(results, params.split, look)
     save_figure(figure, snakemake.output, look.figure_dpi)

@@ -2,12 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from lxmert_tickets.artifacts import write_text
 from lxmert_tickets.job import job
 from lxmert_tickets.report import tables
 from lxmert_tickets.report.notes import minival_note
+from lxmert_tickets.report.results import read_table
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 with job(snakemake.log[0]):
     params = snakemake.params
     notes = [*(minival_note(path) for path in snakemake.input.about), *params.notes]
-    results = pd.read_csv(snakemake.input.results)
+    results = read_table(snakemake.input.results)
     table = tables.table_1(results, params.sparsity, params.splits, params.otherwise, notes)
     write_text(snakemake.output.csv, tables.as_csv(table))
     write_text(snakemake.output.md, tables.as_markdown(table))

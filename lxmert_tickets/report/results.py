@@ -1,6 +1,7 @@
 """Scores of all networks as one tidy table, and what is computed from it."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,18 +11,26 @@ from lxmert_tickets.report.names import subnetwork_of
 
 METRICS = {"yes_no": "Yes/No", "number": "Number", "other": "Other", "overall": "Overall"}
 ANSWER_TYPES = {"yes_no": "yes/no", "number": "number", "other": "other"}
+NAMES = ("subnetwork", "split", "measure", "question_type", "part", "name", "stream", "row")
+"""The columns of tidy tables that hold text, though it may look like a number or like nothing: a split "2014", "NA"."""
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Return a CSV file of the workflow: names as they are, NaN where a number is left empty."""
+    return pd.read_csv(path, dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values=[""])
 
 
 def collect_results(scores: Iterable[tuple[int, str, str, Score]]) -> pd.DataFrame:
     """Return one row a network and split, from (seed, model, split, score): accuracies in percent.
 
-    Columns: subnetwork ("dense" for the full model), sparsity (percent), seed, split, overall, yes_no, number, other.
-    An answer type that a split does not ask for is left empty.
+    Columns: subnetwork ("dense" for the full model), sparsity (percent), seed, split, measure (see `Score`), overall,
+    yes_no, number, other. An answer type that a split does not ask for is left empty.
     """
     rows: list[dict[str, Any]] = []
     for seed, model, split, score in scores:
         name, sparsity = subnetwork_of(model)
-        row = {"subnetwork": name, "sparsity": sparsity, "seed": seed, "split": split, "overall": score.overall}
+        row = {"subnetwork": name, "sparsity": sparsity, "seed": seed, "split": split, "measure": score.measure}
+        row["overall"] = score.overall
         rows.append(row | {column: score.per_answer_type.get(kind) for column, kind in ANSWER_TYPES.items()})
     return pd.DataFrame(rows)
 
@@ -44,7 +53,7 @@ def collect_files(files: Iterable[tuple[int, str, str]]) -> pd.DataFrame:
     tables = []
     for seed, model, path in files:
         name, sparsity = subnetwork_of(model)
-        table = pd.read_csv(path)
+        table = read_table(path)
         table.insert(0, "subnetwork", name)
         table.insert(1, "sparsity", sparsity)
         table.insert(2, "seed", seed)

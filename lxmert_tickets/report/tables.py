@@ -13,6 +13,7 @@ from lxmert_tickets.report.pages import page
 from lxmert_tickets.report.results import METRICS, over_seeds
 
 STYLE = "thead tr:first-child th{text-align:center}"
+MEASURES = {"official": "Official VQA accuracy", "soft labels": "Accuracy by soft labels"}
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells by (split, metric)."""
+    """Rows of cells by (split, metric), the accuracies of `measure`; `seeds` are those behind any of them."""
 
     sparsity: float
     splits: tuple[str, ...]
     rows: dict[str, dict[tuple[str, str], Cell]]
+    measure: str
+    seeds: frozenset[int]
     notes: tuple[str, ...] = ()
 
     @property
     def n_seeds(self) -> int:
+        """How many seeds are behind the cells that have the most."""
         return max(cell.n_seeds for row in self.rows.values() for cell in row.values())
 
 
@@ -44,7 +48,7 @@ def table_1(
     """Return the dense network's row, and that of every subnetwork that was trained at `sparsity`.
 
     Shown are those of `splits` on which anything is scored; none is before EvalAI has scored a submission, and then
-    it is the split `otherwise`, which the notes say.
+    it is the split `otherwise`, which the table says, and the `notes` on that split.
 
     Raises ConfigError when no subnetwork was trained at `sparsity`.
     """
@@ -55,20 +59,18 @@ def table_1(
             "report.table_sparsity", f"no subnetwork is trained at {percent_text(sparsity)} %",
             "a sparsity of some subnetwork", "Add it to the sparsities, or show another one.",
         )  # fmt: skip
-    scored = [split for split in splits if split in set(at["split"])]
-    told = [*notes]
-    if not scored:
-        told.insert(0, f"No score of {' or '.join(splits) or 'a test split'} is known yet: this is {otherwise}.")
+    shown, told = [split for split in splits if split in set(at["split"])], []
+    if not shown:
+        told = [f"No score of {' or '.join(splits) or 'a test split'} is known yet: this is {otherwise}.", *notes]
+        shown = [otherwise]
+    at = at[at["split"].isin(shown)]
     summary = over_seeds(at, ["subnetwork", "split"], list(METRICS))
     rows = {
-        name: {
-            (split, metric): _cell(summary, (name, split), metric)
-            for split in scored or [otherwise]
-            for metric in METRICS
-        }
+        name: {(split, metric): _cell(summary, (name, split), metric) for split in shown for metric in METRICS}
         for name in names
     }
-    return Table(sparsity, tuple(scored or [otherwise]), rows, tuple(told))
+    measure = " and ".join(MEASURES[name] for name in dict.fromkeys(at["measure"]))
+    return Table(sparsity, tuple(shown), rows, measure, frozenset(at["seed"]), tuple(told))
 
 
 def _cell(summary: pd.DataFrame, row: tuple[str, str], metric: str) -> Cell:
@@ -79,16 +81,15 @@ def _cell(summary: pd.DataFrame, row: tuple[str, str], metric: str) -> Cell:
 
 
 def as_csv(table: Table) -> str:
-    """Return the table with a mean and a std column for each split and metric."""
-    columns = [(split, metric) for split in table.splits for metric in METRICS]
-    header = ["row", "n_seeds"]
-    header += [f"{split} {metric} {part}" for split, metric in columns for part in ("mean", "std")]
-    lines = [",".join(header)]
-    for name, row in table.rows.items():
-        cells = [row[column] for column in columns]
-        values = [text for cell in cells for text in (_number(cell.mean), _number(cell.std))]
-        lines.append(",".join([name, str(max(cell.n_seeds for cell in cells)), *values]))
-    return "\n".join(lines) + "\n"
+    """Return the table with a column n_seeds for each split, and mean and std for each split and metric."""
+    header, lines = ["row"], [[name] for name in table.rows]
+    for split in table.splits:
+        header += [f"{split} n_seeds", *(f"{split} {metric} {part}" for metric in METRICS for part in ("mean", "std"))]
+        for line, row in zip(lines, table.rows.values(), strict=True):
+            cells = [row[split, metric] for metric in METRICS]
+            line.append(str(max(cell.n_seeds for cell in cells)))
+            line += [text for cell in cells for text in (_number(cell.mean), _number(cell.std))]
+    return "".join(",".join(line) + "\n" for line in [header, *lines])
 
 
 def as_markdown(table: Table) -> str:
@@ -142,7 +143,9 @@ def as_html(table: Table) -> str:
 def caption(table: Table) -> str:
     """Return what the numbers are."""
     spread = f"mean ± sample standard deviation over {table.n_seeds} seeds" if table.n_seeds > 1 else "one seed"
-    said = f"Official VQA accuracy in percent at {percent_text(table.sparsity)} % sparsity, {spread}."
+    if len(table.seeds) > table.n_seeds:
+        spread += ", not the same in every cell"
+    said = f"{table.measure} in percent at {percent_text(table.sparsity)} % sparsity, {spread}."
     return " ".join([said, *table.notes])
 
 

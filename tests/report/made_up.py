@@ -24,8 +24,8 @@ def results(n_seeds: int = 3, models: Models = MODELS) -> pd.DataFrame:
     rows = []
     for seed, (name, sparsity), split in product(range(n_seeds), models, SPLITS):
         accuracies = (LEVEL[name] + rng.normal(0, 1, len(METRICS))).round(2)
-        rows.append((name, sparsity, seed, split, *accuracies))
-    return pd.DataFrame(rows, columns=["subnetwork", "sparsity", "seed", "split", *METRICS])
+        rows.append((name, sparsity, seed, split, "official", *accuracies))
+    return pd.DataFrame(rows, columns=["subnetwork", "sparsity", "seed", "split", "measure", *METRICS])
 
 
 def question_types(n_seeds: int = 3, models: Models = MODELS) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from lxmert_tickets.report.results import (
     collect_question_types,
     collect_results,
     over_seeds,
+    read_table,
 )
 
 SCORE = Score(
@@ -31,7 +32,7 @@ def test_results_have_a_row_for_each_network_and_split_in_order() -> None:
     found = collect_results((*which, SCORE) for which in asked)
     assert len(found) == len(asked)
     assert found.iloc[-1].to_dict() == {
-        "subnetwork": "low_magnitude", "sparsity": 50.0, "seed": 1, "split": "test",
+        "subnetwork": "low_magnitude", "sparsity": 50.0, "seed": 1, "split": "test", "measure": "official",
         "overall": 70.5, "yes_no": 90.0, "number": 30.25, "other": 61.0,
     }  # fmt: skip
     assert found["split"].tolist() == [split for _, _, split in asked]
@@ -59,6 +60,20 @@ def test_files_are_stacked_and_labelled(tmp_path: Path) -> None:
     assert found.columns.tolist() == ["subnetwork", "sparsity", "seed", "epoch", "loss"]
     assert found.iloc[3].tolist() == ["random", 97.5, 1, 2, 0.25]
     assert found.index.tolist() == [0, 1, 2, 3]
+
+
+def test_names_that_look_like_numbers_or_like_nothing_are_read_back_as_they_were(tmp_path: Path) -> None:
+    asked = [(seed, "nan/s50", split, SCORE) for seed in (0, 1) for split in ("2014", "NA", "null")]
+    for table in (collect_results(asked), collect_question_types(asked)):
+        table.to_csv(tmp_path / "a.csv", index=False)
+        found = read_table(tmp_path / "a.csv")
+        assert set(found["subnetwork"]) == {"nan"}
+        pd.testing.assert_frame_equal(found, table)
+
+
+def test_a_score_says_how_it_was_measured() -> None:
+    score = Score(90.0, {}, {}, {}, measure="soft labels")
+    assert collect_results([(0, "dense", "minival", score)])["measure"].tolist() == ["soft labels"]
 
 
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=6))

@@ -134,6 +134,37 @@ def test_several_seeds_are_told_in_the_caption() -> None:
         assert "at 50 % sparsity, mean ± sample standard deviation over 3 seeds" in write(table())
 
 
+def test_seeds_that_are_fewer_in_some_cells_are_counted_there_and_for_each_split() -> None:
+    data = results(3)
+    data = data[data["split"].eq("test-dev") | data["seed"].eq(0)]
+    found = table_1(data, 50.0, TESTED, "val")
+    for row in csv.DictReader(io.StringIO(as_csv(found))):
+        assert (row["test-dev n_seeds"], row["test-std n_seeds"]) == ("3", "1")
+    for write in (as_markdown, as_html, as_latex):
+        assert write(found).count("(n = 1)") == len(ROWS) * len(METRICS)
+    assert "over 3 seeds. " in f"{caption(found)} "
+
+
+def test_seeds_that_are_others_in_some_cells_are_told_in_the_caption() -> None:
+    data = results(2)
+    data = data[data["subnetwork"].eq("dense") == data["seed"].eq(0)]
+    assert "one seed, not the same in every cell." in caption(table_1(data, 50.0, TESTED, "val"))
+    data = results(3)
+    data = data[data["seed"].ne(data["subnetwork"].eq("dense") * 2)]
+    assert "over 2 seeds, not the same in every cell." in caption(table_1(data, 50.0, TESTED, "val"))
+
+
+def test_the_caption_says_how_answers_were_scored_and_notes_only_what_is_shown() -> None:
+    data = results()
+    data.loc[data["split"] == "val", "measure"] = "soft labels"
+    notes = ["Val is small."]
+    assert caption(table_1(data, 50.0, TESTED, "val", notes)).startswith("Official VQA accuracy in percent")
+    assert "Val is small." not in caption(table_1(data, 50.0, TESTED, "val", notes))
+    found = caption(table_1(data, 50.0, (), "val", notes))
+    assert found.startswith("Accuracy by soft labels in percent")
+    assert found.endswith("Val is small.")
+
+
 def test_latex_is_well_formed() -> None:
     written = as_latex(table())
     code = "\n".join(line for line in written.splitlines() if not line.startswith("%"))

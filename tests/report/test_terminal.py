@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from made_up import results
 from rich.console import Console
@@ -20,8 +21,12 @@ def shown(folder: Path, width: int = 200) -> str:
 
 
 def with_table(folder: Path, n_seeds: int) -> Path:
+    return with_results(folder, results(n_seeds))
+
+
+def with_results(folder: Path, data: pd.DataFrame) -> Path:
     (folder / "tables").mkdir(parents=True)
-    table = table_1(results(n_seeds), 50.0, ["test-dev", "test-std"], "val")
+    table = table_1(data, 50.0, ["test-dev", "test-std"], "val")
     (folder / "tables" / "table1.csv").write_text(as_csv(table), encoding="utf-8")
     (folder / "tables" / "table1.md").write_text(as_markdown(table), encoding="utf-8")
     return folder
@@ -46,6 +51,19 @@ def test_several_seeds_are_counted(tmp_path: Path) -> None:
     assert "mean ± sample standard deviation over 3 seeds" in shown(with_table(tmp_path, 3))
 
 
+def test_a_row_with_fewer_seeds_than_others_says_so(tmp_path: Path) -> None:
+    data = results(3)
+    data = data[data["subnetwork"].ne("random") | data["split"].eq("test-dev") | data["seed"].eq(0)]
+    rows = [line for line in shown(with_results(tmp_path, data)).splitlines() if "Random pruned" in line]
+    assert ["(n = 1)" in row for row in rows] == [False, True]
+    assert "Full (n" not in shown(tmp_path)
+
+
+def test_names_that_look_like_numbers_are_shown(tmp_path: Path) -> None:
+    data = results(1).replace({"subnetwork": {"random": "nan"}})
+    assert "Nan pruned" in shown(with_results(tmp_path, data))
+
+
 def test_only_files_that_exist_are_listed_whatever_their_folder_is_called(tmp_path: Path) -> None:
     folder = with_table(tmp_path / "[bold]scenes", 1)
     (folder / "figures").mkdir()
@@ -65,4 +83,7 @@ def test_an_unfinished_experiment_is_refused_with_what_to_do(tmp_path: Path) -> 
     with pytest.raises(
         ArtifactError, match=r"table1\.csv: no such file; expected a finished experiment\. Run snakemake"
     ):
+        shown(tmp_path)
+    (with_table(tmp_path, 1) / "tables" / "table1.md").unlink()
+    with pytest.raises(ArtifactError, match=r"table1\.md: no such file; expected a finished experiment"):
         shown(tmp_path)
