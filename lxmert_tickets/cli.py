@@ -9,7 +9,9 @@ status             what of an experiment is done, running, failed, waiting
 """
 
 import argparse
+import errno
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,10 +37,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_status_command(commands)
     args = parser.parse_args(arguments)
     try:
+        if "out" in args:
+            _check_can_be_written(args.out)
         return int(args.run(args))
     except TicketsError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+    except OSError as error:
+        parts = (error.filename2 or error.filename, error.strerror or error)  # of a rename, the new name
+        print("error:", ": ".join(str(part) for part in parts if part), file=sys.stderr)
+    return 1
+
+
+def _check_can_be_written(path: Path) -> None:
+    """Raise OSError when `path` is a folder, or its folder cannot be made: before the work, not after it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
 
 
 def _add_inspect(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -113,7 +113,7 @@ def _predictions(path: Path) -> dict[str, Any]:
 def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last for lists within lists within lists
         raise ArtifactError(path, f"cannot be read ({error})", "JSON") from None
     if isinstance(content, list) and all(isinstance(entry, dict) and "question_id" in entry for entry in content):
         return {"kind": "submission", "n_questions": len(content), "provenance": None}

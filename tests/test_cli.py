@@ -1,5 +1,6 @@
 """Commands do their work, print it, and end a mistake with one line and status 1."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from lxmert_tickets.cli import main
+from lxmert_tickets.data import feature_conversion
 from lxmert_tickets.data.feature_tsv import write_feature_row
 from lxmert_tickets.data.features import open_features
 from lxmert_tickets.pruning.mask_files import save_mask
@@ -77,6 +79,29 @@ def test_a_broken_table_is_one_line_and_status_1(
     assert not (tmp_path / "features.h5").exists()
 
 
+@pytest.mark.parametrize("command", ["convert-features", "score"])
+@pytest.mark.parametrize(("out", "reason"), [("folder", "folder: Is a directory"), ("file/a", "file: File exists")])
+def test_an_output_that_cannot_be_written_is_told_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, out: str, reason: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    inputs = ["a"] if command == "convert-features" else [f"--{name}=a" for name in ("q", "a", "p")]
+    assert main([command, *inputs, "--out", str(tmp_path / out)]) == 1
+    assert capsys.readouterr().err == f"error: {tmp_path}/{reason}\n"
+
+
+def test_what_the_system_refuses_is_one_line_and_status_1(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "features.h5")
+
+    monkeypatch.setattr(feature_conversion, "convert_features", refused)
+    assert main(["convert-features", str(table), "--out", str(tmp_path / "features.h5")]) == 1
+    assert capsys.readouterr().err == "error: features.h5: Permission denied\n"
+
+
 def test_show_refuses_an_unfinished_experiment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", str(tmp_path)]) == 1
     assert "expected a finished experiment" in capsys.readouterr().err
@@ -84,7 +109,8 @@ def test_show_refuses_an_unfinished_experiment(tmp_path: Path, capsys: pytest.Ca
 
 def test_show_prints_the_table_of_a_finished_experiment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "tables").mkdir()
-    (tmp_path / "tables" / "table1.csv").write_text("row,n_seeds,val overall mean,val overall std\ndense,1,91.25,\n")
+    header = "row,val n_seeds,val overall mean,val overall std"
+    (tmp_path / "tables" / "table1.csv").write_text(f"{header}\ndense,1,91.25,\n")
     (tmp_path / "tables" / "table1.md").write_text("| a table |\n\nWhat the numbers are.\n")
     assert main(["show", str(tmp_path)]) == 0
     printed = capsys.readouterr().out

@@ -196,6 +196,12 @@ def test_json_that_is_nothing_of_ours_is_refused(tmp_path: Path, text: str) -> N
         inspect_file(tmp_path / "a.json")
 
 
+def test_json_nested_without_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[" * 100_000 + "]" * 100_000)
+    with pytest.raises(ArtifactError, match=r"a\.json: cannot be read"):
+        inspect_file(tmp_path / "a.json")
+
+
 @pytest.mark.parametrize(("name", "found"), [("a.csv", "is a .csv file"), ("folder", "is a nameless file")])
 def test_other_files_are_refused_with_what_can_be_inspected(tmp_path: Path, name: str, found: str) -> None:
     with pytest.raises(ArtifactError, match=rf"{found}; expected one of \.safetensors, \.h5, \.parquet, \.json"):

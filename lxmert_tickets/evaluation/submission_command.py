@@ -2,10 +2,12 @@
 
 import sys
 from argparse import ArgumentParser, Namespace, _SubParsersAction
+from codecs import BOM_UTF8
 from pathlib import Path
 
 from lxmert_tickets.data.parts import read_split
-from lxmert_tickets.evaluation.predictions import check_all_answered, read_submission
+from lxmert_tickets.errors import DataError
+from lxmert_tickets.evaluation.predictions import SUBMISSION, check_all_answered, read_submission
 
 
 def add_check_submission_command(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
@@ -37,9 +39,24 @@ def run_check_submission(args: Namespace) -> int:
     Raises DataError, saying what is wrong, when EvalAI would refuse or misjudge it.
     """
     answer_of = read_submission(args.file)
+    _check_plain(args.file)
     asked = read_split([args.questions], subtypes=[args.subtype])
     check_all_answered(args.file, answer_of.keys(), {question.question_id for question in asked})
     n_empty = sum(not answer.strip() for answer in answer_of.values())
     empty = f"; {n_empty:,} of them are empty" if n_empty else ""
     sys.stdout.write(f"{args.file}: {len(answer_of):,} answers, one to each question of {args.questions}{empty}\n")
     return 0
+
+
+def _check_plain(path: Path) -> None:
+    """Raise DataError unless `json.load(open(path))` reads it, as EvalAI does; `read_submission` takes more."""
+    content = path.read_bytes()
+    expected = f"{SUBMISSION}, in UTF-8 from the first byte on"
+    if content.startswith(BOM_UTF8):
+        raise DataError(path, "begins with a byte-order mark", expected, "Save it as UTF-8 without one.")
+    if not content.lstrip().startswith(b"["):
+        raise DataError(path, "is compressed (gzip or zip)", expected, "Unpack it.")
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(path, f"is no UTF-8 (byte {error.start})", expected, "Save it as UTF-8.") from None

@@ -1,6 +1,8 @@
 """The command `check-submission`, from the command line to what it says."""
 
+import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,36 @@ def test_the_official_archive_and_prepared_questions_do_as_well(tmp_path: Path) 
     assert check(tmp_path, WHOLE, archive) == 0
     assert check(tmp_path, WHOLE[1:2], archive, "--subtype", "test-dev2015") == 0
     assert check(tmp_path, WHOLE, [{"question_id": key, "img_id": "COCO", "sent": "?"} for key in (1, 2, 3)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("pack", "found"),
+    [
+        (lambda text: b"\xef\xbb\xbf" + text, "begins with a byte-order mark"),
+        (gzip.compress, "is compressed"),
+        (lambda text: text.replace(b'"yes"', b'"yes", "more": "\xff"'), "is no UTF-8"),
+    ],
+)
+def test_what_is_read_here_but_not_by_evalai_is_refused(
+    tmp_path: Path, pack: Callable[[bytes], bytes], found: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(tmp_path, WHOLE) == 0
+    packed = tmp_path / "p.json"
+    packed.write_bytes(b"\n " + (tmp_path / "s.json").read_bytes())
+    command = ["check-submission", str(packed), "--questions", str(tmp_path / "q.json")]
+    assert main(command) == 0
+    packed.write_bytes(pack((tmp_path / "s.json").read_bytes()))
+    assert main(command) == 1
+    assert f"{packed}: {found}" in capsys.readouterr().err
+
+
+def test_a_zipped_submission_is_refused_whatever_it_is_called(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(tmp_path, WHOLE) == 0
+    packed = zipped(tmp_path / "p.json", "s.json", content=WHOLE)
+    assert main(["check-submission", str(packed), "--questions", str(tmp_path / "q.json")]) == 1
+    assert "is compressed (gzip or zip); expected" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
