@@ -97,7 +97,7 @@ def test_random_masks_differ_between_seeds(results: Path) -> None:
 
 def test_results_have_a_row_for_each_network_and_split(results: Path) -> None:
     table = pd.read_csv(results / "results.csv")
-    columns = ["subnetwork", "sparsity", "seed", "split", "overall", "yes_no", "number", "other"]
+    columns = ["subnetwork", "sparsity", "seed", "split", "measure", "overall", "yes_no", "number", "other"]
     assert list(table.columns) == columns
     assert len(table) == len(SEEDS) * len(MODELS) * 3
     assert not table.duplicated(["subnetwork", "sparsity", "seed", "split"]).any()
