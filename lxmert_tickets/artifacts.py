@@ -1,16 +1,19 @@
 """Files that are complete or absent, and that say where they came from.
 
 Tensors are stored as safetensors with all metadata as sorted JSON under one key, so that equal content gives
-equal bytes. Nothing here is pickled. Every file is written under a temporary name in its own folder, flushed to
-disk and renamed.
+equal bytes. Nothing here is pickled. Every file is written in a temporary folder beside its place, flushed to disk and
+renamed.
 """
 
+import glob
 import hashlib
 import json
 import os
+import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,8 @@ from lxmert_tickets.layout import name_in_workflow
 METADATA_KEY = "lxmert_tickets"
 LARGE_BYTES = 1 << 30
 END_BYTES = 1 << 20
+TORN_SECONDS = 24 * 60 * 60
+"""Nobody writes on one file for so long: what is older was left by a writer that was killed."""
 REMAKE = "Delete it and run snakemake again: it is made anew from its inputs."
 
 Tensors = dict[str, np.ndarray]
@@ -33,15 +38,29 @@ Metadata = dict[str, Any]
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it replaces `path`, on any failure it is removed."""
+    """Yield a temporary path of the same name; on success it replaces `path`, on any failure it is removed.
+
+    It lies in a folder of its own beside `path`, as does what a library writes before it: what a killed writer leaves
+    there is removed by a later one.
+    """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")  # process numbers repeat across machines
+    remove_torn(final.parent, final.name, TORN_SECONDS)
+    folder = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")  # process numbers repeat across machines
+    folder.mkdir()
     try:
-        yield temporary
-        put_in_place(temporary, final)
+        yield folder / final.name
+        put_in_place(folder / final.name, final)
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_torn(folder: Path, name: str = "", older_than_seconds: float = 0) -> None:
+    """Remove what killed writers have left in `folder`: of file `name`, or of all."""
+    for torn in folder.glob(f".{glob.escape(name) or '*'}.*.tmp"):
+        with suppress(OSError):  # its writer, or another one, has just removed it
+            if time.time() - torn.stat().st_mtime >= older_than_seconds:
+                shutil.rmtree(torn)
 
 
 def put_in_place(temporary: Path, final: Path) -> None:
@@ -108,11 +127,19 @@ def provenance(rule: str, spec: str, seed: int | None, parents: Iterable[str | P
 
 
 def save_tensors(path: str | Path, kind: str, tensors: Mapping[str, np.ndarray], metadata: Metadata) -> None:
-    """Write `tensors` as safetensors of `kind` ("weights", "mask", ...), with `metadata` under one sorted key."""
+    """Write `tensors` as safetensors of `kind` ("weights", "mask", ...), with `metadata` under one sorted key.
+
+    Raises ArtifactError when they cannot be written, for which safetensors has no OSError.
+    """
     about = canonical_json({**metadata, "kind": kind})
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(contiguous, temporary, metadata={METADATA_KEY: about})
+        try:
+            save_file(contiguous, temporary, metadata={METADATA_KEY: about})
+        except SafetensorError as error:
+            raise ArtifactError(path, f"cannot be written ({error})", "room on its disk and the right") from None
+        # The library lets nobody else read what it writes; the folder has the rights that the user gives new files.
+        temporary.chmod(temporary.parent.stat().st_mode & 0o666)
 
 
 def read_metadata(path: str | Path) -> Metadata:

@@ -11,8 +11,11 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-# How files are fetched, locked and written, errors worded and runs watched decides no result.
-BYSTANDERS = {"artifacts", "conversion", "downloads", "errors", "job", "layout", "locks", "monitoring", "progress"}
+# How files are fetched, locked, kept and written, errors worded and runs watched decides no result.
+BYSTANDERS = {
+    "artifacts", "code_digest", "conversion", "downloads", "environment", "errors", "finished", "gpus", "job", "layout",
+    "locks", "monitoring", "progress",
+}  # fmt: skip
 
 
 def code_digest(script: str | Path) -> str:

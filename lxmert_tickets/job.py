@@ -1,12 +1,16 @@
 """What surrounds every job: a log, errors that read as one message, and a quick start and end."""
 
+import faulthandler
 import gc
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from types import FrameType
 
 from lxmert_tickets.errors import TicketsError
 
@@ -26,18 +30,21 @@ def job(log_path: str | Path) -> Iterator[logging.Logger]:
 
     A mistake that the user can mend ends the process with one message, status 1 and no traceback. The process of a
     script ends with the job: taking all of torch apart takes another tenth of a second.
+
+    SIGTERM ends a script as an error does, so that what is half written is removed. A crash leaves its traceback in the
+    log: a file that is cut while it is mapped into memory, say, ends the process with SIGBUS.
     """
     gc.freeze()
     gc.enable()
     log = logging.getLogger("lxmert_tickets")
     log.setLevel(logging.INFO)
-    handlers: list[logging.Handler] = [
-        logging.FileHandler(log_path, encoding="utf-8"),
-        logging.StreamHandler(sys.stderr),
-    ]
-    for handler in handlers:
+    in_log, on_terminal = logging.FileHandler(log_path, encoding="utf-8"), logging.StreamHandler(sys.stderr)
+    for handler in (in_log, on_terminal):
         handler.setFormatter(logging.Formatter(LINE, datefmt="%Y-%m-%d %H:%M:%S"))
         log.addHandler(handler)
+    if IS_SCRIPT:
+        faulthandler.enable(in_log.stream)  # type: ignore[arg-type]  # it is open
+        signal.signal(signal.SIGTERM, partial(_end, os.getpid()))
     try:
         yield log
     except TicketsError as error:
@@ -45,13 +52,22 @@ def job(log_path: str | Path) -> Iterator[logging.Logger]:
         sys.exit(1)
     except Exception as error:  # Python prints it on the terminal; the log is to end with it as well
         text = f"{type(error).__name__}: {error}"
-        handlers[0].handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, text, (), None))
+        in_log.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, text, (), None))
         raise
     finally:
-        for handler in handlers:
+        if IS_SCRIPT:
+            faulthandler.disable()
+        for handler in (in_log, on_terminal):
             log.removeHandler(handler)
             handler.close()
     if IS_SCRIPT:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
+
+
+def _end(process: int, number: int, frame: FrameType | None) -> None:
+    """End the process for signal `number`, and the jobs' own `process` as an exception ends it."""
+    if os.getpid() != process:  # a worker, which has nothing to tidy up
+        os._exit(128 + number)
+    sys.exit(128 + number)

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -45,17 +45,26 @@ def alone(path: Path, place: object, work: str, on_held: Callable[[str], None] =
         guard.release()
 
 
-def remove_with_folder(path: Path) -> None:
-    """Remove the lock file `path`, which is held, and its folder with all files in it.
+def remove_with_folder(path: Path, kept: Collection[Path] = ()) -> None:
+    """Remove the lock file `path`, which is held, and its folder with all files in it; not what is to be `kept`.
 
-    Another process may take the folder for its own as soon as the lock file is gone: then the folder stays.
+    Another process may take the folder for its own as soon as the lock file is gone: then the folder stays. What cannot
+    be removed stays too: nobody's work is to fail for it.
     """
-    for other in path.parent.iterdir():
-        if other != path:
-            other.unlink()
-    path.unlink()
+    with suppress(FileNotFoundError):  # somebody has tidied up
+        for other in path.parent.iterdir():
+            if other != path and other not in kept:
+                _remove(other)
+    _remove(path)
     with suppress(OSError):
         path.parent.rmdir()
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s: cannot be removed (%s)", path, error.strerror)
 
 
 def _acquire(guard: FileLock, path: Path, on_held: Callable[[str], None]) -> None:

@@ -3,7 +3,10 @@
 import hashlib
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -29,6 +32,7 @@ from lxmert_tickets.artifacts import (
 )
 from lxmert_tickets.errors import ArtifactError
 
+PROJECT = Path(__file__).resolve().parents[1]
 TENSORS = {"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.array([1, 0, 255], dtype=np.uint8)}
 
 
@@ -42,7 +46,8 @@ def test_a_file_appears_whole_and_alone_in_a_folder_that_is_made_for_it(tmp_path
     with replacing(tmp_path / "new" / "a.txt") as temporary:
         temporary.write_text("whole")
         assert not (tmp_path / "new" / "a.txt").exists()
-        assert temporary.parent == tmp_path / "new"
+        assert temporary.name == "a.txt"
+        assert temporary.parent.parent == tmp_path / "new"  # on the same disk
     assert {path.name: path.read_text() for path in (tmp_path / "new").iterdir()} == {"a.txt": "whole"}
 
 
@@ -58,6 +63,55 @@ def test_a_failure_before_anything_is_written_leaves_nothing(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="early"), replacing(tmp_path / "a.txt"):
         raise ValueError("early")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_goes_with_a_later_one_and_what_another_writes_stays(tmp_path: Path) -> None:
+    torn, at_work, other = (tmp_path / f".{name}.tmp" for name in ("a.safetensors.1", "a.safetensors.2", "b.txt.3"))
+    for folder in (torn, at_work, other):
+        folder.mkdir()
+        (folder / ".tmpXyZ").write_bytes(b"half")
+    for folder in (torn, other):
+        os.utime(folder, (0, 0))
+    save_tensors(tmp_path / "a.safetensors", "mask", TENSORS, {})
+    assert {path.name for path in tmp_path.iterdir()} == {at_work.name, other.name, "a.safetensors"}
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_others_may_read_tensors_as_they_may_read_any_file_of_the_user(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        save_tensors(tmp_path / "a.safetensors", "mask", TENSORS, {})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.safetensors").stat().st_mode) == mode
+
+
+KILLED_WHILE_WRITING = """
+import os, resource, signal, sys
+import numpy as np
+from lxmert_tickets.artifacts import save_tensors
+
+signal.signal(signal.SIGXFSZ, getattr(signal, sys.argv[2]))  # the disk is full, or the writer ends
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+save_tensors(sys.argv[1], "weights", {"a": np.zeros(100_000, np.float32)}, {})
+"""
+
+
+@pytest.mark.parametrize("what", ["SIG_IGN", "SIG_DFL"])
+def test_tensors_that_cannot_be_written_are_told_by_path_and_leave_nothing_that_is_not_swept(
+    tmp_path: Path, what: str
+) -> None:
+    path = tmp_path / "a.safetensors"
+    command = [sys.executable, "-c", KILLED_WHILE_WRITING, str(path), what]
+    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    if what == "SIG_IGN":
+        assert f"ArtifactError: {path}: cannot be written (" in ended.stderr
+        assert not list(tmp_path.iterdir())
+    else:
+        assert ended.returncode == -signal.SIGXFSZ
+        assert list(tmp_path.iterdir())
+        subject.remove_torn(tmp_path)
+        assert not list(tmp_path.iterdir())
 
 
 def test_writers_of_one_file_do_not_share_a_temporary_name(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,48 @@ def test_the_process_of_a_script_ends_with_its_job_and_nothing_that_it_said_is_l
     assert (ended.returncode, ended.stdout) == (0, "begun")
     assert ended.stderr == log_path.read_text(encoding="utf-8")
     assert ended.stderr.endswith(" INFO at work\n")
+
+
+def test_a_script_that_is_told_to_end_removes_what_is_half_written(log_path: Path) -> None:
+    ending = f"""
+    import os, signal
+    from lxmert_tickets.artifacts import replacing
+    with replacing({str(log_path.with_name("result"))!r}) as temporary:
+        temporary.write_text("half")
+        os.kill(os.getpid(), signal.SIGTERM)
+"""
+    ended = run_as_script(log_path, ending)
+    assert ended.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in ended.stderr
+    assert [path.name for path in log_path.parent.iterdir()] == [log_path.name]
+
+
+def test_a_worker_of_a_script_ends_at_once_when_it_is_told_to(log_path: Path) -> None:
+    ending = """
+    import os, signal
+    worker = os.fork()
+    if worker == 0:
+        os.kill(os.getpid(), signal.SIGTERM)
+    log.info("it ended with %d", os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
+"""
+    ended = run_as_script(log_path, ending)
+    assert (ended.returncode, ended.stdout) == (0, "begun")
+    assert ended.stderr.endswith(f"it ended with {128 + signal.SIGTERM}\n")
+
+
+def test_a_file_that_is_cut_while_it_is_read_from_memory_leaves_a_traceback_in_the_log(log_path: Path) -> None:
+    ending = f"""
+    import os
+    import numpy as np
+    path = {str(log_path.with_name("features"))!r}
+    np.zeros(1 << 20, np.uint8).tofile(path)
+    mapped = np.memmap(path, mode="r")
+    os.truncate(path, 0)
+    mapped.sum()
+"""
+    ended = run_as_script(log_path, ending)
+    assert ended.returncode == -signal.SIGBUS
+    assert "Fatal Python error: Bus error" in log_path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

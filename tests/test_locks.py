@@ -168,8 +168,8 @@ def test_a_folder_removed_while_it_is_asked_for_is_nobody_s(lock: Path, monkeypa
 def test_a_folder_that_another_process_has_taken_for_its_own_stays(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unlink = Path.unlink
 
-    def unlink_and_meet_the_next(path: Path) -> None:
-        unlink(path)
+    def unlink_and_meet_the_next(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok)
         if path == lock:
             path.write_text("the next one's")
 
@@ -178,6 +178,25 @@ def test_a_folder_that_another_process_has_taken_for_its_own_stays(lock: Path, m
         monkeypatch.setattr(Path, "unlink", unlink_and_meet_the_next)
         remove_with_folder(lock)
     assert [path.read_text() for path in lock.parent.iterdir()] == ["the next one's"]
+
+
+def test_what_is_to_be_kept_stays_and_so_does_what_cannot_be_removed(
+    lock: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with alone(lock, "it", "do it"):
+        for name in ("work", "result"):
+            (lock.parent / name).touch()
+        (lock.parent / "busy").mkdir()
+        remove_with_folder(lock, [lock.parent / "result"])
+    assert sorted(path.name for path in lock.parent.iterdir()) == ["busy", "result"]
+    assert caplog.messages == [f"{lock.parent / 'busy'}: cannot be removed (Is a directory)"]
+
+
+def test_a_folder_that_somebody_has_removed_is_no_error(lock: Path) -> None:
+    with alone(lock, "it", "do it"):
+        shutil.rmtree(lock.parent)
+        remove_with_folder(lock)
+    assert not lock.parent.exists()
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])

@@ -7,7 +7,8 @@ import msgspec
 import numpy as np
 import torch
 
-from lxmert_tickets.data.features import Features
+from lxmert_tickets.data import hdf5
+from lxmert_tickets.data.features import KIND, Features
 from lxmert_tickets.data.questions import EncodedQuestions
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.building import build_network
@@ -107,6 +108,13 @@ def toy_questions(n: int, n_images: int, seed: int = 0) -> EncodedQuestions:
         label_score=np.ones(n, dtype=np.float32),
         n_answers=TINY.n_answers,
     )
+
+
+def save_toy_features(path: Path, n_images: int) -> None:
+    toy = toy_features(n_images)
+    with hdf5.writing(path, KIND, {}) as file:
+        file["features"], file["boxes"], file["size"] = toy.features, toy.boxes, toy.sizes
+        file["image_id"] = np.array(toy.image_ids, dtype="S")
 
 
 def toy_data(n: int = 32, n_images: int = 16, seed: int = 0, device: torch.device = CPU) -> VqaData:

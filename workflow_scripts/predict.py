@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 from lxmert_tickets.artifacts import provenance
 from lxmert_tickets.data.answers import read_answers
 from lxmert_tickets.evaluation.predictions import save_predictions, write_submission
+from lxmert_tickets.finished import forget_results
 from lxmert_tickets.gpus import gpu_of_this_job
 from lxmert_tickets.job import job
+from lxmert_tickets.layout import resume_folder
 from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.checkpoints import load_weights
 from lxmert_tickets.training.answering import answer_all
@@ -34,3 +36,4 @@ with job(snakemake.log[0]), gpu_of_this_job(snakemake.params.jobs_per_gpu):
         save_predictions(output, data.questions.question_id, given, scores, {"provenance": origin})
         if split in submission_of:
             write_submission(submission_of[split], data.questions.question_id, given)
+    forget_results(resume_folder(paths.weights))  # Snakemake has them, or it would not have started this job

@@ -47,9 +47,10 @@ with job(snakemake.log[0]), gpu_of_this_job(snakemake.params.jobs_per_gpu):
     identity = run_identity("pretrain", decoded | {"max_length": params.max_length}, origin, questions.device)
 
     output = snakemake.output
-    with resumable(output.weights, identity, params.checkpoint_minutes) as checkpoints:
-        with watching(output.weights, events=params.event_files) as watch:
-            weights, history = pretrain(architecture, captions, questions, recipe, checkpoints, watch)
-        tensors = {name: tensor.numpy() for name, tensor in weights.items()}
-        save_weights(output.weights, tensors, architecture, origin)
-        write_history(output.history, history)
+    with resumable([output.weights, output.history], identity, params.checkpoint_minutes) as checkpoints:
+        if checkpoints is not None:
+            with watching(output.weights, events=params.event_files) as watch:
+                weights, history = pretrain(architecture, captions, questions, recipe, checkpoints, watch)
+            tensors = {name: tensor.numpy() for name, tensor in weights.items()}
+            save_weights(output.weights, tensors, architecture, origin)
+            write_history(output.history, history)

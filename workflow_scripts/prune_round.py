@@ -3,7 +3,8 @@
 import json
 from typing import TYPE_CHECKING
 
-from lxmert_tickets.artifacts import provenance
+from lxmert_tickets.artifacts import REMAKE, provenance
+from lxmert_tickets.errors import ArtifactError
 from lxmert_tickets.job import job
 from lxmert_tickets.model.checkpoints import load_weights
 from lxmert_tickets.pruning.mask_files import check_fits, check_only_removes, load_mask
@@ -21,7 +22,10 @@ with job(snakemake.log[0]) as log:
     if paths.mask:
         previous = load_mask(paths.mask)
         check_fits(previous, weights, paths.mask, paths.weights)
-    mask = keep_largest(weights, previous, float(snakemake.wildcards.sparsity), params.ranked)
+    try:
+        mask = keep_largest(weights, previous, float(snakemake.wildcards.sparsity), params.ranked)
+    except ValueError as error:
+        raise ArtifactError(paths.weights, str(error), "weights to choose the largest from", REMAKE) from None
     check_only_removes(mask, previous, snakemake.output.mask, paths.mask or paths.weights)
     origin = provenance(snakemake.rule, params.prunable + params.ranked, int(snakemake.wildcards.seed), paths)
     del weights, previous  # the initial weights are as large

@@ -3,7 +3,9 @@
 from typing import TYPE_CHECKING
 
 from lxmert_tickets.artifacts import provenance
+from lxmert_tickets.finished import forget_results
 from lxmert_tickets.job import job
+from lxmert_tickets.layout import resume_folder
 from lxmert_tickets.model.checkpoints import load_weights, save_weights
 from lxmert_tickets.model.initial import initial_weights
 
@@ -16,3 +18,4 @@ with job(snakemake.log[0]):
     initial = initial_weights(pretrained, architecture, seed, answer_head, snakemake.input.weights)
     origin = provenance(snakemake.rule, answer_head, seed, snakemake.input)
     save_weights(snakemake.output.weights, initial, architecture, origin)
+    forget_results(resume_folder(snakemake.input.weights))  # Snakemake has them, or it would not have started this job

@@ -48,10 +48,11 @@ with job(snakemake.log[0]), gpu_of_this_job(snakemake.params.jobs_per_gpu):
     identity = run_identity("train", msgspec.json.decode(params.recipe), origin, device)
 
     output = snakemake.output
-    with resumable(output.weights, identity, params.checkpoint_minutes) as checkpoints:
-        with watching(output.weights, params.metrics, params.event_files) as watch:
-            seed, graphs = int(wildcards.seed), params.cuda_graphs
-            trained = train(network, data, val, recipe, seed, mask, name, checkpoints, watch, graphs)
-        weights = {key: tensor.numpy() for key, tensor in trained.weights.items()}
-        save_weights(output.weights, weights, architecture, origin | {"epoch": trained.kept_epoch})
-        write_history(output.history, trained.history)
+    with resumable([output.weights, output.history], identity, params.checkpoint_minutes) as checkpoints:
+        if checkpoints is not None:
+            with watching(output.weights, params.metrics, params.event_files) as watch:
+                seed, graphs = int(wildcards.seed), params.cuda_graphs
+                trained = train(network, data, val, recipe, seed, mask, name, checkpoints, watch, graphs)
+            weights = {key: tensor.numpy() for key, tensor in trained.weights.items()}
+            save_weights(output.weights, weights, architecture, origin | {"epoch": trained.kept_epoch})
+            write_history(output.history, trained.history)

@@ -86,7 +86,7 @@ def load_questions(path: str | Path) -> EncodedQuestions:
 
 
 def _check_consistent(encoded: EncodedQuestions, path: str | Path) -> None:
-    """Raise ArtifactError for arrays that disagree, so that what is loaded can be indexed without further checks."""
+    """Raise ArtifactError for arrays that disagree; `open_vqa_data` checks that the images are there."""
     n, n_labels, longest = len(encoded), len(encoded.label_answer), encoded.input_ids.shape[1]
     lengths_agree = (
         len(encoded.image_row) == len(encoded.input_ids) == len(encoded.length) == len(encoded.label_start) - 1 == n

@@ -40,7 +40,9 @@ def _on_gpu() -> ModuleType | None:
         from lxmert_tickets.model import on_gpu
 
         on_gpu.try_out()
-    except Exception as error:  # whatever it is, torch's own operators give the same numbers
+    except torch.OutOfMemoryError:  # of a GPU that others fill; the training would have met it next
+        raise
+    except Exception as error:  # whatever it is, torch's own operators train as well, with other numbers of dropout
         log.warning("kernels for this GPU cannot be made, so training is slower: %s", error)
         return None
     return on_gpu
@@ -50,6 +52,16 @@ def adam_kernels() -> ModuleType | None:
     """Return the module that updates weights on a GPU; None where kernels do not work, for torch's own operators."""
     on_gpu = _on_gpu()
     return None if on_gpu is None else on_gpu.adam_kernels
+
+
+def arithmetic_of(device: torch.device) -> str:
+    """Return what decides how the numbers of a network on `device` come about: elsewhere their last digits differ."""
+    if device.type == "cuda":
+        kernels = "torch's operators" if _on_gpu() is None else "kernels of its own"
+        return f"{torch.cuda.get_device_name(device)}, {kernels}"
+    if device.type == "cpu":
+        return f"{torch.backends.cpu.get_cpu_capability()}, oneDNN from {on_cpu.LEAST_PRODUCTS} products on"
+    return device.type
 
 
 def dense(rows: Tensor, layer: nn.Linear) -> Tensor:

@@ -14,6 +14,7 @@ from lxmert_tickets.experiment import (
     MagnitudeSubnetwork,
     Subnetwork,
 )
+from lxmert_tickets.finished import NAME as FINISHED
 from lxmert_tickets.layout import Layout, resume_folder
 from lxmert_tickets.monitoring.job_logs import error_at_end
 from lxmert_tickets.monitoring.pulse import NAME, Pulse, read_pulse
@@ -123,6 +124,8 @@ def _training(status: Status, weights: str, logs: Sequence[str], files: Files, c
         return failed
     if not left:
         return status
+    if FINISHED in left:
+        return replace(status, state="stopped", note="trained when Snakemake was gone; used when its job starts again")
     steps = [int(found[1]) for found in map(CHECKPOINT.fullmatch, left) if found]
     goes_on = f"goes on from step {max(steps)}" if steps else "begins anew"
     lost = f"process {pulse.process} on {pulse.host} is gone or silent; " if pulse is not None else ""

@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
@@ -59,11 +59,14 @@ class Watch:
 
     def finish(self) -> None:
         """Write the curves as they are now, and take the pulse away: the run has ended, well or not."""
-        self._pulse.unlink(missing_ok=True)
-        if self._run is not None:
-            self._write_curves(self._run.curves())
-        if self._events is not None:
-            self._events.close()
+        try:
+            self._pulse.unlink(missing_ok=True)
+            if self._run is not None:
+                self._write_curves(self._run.curves())
+            if self._events is not None:
+                self._events.close()
+        except OSError as error:  # the disk is full, say: a run that has ended well is not lost for its curve
+            log.warning("progress cannot be told: %s", error)
 
     def _write_pulse(self, run: Watched, curves: Curves, now: float) -> None:
         lines = curves[STEPS]
@@ -98,8 +101,5 @@ def watching(weights: str | Path, metrics: str | Path | None = None, events: str
     watch = Watch(resume_folder(weights) / NAME, None if metrics is None else Path(metrics), files)
     try:
         yield watch
-    except BaseException:
-        with suppress(OSError):  # what ended the run is to be told, not that the disk is full
-            watch.finish()
-        raise
-    watch.finish()
+    finally:
+        watch.finish()

@@ -48,7 +48,8 @@ def _threshold(weights: Weights, within: Kept, names: Sequence[str], n_keep: int
     for bits in _magnitude_bits(weights, within, names):
         upper += np.bincount(bits >> HALF_BITS, minlength=N_BINS)
     if upper[_INFINITY >> HALF_BITS :].any():
-        raise ValueError("a weight is not finite")
+        [name, *_] = [name for name in names if not np.isfinite(weights[name][within[name]]).all()]
+        raise ValueError(f"{name} has a weight that is not finite")
     upper_half, n_left = _bin_of_rank(upper, n_keep)
 
     lower = np.zeros(N_BINS, dtype=np.int64)

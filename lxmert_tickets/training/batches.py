@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lxmert_tickets.artifacts import REMAKE
 from lxmert_tickets.data.features import open_features
 from lxmert_tickets.data.questions import EncodedQuestions, load_questions
+from lxmert_tickets.errors import ArtifactError
 from lxmert_tickets.model.places import rows_for
 from lxmert_tickets.seeds import derive_seed
 from lxmert_tickets.training.regions import Regions, to_device
@@ -104,7 +106,13 @@ def open_vqa_data(
     """Return the encoded questions and the features in two files, as batches on `device`.
 
     Regions of the same file are those of `like`, where it is given: a GPU holds them once.
+
+    Raises ArtifactError when a file is damaged, or the questions are about images that the features have not.
     """
-    opened = open_features(features)
+    opened, asked = open_features(features), load_questions(questions)
+    n_images, last = len(opened.features), int(asked.image_row.max(initial=-1))
+    if last >= n_images:
+        found = f"a question is about image {last + 1}, and {features} has {n_images}"
+        raise ArtifactError(questions, found, "questions encoded for these features", REMAKE)
     shared = like is not None and like.regions.path == opened.path
-    return VqaData(load_questions(questions), like.regions if like and shared else Regions(opened, device), device)
+    return VqaData(asked, like.regions if like and shared else Regions(opened, device), device)

@@ -3,15 +3,15 @@
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from lxmert_tickets.artifacts import Metadata
-from lxmert_tickets.errors import TrainingError
+from lxmert_tickets.finished import keep_results, kept_results, put_back_results
 from lxmert_tickets.layout import resume_folder
 from lxmert_tickets.locks import alone, remove_with_folder
-from lxmert_tickets.training.resume import Checkpoints, Interrupted
+from lxmert_tickets.training.resume import ARITHMETIC, Checkpoints, Interrupted
 
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL in sysexits.h: try again
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # of schedulers, before they kill; and Ctrl-C
@@ -20,27 +20,38 @@ log = logging.getLogger("lxmert_tickets")
 
 
 @contextmanager
-def resumable(output: str | Path, identity: Metadata, interval_minutes: float) -> Iterator[Checkpoints]:
-    """Yield the checkpoints of the run that writes `output`; they are removed when the block ends well.
+def resumable(
+    outputs: Sequence[str | Path], identity: Metadata, interval_minutes: float
+) -> Iterator[Checkpoints | None]:
+    """Yield the checkpoints of the run that writes `outputs`, weights first; they are removed when the block ends well.
 
-    A run that is asked to end by one of SIGNALS ends the process with EXIT_INTERRUPTED.
+    Yields None when an earlier process has come to the end of the run, and what it wrote is in place.
 
-    Raises TrainingError when another process is at this run.
+    A process that is at the run already, left over from a Snakemake that was killed, is waited for. A run that is asked
+    to end by one of SIGNALS ends the process with EXIT_INTERRUPTED.
     """
-    lock = resume_folder(output) / "lock"
+    results = [Path(output) for output in outputs]
+    weights, lock = results[0], resume_folder(results[0]) / "lock"
 
-    def refuse(holder: str) -> None:
-        remedy = "It may be left over from a Snakemake that was killed: wait until it has ended, or end it."
-        raise TrainingError(output, f"{holder} is training it", "one process at a time", remedy)
+    lasting = {name: value for name, value in identity.items() if name != ARITHMETIC}
 
-    with _signals_noted() as asked_to_end, alone(lock, output, "train it", refuse):
-        checkpoints = Checkpoints(lock.parent, identity, 60 * interval_minutes, asked_to_end)
-        try:
-            yield checkpoints
-        except Interrupted as interruption:
-            log.warning("%s: %s", output, interruption)
-            sys.exit(EXIT_INTERRUPTED)
-        remove_with_folder(lock)
+    def wait(holder: str) -> None:
+        log.warning("%s: %s is training it: waiting for it to end, or for you to end it", weights, holder)
+
+    # Signals are noted once the lock is had: until then they end the process, which has nothing to lose.
+    with alone(lock, weights, "train it", wait), _signals_noted() as asked_to_end:
+        if put_back_results(lock.parent, lasting, results):
+            log.info("%s: trained already, by a process that Snakemake did not see end", weights)
+            yield None
+        else:
+            checkpoints = Checkpoints(lock.parent, identity, 60 * interval_minutes, asked_to_end)
+            try:
+                yield checkpoints
+            except Interrupted as interruption:
+                log.warning("%s: %s", weights, interruption)
+                sys.exit(EXIT_INTERRUPTED)
+            keep_results(lock.parent, lasting, results)
+        remove_with_folder(lock, kept_results(lock.parent))
 
 
 @contextmanager

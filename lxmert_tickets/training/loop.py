@@ -23,6 +23,7 @@ from lxmert_tickets.training.resume import Checkpoint, Checkpoints, NoCheckpoint
 from lxmert_tickets.training.schedule import learning_rate
 from lxmert_tickets.training.steps import step_of
 
+LOWER = "Lower training.learning_rate or training.clip_norm, or set training.precision: float32."
 CHECK_EVERY_STEPS = 25  # how often losses leave the device, to be logged and checked
 
 log = logging.getLogger("lxmert_tickets")
@@ -74,8 +75,8 @@ def train(
         cuda_graphs: whether a step on a GPU is one; it is the same step.
 
     Raises:
-        TrainingError: the loss or a weight is not finite, there are fewer questions than one batch, or a GPU takes no
-            graph of a step.
+        TrainingError: the loss, a score or a weight is not finite, there are fewer questions than one batch or none
+            to validate on, the network has other answers, or a GPU takes no graph of a step.
         Interrupted: the process was asked to end, and a checkpoint is written.
     """
     torch.manual_seed(derive_seed(seed, "dropout"))
@@ -83,8 +84,7 @@ def train(
     step = step_of(network, optimizer, recipe.precision, cuda_graphs)
     steps_per_epoch = len(data) // recipe.batch_size
     n_steps = recipe.epochs * steps_per_epoch
-    if n_steps == 0:
-        raise TrainingError(name, f"{len(data)} questions", f"at least one batch of {recipe.batch_size}")
+    _check_data(name, data, val, recipe.batch_size, network.architecture.n_answers)
 
     checkpoints = checkpoints or NoCheckpoints()
     found = checkpoints.newest()
@@ -107,14 +107,27 @@ def train(
                 now.step += 1
                 losses.add(loss)
                 after_batch()
-            accuracy = soft_accuracy_percent(network, val, recipe, after_batch)
+            mean_loss = losses.mean_of_last(steps_per_epoch)
             last_rate = learning_rate(recipe, now.step - 1, n_steps)
-            now.history.append(Epoch(epoch, now.step, losses.mean_of_last(steps_per_epoch), last_rate, accuracy))
-            log.info("%s: epoch %d, loss %.4f, val %.2f %%", name, epoch, now.history[-1].train_loss, accuracy)
+            check_finite(network, f"{name}, step {now.step} of {n_steps}", recipe.learning_rate, LOWER)
+            accuracy = soft_accuracy_percent(network, val, recipe, after_batch)
+            now.history.append(Epoch(epoch, now.step, mean_loss, last_rate, accuracy))
+            log.info("%s: epoch %d, loss %.4f, val %.2f %%", name, epoch, mean_loss, accuracy)
             if recipe.keep == "last" or not now.best or accuracy > now.history[now.best_epoch - 1].val_accuracy_percent:
                 now.best, now.best_epoch = copy_weights(network), epoch
-    _check_finite(now.best, f"{name}, step {now.history[now.best_epoch - 1].step} of {n_steps}", recipe)
     return Trained(now.best, now.history, now.best_epoch)
+
+
+def _check_data(name: str, data: VqaData, val: VqaData, batch_size: int, n_answers: int) -> None:
+    """Raise TrainingError for what would end the training only when it is under way."""
+    if len(data) < batch_size:
+        raise TrainingError(name, f"{len(data)} questions", f"at least one batch of {batch_size}")
+    if len(val) == 0 or not val.questions.labelled:
+        lacking = "no labels" if len(val) else "no questions"
+        raise TrainingError(name, f"the split to validate on has {lacking}", "questions with labels")
+    for asked in (data.questions, val.questions):
+        if asked.n_answers != n_answers:
+            raise TrainingError(name, f"{asked.n_answers} answers of questions", f"the {n_answers} of the network")
 
 
 class LossWatch:
@@ -161,13 +174,11 @@ class LossWatch:
         self._progress.advance(len(values), f"loss {values[-1]:.4f}")
 
     def _stop(self, value: float) -> None:
-        rate = learning_rate(self._recipe, len(self._read), self.n_steps)
-        raise TrainingError(
-            f"{self._name}, step {len(self._read)} of {self.n_steps}",
-            f"the loss is {value} at learning rate {rate:.3g}",
-            "a finite loss",
-            "Lower training.learning_rate or training.clip_norm, or set training.precision: float32.",
-        )
+        step = len(self._read)
+        rate = learning_rate(self._recipe, step, self.n_steps)
+        remedy = LOWER if step else "Nothing has been learnt yet: look for what is not finite in weights and features."
+        found = f"the loss is {value} at learning rate {rate:.3g}"
+        raise TrainingError(f"{self._name}, step {step} of {self.n_steps}", found, "a finite loss", remedy)
 
 
 @dataclass
@@ -214,25 +225,26 @@ class TrainingState:
         self.losses.go_on(tensors.pop("losses").tolist())
 
 
-def _check_finite(weights: Mapping[str, Tensor], place: str, recipe: TrainingRecipe) -> None:
+def check_finite(network: nn.Module, place: str, largest_rate: float, remedy: str) -> None:
     """Raise TrainingError when a weight is not finite: the last step is followed by no loss that would tell."""
-    broken = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
+    broken = [name for name, tensor in network.state_dict().items() if not bool(tensor.isfinite().all())]
     if broken:
-        raise TrainingError(
-            place,
-            f"{len(broken)} tensors are not finite, such as {broken[0]}, at rates up to {recipe.learning_rate:.3g}",
-            "finite weights",
-            "Lower training.learning_rate or training.clip_norm, or set training.precision: float32.",
-        )
+        found = f"{len(broken)} tensors are not finite, such as {broken[0]}, at rates up to {largest_rate:.3g}"
+        raise TrainingError(place, found, "finite weights", remedy)
 
 
 @torch.inference_mode()
 def soft_accuracy_percent(
     network: LxmertForVqa, data: VqaData, recipe: TrainingRecipe, after_batch: Callable[[], None] = lambda: None
 ) -> float:
-    """Return the mean soft label of the network's answers, in percent: LXMERT's own validation score."""
+    """Return the mean soft label of the network's answers, in percent: LXMERT's own validation score.
+
+    Raises TrainingError when an answer has no finite score.
+    """
     total = 0.0
-    for rows, chosen, _ in answers(network, data, recipe.precision):
+    for rows, chosen, scores in answers(network, data, recipe.precision):
+        if not bool(scores.isfinite().all()):
+            raise TrainingError("validation", "an answer's score is not finite", "finite scores", LOWER)
         total += float(data.targets(rows).gather(1, chosen[:, None]).double().sum())
         after_batch()
     return 100 * total / len(data)

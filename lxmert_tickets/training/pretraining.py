@@ -15,7 +15,7 @@ from lxmert_tickets.model.pretraining_heads import LxmertForPretraining
 from lxmert_tickets.progress import Progress
 from lxmert_tickets.seeds import derive_seed
 from lxmert_tickets.training.batches import VqaData, padded
-from lxmert_tickets.training.loop import copy_weights
+from lxmert_tickets.training.loop import check_finite, copy_weights
 from lxmert_tickets.training.metrics import STEPS, Curves
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.recipe import PretrainingRecipe
@@ -25,6 +25,7 @@ from lxmert_tickets.training.schedule import warmup_linear
 MASK_TOKEN = 4  # [MASK] in the vocabularies made by data.tokens
 N_SPECIAL_TOKENS = 5  # [PAD] [UNK] [CLS] [SEP] [MASK] come first
 LOG_EVERY_STEPS = 20
+LOWER = "Lower pretraining.learning_rate."
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ def pretrain(
     """Return pretrained weights of the whole VQA network, and the history of the losses.
 
     `checkpoints` are where to go on from, and to write to; `watch` is called with where the run stands at its beginning
-    and after every step. Raises TrainingError when a loss is not finite, Interrupted
-    when the process was asked to end and a checkpoint is written.
+    and after every step. Raises TrainingError when a loss or a weight is not finite,
+    Interrupted when the process was asked to end.
     """
     network = LxmertForPretraining(arch)
     generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "pretraining_weights"))
@@ -100,6 +101,7 @@ def pretrain(
                 now.unread = []
             watch(now)
             checkpoints.keep(now)
+    check_finite(network, f"pretraining, step {now.step}", recipe.learning_rate, LOWER)
     return copy_weights(network.vqa), now.history
 
 
@@ -199,6 +201,6 @@ def _line(step: int, losses: list[Tensor], learning_rate: float) -> PretrainingL
             f"pretraining, up to step {step}",
             f"losses of words {words}, matching {matching}, answers {answers} at learning rate {learning_rate:.3g}",
             "finite losses",
-            "Lower pretraining.learning_rate.",
+            LOWER,
         )
     return PretrainingLine(step, words, matching, answers)

@@ -8,23 +8,25 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from lxmert_tickets.artifacts import Metadata, canonical_json, load_tensors, read_metadata, save_tensors
+from lxmert_tickets.artifacts import Metadata, canonical_json, load_tensors, read_metadata, remove_torn, save_tensors
 from lxmert_tickets.code_digest import PACKAGE, code_digest
 from lxmert_tickets.errors import ArtifactError
+from lxmert_tickets.model.operators import arithmetic_of
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.recipe import TRAINING_VERSION
 
 KIND = "checkpoint"
 GENERATIONS = 2  # the newest may be torn
+ARITHMETIC = "arithmetic"  # in the identity of a run
 LARGEST_SHARE = 0.02  # of a run's time, spent on checkpoints; where writing is slow, they come less often
 
 log = logging.getLogger("lxmert_tickets")
@@ -76,7 +78,10 @@ def restore_network(network: nn.Module, optimizer: BertAdam, tensors: dict[str, 
 
 
 def run_identity(script: str, settings: Mapping[str, Any], origin: Metadata, device: torch.device) -> Metadata:
-    """Return all that decides the bytes of a run: a checkpoint of a run that differs in any of it is refused.
+    """Return what decides the bytes of a run: a checkpoint of a run that differs in any of it is refused.
+
+    But for ARITHMETIC, which is worth a warning: where a cluster has nodes of several kinds, work is not to be lost for
+    last digits. Of an input above a gigabyte both ends are looked at (`artifacts.provenance`).
 
     Args:
         script: the workflow script, for a digest of the code behind it.
@@ -94,6 +99,7 @@ def run_identity(script: str, settings: Mapping[str, Any], origin: Metadata, dev
         "numpy": np.__version__,
         "device": device.type,
         "threads": torch.get_num_threads(),
+        ARITHMETIC: arithmetic_of(device),
     }
 
 
@@ -112,8 +118,7 @@ class Checkpoints:
         self._interval = interval_seconds
         self._next = time.monotonic() + interval_seconds
         self._kept: list[Path] = []  # files that this process wrote or used, the newest last
-        for torn in folder.glob(".*.tmp"):  # of a writer that was killed
-            torn.unlink(missing_ok=True)
+        remove_torn(folder)
 
     def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint that is whole and of this run; None where there is none."""
@@ -131,7 +136,7 @@ class Checkpoints:
     def keep(self, state: Resumable) -> None:
         """Write `state` if it is time to.
 
-        Raises Interrupted, with `state` on disk, when the process was asked to end.
+        Raises Interrupted, with `state` on disk if it has room, when the process was asked to end.
         """
         asked = self._asked_to_end()
         if not asked and time.monotonic() < self._next:
@@ -140,18 +145,28 @@ class Checkpoints:
         if path not in self._kept:
             self._write(path, state)
         if asked:
-            raise Interrupted(f"{asked} came: the run stops after step {state.step}, and goes on from there next time")
+            raise Interrupted(
+                f"{asked} came: the run stops after step {state.step}, and goes on from {self._place(path)} next time"
+            )
+
+    def _place(self, path: Path) -> str:
+        """Return where the run goes on, which it could if `path` was written."""
+        if not self._kept:
+            return "its beginning"
+        newest = self._kept[-1]
+        return "there" if newest == path else f"step {int(newest.stem.removeprefix('step'))}"
 
     def _write(self, path: Path, state: Resumable) -> None:
         started = time.monotonic()
         try:
             write_checkpoint(path, state.checkpoint(), self._identity)
-        except (OSError, SafetensorError) as error:  # a full disk must not end weeks of training
+        except (OSError, ArtifactError) as error:  # a full disk must not end weeks of training
             log.warning("no checkpoint at step %d: %s", state.step, error)
         else:
             self._kept = [*self._kept, path][-GENERATIONS:]
             for old in set(self._folder.glob("step*.safetensors")) - set(self._kept):
-                old.unlink()
+                with suppress(OSError):
+                    old.unlink()
             log.info("checkpoint at step %d, %.1f s", state.step, time.monotonic() - started)
         now = time.monotonic()
         self._next = now + max(self._interval, (now - started) / LARGEST_SHARE)
@@ -180,12 +195,15 @@ def read_checkpoint(path: Path, identity: Metadata) -> Checkpoint:
     Raises ArtifactError when it is damaged, or of a run with another identity: then it says what differs.
     """
     differing = differences(read_metadata(path).get("identity"), identity)
-    if differing:
-        raise ArtifactError(path, f"is of another run ({'; '.join(differing)})", "one of this run")
+    grave = [line for line in differing if not line.startswith(ARITHMETIC)]
+    if grave:
+        raise ArtifactError(path, f"is of another run ({'; '.join(grave)})", "one of this run")
     arrays, about = load_tensors(path, KIND)
     digest, kind = about.pop("digest", None), about.pop("kind", None)
     if kind != KIND or digest != _digest(arrays, about):
         raise ArtifactError(path, "damaged: its content is not what was written", "a whole checkpoint")
+    if differing:
+        log.warning("%s: %s: the run ends in other bytes than without the interruption", path, "; ".join(differing))
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     return Checkpoint(about["step"], tensors, about["facts"])
 

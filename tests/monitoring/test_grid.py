@@ -106,6 +106,12 @@ def test_a_run_that_is_silent_or_gone_is_stopped_and_tells_where_it_goes_on(fold
     assert of_model("node8").state == "running"
 
 
+def test_a_run_that_ended_when_snakemake_was_gone_tells_that_its_result_will_be_used(folder: Path) -> None:
+    put(f"seed0/{MODEL}/.resume/finished.json", "{}")
+    assert of_model().state == "stopped"
+    assert of_model().note == "trained when Snakemake was gone; used when its job starts again"
+
+
 def test_a_run_that_was_asked_to_end_is_stopped(folder: Path) -> None:
     put(f"seed0/{MODEL}/.resume/lock", "process 7 on node7")
     put(f"seed0/{MODEL}/.resume/step0000000042.safetensors")

@@ -102,6 +102,20 @@ def test_a_disk_that_takes_nothing_does_not_end_the_run(
     assert "No space left" in caplog.text
 
 
+def test_a_run_that_has_ended_well_is_not_lost_for_its_curve(
+    weights: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stale(*_: object) -> None:
+        raise OSError(116, "Stale file handle")
+
+    monkeypatch.setattr(watching, "write_history", stale)
+    with watching.watching(weights, weights.with_name("metrics.csv")) as watch:
+        run = Run()
+        run.step = 30
+        watch(run)
+    assert caplog.text.count("progress cannot be told: [Errno 116] Stale file handle") == 2
+
+
 def test_the_curve_is_there_while_it_grows_and_when_the_run_fails(weights: Path, clock: list[float]) -> None:
     metrics = weights.with_name("metrics.csv")
     metrics.write_text("of another run")

@@ -1,5 +1,6 @@
 """Batches hold what the files hold, padded no further than needed, in an order that the seed decides."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from toys import CPU, TINY, toy_data, toy_questions
+from toys import CPU, TINY, save_toy_features, toy_data, toy_questions
 
 from lxmert_tickets.data.feature_conversion import convert_features
 from lxmert_tickets.data.feature_tsv import write_feature_row
 from lxmert_tickets.data.questions import save_questions
-from lxmert_tickets.errors import DataError
+from lxmert_tickets.errors import ArtifactError, DataError
 from lxmert_tickets.training.batches import open_vqa_data, padded
 
 
@@ -105,6 +106,18 @@ def test_files_become_the_same_batches(tmp_path: Path) -> None:
     assert data.regions.rows_of(["C", "A", "A"]).tolist() == [2, 0, 0]
     with pytest.raises(DataError, match=r"features\.h5: no features for 1 of the 2 images.*: D"):
         data.regions.rows_of(["A", "D"])
+
+
+def test_questions_about_images_that_the_features_have_not_are_refused_by_file(tmp_path: Path) -> None:
+    questions, features = tmp_path / "questions.h5", tmp_path / "features.h5"
+    save_questions(questions, replace(toy_questions(20, 8), image_row=np.arange(20)), {})
+    save_toy_features(features, 19)
+    with pytest.raises(ArtifactError, match=f"{questions}: a question is about image 20, and {features} has 19; "):
+        open_vqa_data(questions, features, CPU)
+    save_toy_features(features, 20)
+    assert len(open_vqa_data(questions, features, CPU)) == 20
+    save_questions(questions, toy_questions(0, 8), {})
+    assert len(open_vqa_data(questions, features, CPU)) == 0
 
 
 def test_regions_of_one_file_are_there_once(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from test_loop import as_bytes
 
 from lxmert_tickets.artifacts import load_tensors, save_tensors
 from lxmert_tickets.errors import ArtifactError, TrainingError
+from lxmert_tickets.model import on_cpu
+from lxmert_tickets.model.operators import arithmetic_of
 from lxmert_tickets.training import resume
 from lxmert_tickets.training.loop import Epoch
 from lxmert_tickets.training.resume import (
@@ -145,7 +147,8 @@ def test_a_torn_newest_checkpoint_of_a_run_costs_steps_but_no_byte(tmp_path: Pat
 
 
 def test_what_a_killed_writer_left_is_swept(tmp_path: Path) -> None:
-    (tmp_path / ".step0000000020.safetensors.abc.tmp").write_bytes(b"half")
+    (tmp_path / ".step0000000020.safetensors.abc.tmp").mkdir()
+    (tmp_path / ".step0000000020.safetensors.abc.tmp/.tmpXyZ").write_bytes(b"half")
     written(tmp_path, 10)
     assert [path.name for path in tmp_path.iterdir()] == ["step0000000010.safetensors"]
 
@@ -167,6 +170,27 @@ def test_a_checkpoint_of_another_run_is_refused_with_what_differs(
     assert newest_step(tmp_path) == 10
 
 
+def test_a_checkpoint_of_another_kind_of_processor_is_used_and_what_that_means_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    written(tmp_path, 10, identity=IDENTITY | {"arithmetic": "AVX2"})
+    assert newest_step(tmp_path, IDENTITY | {"arithmetic": "AVX2"}) == 10
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    assert newest_step(tmp_path, IDENTITY | {"arithmetic": "AVX512"}) == 10
+    told = 'arithmetic was "AVX2", is "AVX512": the run ends in other bytes than without the interruption'
+    assert told in caplog.text
+
+
+def test_other_instructions_of_the_processor_are_another_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = arithmetic_of(torch.device("cpu"))
+    assert before == arithmetic_of(torch.device("cpu"))
+    with monkeypatch.context() as other:
+        other.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "NONE")
+        assert arithmetic_of(torch.device("cpu")) != before
+    monkeypatch.setattr(on_cpu, "LEAST_PRODUCTS", 7)
+    assert arithmetic_of(torch.device("cpu")) != before
+
+
 def test_another_run_trains_from_its_beginning_beside_a_foreign_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         run(BreaksOff(tmp_path, at=6))
@@ -186,7 +210,7 @@ def test_all_that_decides_bytes_is_part_of_a_runs_identity(monkeypatch: pytest.M
 
     assert changes() == set()
     assert changes(script="pretrain") == {"code"}
-    assert changes(device="cuda") == {"device"}
+    assert changes(device="meta") == {"device", "arithmetic"}
     assert changes(rule="finetune", seed=4) == {"rule", "seed"}
     assert changes(parents={"a/mask.safetensors": "13"}) == {"inputs.a/mask.safetensors"}
     assert changes(settings={"learning_rate": 0.2}) == {"settings.learning_rate"}
@@ -263,6 +287,34 @@ def test_one_that_is_asked_to_end_writes_at_once_and_tells_which_step(tmp_path: 
     with pytest.raises(Interrupted, match="SIGTERM came: the run stops after step 3"):
         checkpoints.keep(Counter(3))
     assert steps_in(tmp_path) == [3]
+
+
+@pytest.mark.parametrize(("earlier", "place"), [(0, "its beginning"), (2, "step 2")])
+def test_one_that_is_asked_to_end_on_a_full_disk_tells_where_it_really_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier: int, place: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    if earlier:
+        written(tmp_path, earlier)
+    checkpoints = Checkpoints(tmp_path, IDENTITY, 600, lambda: "SIGTERM")
+    checkpoints.newest()
+    monkeypatch.setattr(resume, "save_tensors", full)
+    with pytest.raises(Interrupted, match=f"the run stops after step 3, and goes on from {place} next time"):
+        checkpoints.keep(Counter(3))
+    assert newest_step(tmp_path) == (earlier or None)
+
+
+def test_an_old_checkpoint_that_cannot_be_removed_does_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "unlink", busy)
+    written(tmp_path, 1, 2, 3)
+    assert steps_in(tmp_path) == [1, 2, 3]
 
 
 def test_losses_that_are_no_numbers_are_found_before_they_are_kept(tmp_path: Path) -> None:

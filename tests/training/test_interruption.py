@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import time
+from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,14 @@ import msgspec
 import numpy as np
 import pytest
 from script_runs import run_here
-from toys import RECIPE, TINY, changed, random_weights, toy_features, toy_questions
+from toys import RECIPE, TINY, changed, random_weights, save_toy_features, toy_questions
 
-from lxmert_tickets.data import hdf5
-from lxmert_tickets.data.features import KIND
 from lxmert_tickets.data.questions import save_questions
 from lxmert_tickets.errors import TrainingError
 from lxmert_tickets.layout import CHECKPOINTS
 from lxmert_tickets.layout import RESUME_FOLDER as FOLDER
 from lxmert_tickets.model.checkpoints import save_weights
+from lxmert_tickets.monitoring.pulse import NAME as PULSE
 from lxmert_tickets.pruning.mask_files import save_mask
 from lxmert_tickets.pruning.masks import keep_random
 from lxmert_tickets.pruning.prunable import PAPER, prunable_names
@@ -31,6 +31,7 @@ from lxmert_tickets.training.interruption import resumable
 
 LONG_RUN = changed(RECIPE, epochs=5, hidden_dropout=0.1, attention_dropout=0.1)  # of 40 steps each
 PATIENCE_SECONDS = 120
+FINISHED = {"finished.json", "finished.weights.safetensors", "finished.history.csv"}
 SEEDED = np.random.default_rng(0)
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
@@ -53,14 +54,12 @@ def train_and_keep_in(kept: Path, job: dict[str, Any]) -> None:
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("inputs")
-    weights, features = random_weights(), toy_features(16)
+    weights = random_weights()
     save_weights(folder / "start.safetensors", weights, TINY, {})
     save_mask(folder / "mask.safetensors", keep_random(weights, prunable_names(weights, PAPER), 50, "global", 0), {})
     for name, n in (("train", 320), ("val", 40)):
         save_questions(folder / f"{name}.h5", toy_questions(n, 16, seed=n), {})
-    with hdf5.writing(folder / "features.h5", KIND, {}) as file:
-        file["features"], file["boxes"], file["size"] = features.features, features.boxes, features.sizes
-        file["image_id"] = np.array(features.image_ids, dtype="S")
+    save_toy_features(folder / "features.h5", 16)
     return {
         "start": folder / "start.safetensors",
         "mask": folder / "mask.safetensors",
@@ -105,15 +104,23 @@ def result_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in {".safetensors", ".csv"}}
 
 
+def kept_in(folder: Path) -> set[str]:
+    return {path.name for path in (folder / FOLDER).iterdir()}
+
+
 def checkpoints_in(folder: Path) -> list[int]:
     return sorted(int(path.stem.removeprefix("step")) for path in (folder / FOLDER).glob("step*.safetensors"))
 
 
-def wait_for_step(folder: Path, step: int) -> None:
+def wait_until(happened: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while max(checkpoints_in(folder), default=0) < step:
-        assert time.monotonic() < deadline, "no checkpoint"
+    while not happened():
+        assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def wait_for_step(folder: Path, step: int) -> None:
+    wait_until(lambda: max(checkpoints_in(folder), default=0) >= step)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +128,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, Any]) -> di
     """Return the result of a run that nothing interrupts, and that writes no checkpoint."""
     folder = tmp_path_factory.mktemp("calm")
     assert status_of(started(job(folder, inputs, minutes=600))) == 0
-    assert not (folder / FOLDER).exists()
+    assert kept_in(folder) == FINISHED
     assert len(result_in(folder)) == 3
     return result_in(folder)
 
@@ -160,7 +167,7 @@ def test_a_run_killed_ten_times_ends_in_the_same_bytes(
     assert n_killed == 10
     assert steps == sorted(steps)
     assert result_in(folder) == calm
-    assert not (folder / FOLDER).exists()
+    assert kept_in(folder) == FINISHED
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
@@ -170,10 +177,7 @@ def test_a_signal_leaves_a_checkpoint_though_none_was_due_and_a_status_that_says
     folder = tmp_path / "run"
     given = job(folder, inputs, minutes=600)
     process = started(given)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (folder / FOLDER / "lock").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_until((folder / FOLDER / PULSE).exists)
     assert process.pid is not None
     os.kill(process.pid, number)
     assert status_of(process) == os.EX_TEMPFAIL
@@ -204,7 +208,7 @@ def test_a_run_whose_disk_is_lost_goes_on_from_checkpoints_that_were_kept_elsewh
     assert status_of(process) == 0
     assert result_in(other) == calm
     assert "going on from step" in (other / "log").read_text()
-    assert not (kept / FOLDER).exists()
+    assert kept_in(kept) == FINISHED
     assert not (other / FOLDER).exists()
 
 
@@ -222,29 +226,66 @@ def test_another_recipe_does_not_go_on_from_what_is_there(tmp_path: Path, inputs
     assert "is of another run (settings.epochs was 5, is 1; settings.learning_rate was 0.01, is 0.002)" in said
 
 
-def test_a_second_process_is_refused_and_told_who_has_the_run(
-    tmp_path: Path, inputs: dict[str, Any], calm: dict[str, bytes]
+def as_snakemake_deletes_it(folder: Path) -> None:
+    for name in ("weights.safetensors", "history.csv"):
+        (folder / name).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("ending", ["of itself", "by a signal"])
+def test_a_second_process_waits_for_the_first_and_nothing_is_trained_twice(
+    tmp_path: Path, inputs: dict[str, Any], calm: dict[str, bytes], ending: str
 ) -> None:
     folder = tmp_path / "run"
     given = job(folder, inputs)
     first = started(given)
     wait_for_step(folder, 1)
-    assert status_of(started(given)) == 1
-    said = (folder / "log").read_text()
-    assert f"process {first.pid} on {socket.gethostname()} is training it; expected one process at a time" in said
-    assert "Traceback" not in said
-    assert status_of(first) == 0
+    second = started(given | {"log": str(folder / "second")})
+    wait_until(lambda: "is training it" in said_in(folder / "second"))
+    assert f"process {first.pid} on {socket.gethostname()} is training it: waiting for it to end" in said_in(
+        folder / "second"
+    )
+    if ending == "by a signal":
+        first.terminate()
+    assert status_of(first) == (os.EX_TEMPFAIL if ending == "by a signal" else 0)
+    assert status_of(second) == 0
     assert result_in(folder) == calm
+    told = "going on from step" if ending == "by a signal" else "trained already, by a process that Snakemake did not"
+    assert told in said_in(folder / "second")
+    assert "Traceback" not in said_in(folder / "second")
+
+
+def test_a_result_that_snakemake_deletes_since_it_did_not_see_its_job_end_is_put_back(
+    tmp_path: Path, inputs: dict[str, Any], calm: dict[str, bytes]
+) -> None:
+    folder = tmp_path / "run"
+    assert status_of(started(job(folder, inputs))) == 0
+    as_snakemake_deletes_it(folder)
+    again = time.time()
+    os.utime(inputs["start"])  # made again, with the same bytes
+    assert status_of(started(job(folder, inputs, minutes=1) | {"log": str(folder / "again")})) == 0
+    assert result_in(folder) == calm
+    assert all((folder / name).stat().st_mtime >= again for name in ("weights.safetensors", "history.csv"))
+    assert "trained already, by a process that Snakemake did not see end" in said_in(folder / "again")
+    assert "epoch" not in said_in(folder / "again")
+    assert kept_in(folder) == FINISHED  # Snakemake may be killed again
+
+    as_snakemake_deletes_it(folder)
+    short = {"epochs": 1, "learning_rate": 2e-3}
+    assert status_of(started(job(folder, inputs, **short) | {"log": str(folder / "other")})) == 0
+    assert "epoch 1" in said_in(folder / "other")
+    assert result_in(folder)["weights.safetensors"] != calm["weights.safetensors"]
+
+
+def said_in(log: Path) -> str:
+    return log.read_text() if log.exists() else ""
 
 
 def test_a_lock_goes_with_its_holder_and_its_words_do_not_matter(tmp_path: Path) -> None:
     output = tmp_path / "weights.safetensors"
     (tmp_path / FOLDER).mkdir()
     (tmp_path / FOLDER / "lock").write_text("{torn")
-    with resumable(output, {}, 10), pytest.raises(TrainingError), resumable(output, {}, 10):
-        raise AssertionError
-    with resumable(output, {}, 10):
-        pass
+    with resumable([output], {}, 10):
+        assert (tmp_path / FOLDER / "lock").read_text().startswith("process ")
     assert not list(tmp_path.iterdir())
 
 
@@ -255,14 +296,14 @@ def test_where_the_disk_has_no_locks_training_goes_on_with_a_warning(
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr("fcntl.flock", unsupported)
-    with resumable(tmp_path / "weights.safetensors", {}, 10):
+    with resumable([tmp_path / "weights.safetensors"], {}, 10):
         pass
     assert "cannot be locked (Operation not supported): do not train it twice at once" in caplog.text
 
 
 def test_a_run_that_fails_keeps_its_checkpoints_and_gives_signals_back(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in interruption.SIGNALS]
-    with pytest.raises(TrainingError, match="x: y"), resumable(tmp_path / "weights", {}, 10):
+    with pytest.raises(TrainingError, match="x: y"), resumable([tmp_path / "weights"], {}, 10):
         raise TrainingError("x", "y", "z")
     assert (tmp_path / FOLDER).is_dir()
     assert [signal.getsignal(number) for number in interruption.SIGNALS] == before

@@ -1,5 +1,6 @@
 """Training learns, repeats itself byte for byte, and holds pruned weights at 0 at every step."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,38 @@ def test_a_long_epoch_stops_soon_after_its_loss_is_no_number(monkeypatch: pytest
     with pytest.raises(TrainingError, match="step 6 of 60"):
         train(tiny_network(), data, toy_data(12, seed=1), changed(RECIPE, epochs=1, batch_size=1), seed=0)
     assert data.n_read <= min(data.broken_step + check_every, 50)
+
+
+def test_a_loss_that_is_no_number_at_the_first_step_is_not_put_down_to_the_learning_rate() -> None:
+    data = BrokenFeatures(toy_questions(32, 16), Regions(toy_features(16), CPU), CPU)
+    data.broken_step = 0
+    with pytest.raises(TrainingError, match=r"step 0 of 16: .*Nothing has been learnt yet: .* weights and features"):
+        train(tiny_network(), data, toy_data(12, seed=1), changed(RECIPE, epochs=4), seed=0)
+
+
+def test_an_answer_without_a_finite_score_is_no_answer_to_validate_by() -> None:
+    features = toy_features(16)
+    features.features[3, 0, 0] = np.nan
+    val = VqaData(toy_questions(12, 16, seed=1), Regions(features, CPU), CPU)
+    assert 3 in val.questions.image_row
+    with pytest.raises(TrainingError, match="validation: an answer's score is not finite"):
+        train(tiny_network(), toy_data(), val, RECIPE, seed=0)
+
+
+def test_nothing_to_validate_on_is_told_before_the_first_step() -> None:
+    data = BrokenFeatures(toy_questions(32, 16), Regions(toy_features(16), CPU), CPU)
+    unlabelled = VqaData(replace(toy_questions(12, 16), labelled=False), data.regions, CPU)
+    for val, found in ((toy_data(0), "no questions"), (unlabelled, "no labels")):
+        with pytest.raises(TrainingError, match=f"dense: the split to validate on has {found}; expected questions"):
+            train(tiny_network(), data, val, RECIPE, seed=0, name="dense")
+    assert data.n_read == 0
+
+
+def test_questions_with_other_answers_than_the_network_are_refused() -> None:
+    data = toy_data()
+    other = VqaData(replace(data.questions, n_answers=data.questions.n_answers + 1), data.regions, CPU)
+    with pytest.raises(TrainingError, match=r"training: \d+ answers of questions; expected the \d+ of the network"):
+        train(tiny_network(), other, toy_data(12), RECIPE, seed=0)
 
 
 def test_fewer_questions_than_a_batch_are_refused() -> None:

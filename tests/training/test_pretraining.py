@@ -211,6 +211,13 @@ def test_a_task_that_a_batch_has_none_of_has_loss_0(fields: dict[str, float], ta
     assert all(bool(tensor.isfinite().all()) for tensor in weights.values())
 
 
+def test_weights_that_the_last_step_breaks_are_not_given_out() -> None:
+    recipe = changed(RECIPE, steps=1, learning_rate=3e38, warmup_fraction=0.0, initial_std=1.0, weight_decay=11.0)
+    found = r"pretraining, step 1: \d+ tensors are not finite, such as .*Lower pretraining\.learning_rate"
+    with pytest.raises(TrainingError, match=found):
+        pretrain(TINY, CAPTIONS, QUESTIONS, recipe)
+
+
 def test_losses_that_are_no_numbers_stop_the_run_and_name_step_and_rate() -> None:
     with pytest.raises(TrainingError, match=r"pretraining, up to step 20: losses of words .*nan.* learning rate \d.*e"):
         pretrain(TINY, CAPTIONS, QUESTIONS, changed(RECIPE, steps=40, learning_rate=1e30))

@@ -1,0 +1,97 @@
+"""Results are kept as links until they are known to be taken, and are put back whole or not at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lxmert_tickets.finished import NAME, forget_results, keep_results, kept_results, put_back_results
+
+RUN = {"seed": 3, "rate": 0.1}
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> list[Path]:
+    """Return two results, and what they are kept in beside them."""
+    (tmp_path / ".resume").mkdir()
+    paths = [tmp_path / "weights", tmp_path / "history"]
+    for path in paths:
+        path.write_text(f"the {path.name}")
+    return paths
+
+
+def folder_of(outputs: list[Path]) -> Path:
+    return outputs[0].parent / ".resume"
+
+
+def test_what_is_kept_takes_no_room_while_the_results_are_there(outputs: list[Path]) -> None:
+    keep_results(folder_of(outputs), RUN, outputs)
+    assert set(kept_results(folder_of(outputs))) == set(folder_of(outputs).iterdir())
+    for output in outputs:
+        assert output.stat().st_nlink == 2
+
+
+def test_what_was_deleted_is_put_back_as_it_was_and_newer(outputs: list[Path]) -> None:
+    keep_results(folder_of(outputs), RUN, outputs)
+    for output in outputs:
+        os.utime(output, (0, 0))
+        output.unlink()
+    assert put_back_results(folder_of(outputs), RUN, outputs)
+    assert [output.read_text() for output in outputs] == ["the weights", "the history"]
+    assert all(output.stat().st_mtime > 0 for output in outputs)
+    assert put_back_results(folder_of(outputs), RUN, outputs)  # though they are there
+
+
+@pytest.mark.parametrize("spoil", ["other run", "torn", "one is gone", "nothing"])
+def test_what_is_not_whole_or_of_another_run_is_left_alone(outputs: list[Path], spoil: str) -> None:
+    if spoil != "nothing":
+        keep_results(folder_of(outputs), RUN, outputs)
+    if spoil == "torn":
+        (folder_of(outputs) / NAME).write_text('{"seed": 3')
+    if spoil == "one is gone":
+        (folder_of(outputs) / "finished.history").unlink()
+    for output in outputs:
+        output.unlink()
+    run = RUN | {"rate": 0.2} if spoil == "other run" else RUN
+    assert not put_back_results(folder_of(outputs), run, outputs)
+    assert not any(output.exists() for output in outputs)
+
+
+def test_results_on_a_disk_without_links_are_not_kept(outputs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def another_disk(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", another_disk)
+    keep_results(folder_of(outputs), RUN, outputs)
+    assert kept_results(folder_of(outputs)) == []
+    assert not put_back_results(folder_of(outputs), RUN, outputs)
+
+
+def test_a_link_that_fails_leaves_no_half_of_the_results(outputs: list[Path]) -> None:
+    outputs[1].unlink()
+    keep_results(folder_of(outputs), RUN, outputs)
+    assert kept_results(folder_of(outputs)) == []
+
+
+def test_results_that_are_taken_are_forgotten_and_checkpoints_are_not(outputs: list[Path]) -> None:
+    keep_results(folder_of(outputs), RUN, outputs)
+    forget_results(folder_of(outputs))
+    assert not folder_of(outputs).exists()
+    forget_results(folder_of(outputs))
+    folder_of(outputs).mkdir()
+    keep_results(folder_of(outputs), RUN, outputs)
+    (folder_of(outputs) / "step0000000007.safetensors").touch()
+    assert len(list(folder_of(outputs).iterdir())) == 4
+    forget_results(folder_of(outputs))
+    assert [path.name for path in folder_of(outputs).iterdir()] == ["step0000000007.safetensors"]
+    assert all(output.exists() for output in outputs)
+
+
+def test_what_an_earlier_run_kept_is_replaced(outputs: list[Path]) -> None:
+    keep_results(folder_of(outputs), {"seed": 4}, outputs)
+    outputs[0].unlink()
+    outputs[0].write_text("other weights")
+    keep_results(folder_of(outputs), RUN, outputs)
+    outputs[0].unlink()
+    assert put_back_results(folder_of(outputs), RUN, outputs)
+    assert outputs[0].read_text() == "other weights"
