@@ -74,7 +74,7 @@ def test_ties_go_to_the_earlier_name_then_the_earlier_element() -> None:
 @pytest.mark.parametrize("n_keep", [0, 1, 3])
 def test_a_weight_that_is_not_finite_is_refused(broken: float, n_keep: int) -> None:
     weights = {"b": np.ones((1, 3), dtype=np.float32), "a": np.array([[1, broken, 2]], dtype=np.float32)}
-    with pytest.raises(ValueError, match="^a has a weight that is not finite$"):
+    with pytest.raises(ValueError, match=r"^a has a weight that is not finite$"):
         largest(weights, {name: np.ones((1, 3), dtype=bool) for name in weights}, n_keep)
 
 
