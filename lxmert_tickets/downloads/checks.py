@@ -1,6 +1,5 @@
 """Does a file hold what its name says? Nothing is unpacked, unpickled or run to find out."""
 
-import lzma
 import mmap
 import re
 import stat
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from lxmert_tickets.data.json_files import ZIP_DAMAGES
 from lxmert_tickets.errors import DataError
 from lxmert_tickets.progress import Progress
 
@@ -22,10 +22,6 @@ TELL_THEIR_END = (".zip", ".json")  # a cut file of these kinds does not pass, w
 BLOCK_BYTES = 1 << 20
 HEAD_BYTES = 4096  # enough to tell a kind, or a page and its title, by
 MAX_NAME_CHARACTERS = 80
-ZIP_DAMAGES = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, ValueError, RuntimeError
-)  # fmt: skip
-"""What Python says of a zip that it cannot make sense of."""
 
 Check = Callable[[Path, str], None]
 
