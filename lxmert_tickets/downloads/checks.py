@@ -4,7 +4,6 @@ import mmap
 import re
 import stat
 import zipfile
-import zlib
 from codecs import BOM_UTF8
 from collections.abc import Callable
 from html import unescape
