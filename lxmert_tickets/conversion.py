@@ -11,6 +11,9 @@ import msgspec
 from lxmert_tickets.errors import ConfigError, did_you_mean
 
 STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")  # of a path as msgspec writes it: $.splits.test[0], $.data.sets[...]
+# What YAML takes for a number or a truth value; it is text only within quotes, or within a list or section of --config.
+PLAIN = re.compile(r"[-+]?\d+(\.\d*([eE][-+]\d+)?)?|true|false")
+OWN_FILES = {"vqa2": "configs/vqa2.yaml"}  # of sections that do not stand in config.yaml
 WORDS = {
     "`object`": "a mapping",
     "`array`": "a list",
@@ -71,16 +74,27 @@ def _explained(problem: str, value: Any, kind: Any, place: str) -> ConfigError:
             _within(place, key), "is no known key", "a key of this section", did_you_mean(key, _field_types(kind))
         )
     if problem.startswith("Object missing required field"):
-        return ConfigError(_within(place, problem.split("`")[1]), "is missing", "a value", "Copy it from config.yaml.")
+        missing = _within(place, problem.split("`")[1])
+        file = OWN_FILES.get(missing.partition(".")[0], "config.yaml")
+        return ConfigError(missing, "is missing", "a value", f"Copy it from {file}.")
     if problem.startswith("Invalid enum value"):
         choices = get_args(kind)
         return ConfigError(place, repr(value), f"one of {', '.join(choices)}", did_you_mean(value, choices))
     expected = problem.removeprefix("Expected ").partition(", got ")[0]
     for word, meaning in WORDS.items():
         expected = expected.replace(word, meaning)
-    is_meant_as_number = expected.startswith("a number") and isinstance(value, str) and "e" in value.lower()
-    remedy = "YAML wants a point and a signed exponent, as in 5.0e-5 and 1.0e+9." if is_meant_as_number else ""
-    return ConfigError(place or "config", repr(value), expected, remedy)
+    return ConfigError(place or "config", repr(value), expected, _remedy_for_text(value, expected))
+
+
+def _remedy_for_text(value: Any, expected: str) -> str:
+    """Return how to write `value` where it is text and no text was `expected`; "" where that is not the matter."""
+    if not isinstance(value, str) or not expected.startswith(("a number", "a whole number", "true or false")):
+        return ""
+    if PLAIN.fullmatch(value):
+        return "Write it without quotes; lists and sections: in a file, with --configfile."
+    if expected.startswith("a number") and "e" in value.lower():
+        return "YAML wants a point and a signed exponent, as in 5.0e-5 and 1.0e+9."
+    return ""
 
 
 def _within(place: str, key: Any) -> str:

@@ -105,6 +105,15 @@ def test_a_mistake_in_the_configuration_of_vqa_v2_is_told(section: str, values: 
     assert all(word in str(caught.value) for word in words)
 
 
+@pytest.mark.parametrize("key", ["minival_seed", "sources"])
+def test_what_is_missing_of_vqa_v2_is_copied_from_where_it_stands(key: str) -> None:
+    config = overlaid(SHIPPED, VQA2)
+    del config["vqa2"][key]
+    with pytest.raises(ConfigError, match=rf"vqa2\.{key}: is missing.*Copy it from configs/vqa2\.yaml\."):
+        read_experiment(config)
+
+
+IN_A_FILE = "without quotes; lists and sections: in a file, with --configfile."
 MISTAKES = [
     # what is set, to what; then words of the message
     ("seed", [0], "seed: is no known key", "did you mean 'seeds'?"),
@@ -123,12 +132,14 @@ MISTAKES = [
     ("subnetworks", REMOVED, "subnetworks: None", "expected a mapping"),
     ("subnetworks.random.sparsities", REMOVED, "subnetworks.random.sparsities: is missing"),
     ("subnetworks.random.keep", REMOVED, "subnetworks.random.keep: None", "largest, random, or complement_of"),
-    ("training.epochs", "3", "training.epochs: '3'", "expected a whole number"),
+    ("seeds", ["0", "1"], "seeds[0]: '0'", "expected a whole number", IN_A_FILE),  # as of --config 'seeds=[0,1]'
+    ("training.epochs", "3", "training.epochs: '3'", "expected a whole number", IN_A_FILE),
     ("training.epochs", True, "training.epochs: True", "expected a whole number"),
     ("training.epochs", None, "training.epochs: None", "expected a whole number"),
     ("training.epochs", 2.5, "training.epochs: 2.5", "expected a whole number"),
     ("training.epochs", 0, "training.epochs: 0", "expected a whole number >= 1"),
     ("training.learning_rate", "5e-5", "training.learning_rate: '5e-5'", "expected a number", "as in 5.0e-5"),
+    ("training.learning_rate", "5.0e-5", "training.learning_rate: '5.0e-5'", "expected a number", IN_A_FILE),
     ("training.learning_rate", "fast", "training.learning_rate: 'fast'", "expected a number"),
     ("training.learning_rate", 0, "training.learning_rate: 0", "expected a number > 0"),
     ("training.clip_norm", float("inf"), "training.clip_norm: inf", "expected a finite number", "1.0e+9"),
@@ -137,6 +148,7 @@ MISTAKES = [
     ("pruning.prunable", {1}, "pruning.prunable: {1}", "expected a list", "without !!set"),
     ("training.hidden_dropout", 1.0, "training.hidden_dropout: 1.0", "expected a number < 1"),
     ("training.bias_correction", "no", "training.bias_correction: 'no'", "expected true or false"),
+    ("training.bias_correction", "true", "training.bias_correction: 'true'", "expected true or false", IN_A_FILE),
     ("training.keep", "bests", "training.keep: 'bests'", "expected one of best, last", "did you mean 'best'?"),
     ("report.spread", "sd", "report.spread: 'sd'", "expected one of std, range", "did you mean 'std'?"),
     ("data", "coco", "data: 'coco'", "expected one of scenes, vqa2"),
@@ -177,7 +189,7 @@ MISTAKES = [
     ("subnetworks.random.sparsities", [0], "subnetworks.random.sparsities[0]: 0", "expected a number > 0"),
     ("subnetworks.random.sparsities", [50, 100], "subnetworks.random.sparsities[1]: 100", "expected a number < 100"),
     ("subnetworks.random.sparsities", [-5], "subnetworks.random.sparsities[0]: -5", "expected a number > 0"),
-    ("subnetworks.random.sparsities", ["50"], "subnetworks.random.sparsities[0]: '50'", "expected a number"),
+    ("subnetworks.random.sparsities", ["50"], "subnetworks.random.sparsities[0]: '50'", "expected a number", IN_A_FILE),
     ("subnetworks.random.sparsities", [50, 40], "sparsities[1]: 40 comes after 50", "expected rising values"),
     ("subnetworks.random.sparsities", [50, 50.0], "sparsities[1]: 50.0 stands there twice", "different values"),
     ("subnetworks.low_magnitude.keep", "larges", "low_magnitude.keep: 'larges'", "did you mean 'largest'?"),
