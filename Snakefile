@@ -34,4 +34,8 @@ rule all:
         CONFIGURATION,
         PATHS.examples,
         PATHS.run_times,
+        PATHS.results,
+        NETWORKS,
+        MASKS,
+        SCORES,
         SUBMISSIONS,

@@ -51,6 +51,7 @@ class Layout:
         self.mask = f"{subnetwork}/mask.safetensors"
         self.sparsity = f"{subnetwork}/sparsity.csv"
         self.model_sparsity = f"{model}/sparsity.csv"
+        self.model_mask = f"{model}/mask.safetensors"
         self.start = f"{subnetwork}/start.safetensors"
         self.subnetwork_weights = f"{subnetwork}/weights.safetensors"
         self.subnetwork_history = f"{subnetwork}/history.csv"

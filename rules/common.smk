@@ -103,9 +103,18 @@ def not_compared(value):
     return lambda wildcards, output: value
 
 
-def beside_results(path):
-    """Return `path` of a training's network as a param that reruns nothing."""
-    return lambda wildcards, output: path.format(seed=wildcards.seed, model=model_of(*wildcards[1:]))
+def beside_results(path, of_weights=PATHS.weights):
+    """Return `path` as a param that reruns nothing, for a training that writes `of_weights`; of "", nothing.
+
+    A workflow that imports this one may have moved all of it.
+    """
+
+    def where_results_are(wildcards, output):
+        filled = dict(seed=wildcards.get("seed"), model=model_of(*wildcards[1:]))
+        asked, weights = (name.format(**filled).removeprefix(PATHS.root) for name in (path, of_weights))
+        return asked and output.weights.removesuffix(weights) + asked
+
+    return where_results_are
 
 
 def pretraining_first(wildcards):

@@ -9,11 +9,15 @@ FIGURE_NAMES += ["contact_sheet"] if EXPERIMENT.data == "scenes" else []
 FIGURES = expand(PATHS.figure, figure=FIGURE_NAMES, format=["png", "pdf", "svg"])
 CONFIGURATION = expand(f"{PATHS.configuration}.{{format}}", format=["yaml", "html"])
 SHOWN_MODELS = shown_models(EXPERIMENT)
+# What figures are drawn from is asked for too: or Snakemake would not make again what somebody has deleted of it.
+SCORES = expand(PATHS.score, seed=EXPERIMENT.seeds, model=MODELS, split=SCORED)
+NETWORKS = expand([PATHS.weights, PATHS.history], seed=EXPERIMENT.seeds, model=MODELS)
+MASKS = expand([PATHS.model_mask, PATHS.model_sparsity], seed=EXPERIMENT.seeds, model=MODELS[1:])
 
 
 rule collect_results:
     input:
-        scores=expand(PATHS.score, seed=EXPERIMENT.seeds, model=MODELS, split=SCORED),
+        scores=SCORES,
         evalai=evalai_files(),
         histories=expand(PATHS.history, seed=EXPERIMENT.seeds, model=MODELS),
         sparsities=expand(PATHS.model_sparsity, seed=EXPERIMENT.seeds, model=MODELS[1:]),

@@ -104,6 +104,6 @@ rule pretrain:
         version=TRAINING_VERSION,
         checkpoint_minutes=not_compared(CHECKPOINTS.interval_minutes),
         jobs_per_gpu=not_compared(GPUS.trainings_per_gpu),
-        event_files=not_compared(PATHS.pretraining_event_files if LOGGING.tensorboard else ""),
+        event_files=beside_results(PATHS.pretraining_event_files if LOGGING.tensorboard else "", PATHS.pretrained),
     script:
         "../workflow_scripts/pretrain.py"

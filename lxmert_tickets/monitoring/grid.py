@@ -87,11 +87,12 @@ def _network(
     def filled(path: str, split: str = "") -> str:
         return path.format(seed=seed, model=model, split=split)
 
-    weights, history = filled(paths.weights), filled(paths.history)
+    weights, trained = filled(paths.weights), [filled(paths.weights), filled(paths.history)]
+    trained += [] if model == DENSE else [filled(paths.model_mask), filled(paths.model_sparsity)]
     status = Status(model, seed, "waiting")
     name, _, sparsity = model.partition("/s")
     values = [str(seed), *([name, sparsity] if sparsity else [])]
-    if not (files.has(weights) and files.has(history)):
+    if not all(map(files.has, trained)):
         before = [] if name == DENSE else [_pruning_rule(experiment.subnetworks[name])]
         rule = "finetune" if name == DENSE else "retrain"
         logs = [paths.log_of(rule, *values) for rule in (*before, rule)]

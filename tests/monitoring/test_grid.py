@@ -52,7 +52,7 @@ def put(path: str, content: str = "") -> Path:
 
 
 def trained() -> None:
-    for name in ("weights.safetensors", "history.csv"):
+    for name in ("mask.safetensors", "sparsity.csv", "weights.safetensors", "history.csv"):
         put(f"seed0/{MODEL}/{name}")
 
 
@@ -137,6 +137,14 @@ def test_a_job_that_was_started_again_has_not_failed(folder: Path) -> None:
     trained()
     scored()
     assert of_model().state == "done"
+
+
+@pytest.mark.parametrize("name", ["mask.safetensors", "weights.safetensors"])
+def test_a_network_without_its_mask_is_not_done(folder: Path, name: str) -> None:
+    trained()
+    scored()
+    Path(f"results/smoke/seed0/{MODEL}/{name}").unlink()
+    assert of_model().state == "waiting"
 
 
 def test_an_error_that_is_not_the_end_of_a_log_is_none(folder: Path) -> None:

@@ -96,6 +96,29 @@ def test_a_change_of_the_configuration_reruns_what_depends_on_it(smoke: Path, ov
     assert jobs_of(snakemake(smoke, "--dry-run", configs=(overlay(changes),))) == expected
 
 
+DELETED = {
+    "start weights": (["seed0/low_magnitude/s50/start.safetensors", "seed1/random/s50/start.safetensors"], set()),
+    "a mask": (["seed0/low_magnitude/s75/mask.safetensors"], remade(0, "prune_round", LOW, 75)),
+    "a network": (["seed1/high_magnitude/s50/weights.safetensors"], retrained(1, HIGH, 50)),
+    "a history": (["seed1/high_magnitude/s50/history.csv"], retrained(1, HIGH, 50)),
+    "a score": (["seed0/dense/score.test-dev.json"], {"score 0 dense"}),
+    "results": (["results.csv"], set()),
+    "a run": (["seed1"], after_dense(1) | {"snapshot_initial_weights 1", "prune_random 1 random 50"}),
+}
+
+
+@pytest.mark.parametrize("what", DELETED)
+def test_what_is_deleted_is_made_again_with_what_depends_on_it(smoke: Path, tmp_path: Path, what: str) -> None:
+    grid = tmp_path / "grid"
+    shutil.copytree(smoke, grid)
+    names, expected = DELETED[what]
+    for path in (grid / "results/smoke" / name for name in names):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    jobs = jobs_of(snakemake(grid, "--dry-run"))
+    shown = set() if what == "start weights" else SHOWN - CONFIGURATION
+    assert jobs - EXAMPLES == expected | shown
+
+
 def edit(file: Path, old: str, new: str) -> None:
     text = file.read_text()
     assert old in text

@@ -76,6 +76,21 @@ def test_a_mistake_in_the_importers_configuration_is_told_as_one_in_config_yaml(
     assert "Traceback" not in said
 
 
+def test_all_that_a_training_writes_lies_where_the_importer_said(tmp_path: Path) -> None:
+    config = yaml.safe_load((ROOT / "configs/smoke.yaml").read_text()) | {"experiment": "mine", "seeds": [7]}
+    place = 'replace_prefix: {"results/": "moved/"}'
+    done = run(importer(tmp_path, place=place, tickets=config), "moved/mine/seed7/dense/weights.safetensors")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "moved/mine/seed7/dense/metrics.csv").exists()
+    assert not (tmp_path / "results").exists()
+
+    reported = run(tmp_path, "moved/mine/seed7/dense/weights.safetensors", "--report", "report.html")
+    assert reported.returncode == 0, reported.stderr[-2000:]
+    said = reported.stderr + (tmp_path / "report.html").read_text()
+    assert "How much of LXMERT can be pruned away" in said
+    assert not any(sign in said for sign in ("Inline strong", "System Message", "rendered scenes"))
+
+
 @pytest.mark.parametrize("place", [PREFIX, RESULTS_MOVED], ids=["prefix", "replace_prefix"])
 def test_of_vqa2_results_can_be_moved_and_resources_stay(tmp_path: Path, place: str) -> None:
     config = yaml.safe_load((ROOT / "configs/vqa2.yaml").read_text()) | {"experiment": "mine", "seeds": [7]}

@@ -169,7 +169,7 @@ def test_the_same_configuration_gives_the_same_bytes(results: Path, tmp_path: Pa
         shutil.copytree(results / part, again / part)
     run = snakemake(tmp_path, "results/smoke/seed0/low_magnitude/s25/weights.safetensors")
     assert run.returncode == 0, run.stdout + run.stderr
-    made = [path for path in again.glob("seed0/**/*") if path.is_file()]
+    made = [path for path in again.glob("seed0/**/*") if path.is_file() and ".resume" not in path.parts]
     assert len(made) == 10  # of the dense network and a subnetwork, with their metrics
     for path in made:
         assert path.read_bytes() == (results / path.relative_to(again)).read_bytes(), path
