@@ -16,6 +16,8 @@ SubnetworkName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]*\Z")]
 Percent = Annotated[float, msgspec.Meta(gt=0, lt=100)]
 Sparsities = Annotated[tuple[Percent, ...], msgspec.Meta(min_length=1)]
 Seeds = Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(min_length=1)]
+# Every layer's name is looked at when the configuration is read: a slip of the keyboard must not take hours.
+Layers = Annotated[int, msgspec.Meta(gt=0, le=1000)]
 Ranked = Literal["global", "per_tensor"]
 
 DENSE = "dense"  # the full network's name wherever a subnetwork is named
@@ -100,9 +102,9 @@ class ModelSizes(Part, frozen=True):
     hidden_size: Positive
     n_heads: Positive
     intermediate_size: Positive
-    n_language_layers: Positive
-    n_vision_layers: Positive
-    n_cross_layers: Positive
+    n_language_layers: Layers
+    n_vision_layers: Layers
+    n_cross_layers: Layers
     max_positions: Positive
 
 

@@ -113,6 +113,15 @@ def test_what_is_missing_of_vqa_v2_is_copied_from_where_it_stands(key: str) -> N
         read_experiment(config)
 
 
+def test_the_number_of_questions_of_vqa_v2_is_not_known_yet() -> None:
+    read_experiment(overlaid(overlaid(SHIPPED, VQA2), {"training": {"batch_size": 100_000}}))
+
+
+def test_where_the_data_decides_how_many_weights_can_be_pruned_no_sparsity_is_refused() -> None:
+    everything = with_value("pruning.prunable", ["*"])
+    read_experiment(overlaid(everything, {"subnetworks": {"random": {"sparsities": [1e-9, 50]}}}))
+
+
 IN_A_FILE = "without quotes; lists and sections: in a file, with --configfile."
 MISTAKES = [
     # what is set, to what; then words of the message
@@ -204,7 +213,17 @@ MISTAKES = [
     ("subnetworks.high_magnitude.complement_of", "high_magnitude", "complement_of: 'high_magnitude'"),
     ("subnetworks.rest", {"complement_of": "high_magnitude", "sparsities": [50]}, "subnetworks.rest.complement_of"),
     ("subnetworks.low_magnitude", None, "high_magnitude.complement_of: 'low_magnitude'", "known: random"),
-    ("subnetworks.high_magnitude.sparsities", [5], "sparsities[0]: 5 needs low_magnitude at 95", "Add 95"),
+    ("subnetworks.high_magnitude.sparsities", [5], "sparsities[0]: 5 % needs low_magnitude at 95 %", "Add 95"),
+    ("subnetworks.low_magnitude.sparsities", [0.25, 0.5, 1], "sparsities: [0.25, 0.5, 1]", "percent, not shares"),
+    ("subnetworks.random.sparsities", [0.5], "sparsities: [0.5]", "expected percent, not shares: 50 for a half"),
+    ("subnetworks.random.sparsities", [25, 99.9999999], "sparsities[1]: 99.9999999 % of 380928 prunable weights is", "all"),
+    ("subnetworks.random.sparsities", [1e-5, 50], "sparsities[0]: 1e-05 % of 380928 prunable weights is none of them"),
+    ("pruning.prunable", ["*", "lxmert.encoder.layr.*.weight"], "pruning.prunable[1]: 'lxmert.encoder.layr.*.weight'",
+     "matches no weight matrix of this network", "did you mean 'lxmert.encoder.layer.*.weight'?"),
+    ("pruning.prunable", ["x"], "pruning.prunable[0]: 'x'", "known: answer_head.logit_fc.*.weight, lxmert.em"),
+    ("model.n_language_layers", 10**12, "model.n_language_layers: 1000000000000", "a whole number <= 1000"),
+    ("training.batch_size", 5001, "training.batch_size: 5001", "at most scenes.sets.train.questions=5000"),
+    ("scenes.sets.val.questions", 61, "scenes.sets.val.questions: 61", "an even number", "in pairs: ask for 62."),
     ("splits.train", "trian", "splits.train: 'trian'", "expected a set of scenes.sets", "did you mean 'train'?"),
     ("splits.test", ["test-dev", "val"], "splits.test[1]: 'val' has another role already"),
     ("splits.test", ["test-dev", "test-dev"], "splits.test[1]: 'test-dev' has another role already"),
@@ -215,7 +234,7 @@ MISTAKES = [
     ("scenes.sets.pretrain", REMOVED, "scenes.sets.pretrain: has no captions"),
     ("model.hidden_size", 66, "model.hidden_size: 66", "expected a multiple of n_heads=4"),
     ("model.max_positions", 19, "model.max_positions: 19", "expected at least text.max_length=20"),
-    ("report.table_sparsity", 55, "report.table_sparsity: 55", "a sparsity of some subnetwork (10, 20, 30,"),
+    ("report.table_sparsity", 55, "report.table_sparsity: 55", "a sparsity of some subnetwork, in percent (10, 20,"),
     ("subnetworks", {}, "report.table_sparsity: 50", "(there is none)"),
 ]  # fmt: skip
 
@@ -351,7 +370,7 @@ def test_a_complement_mirrors_its_parent() -> None:
 
 def test_a_complement_mirrors_its_parent_to_the_last_digit() -> None:
     for mirror, percent in ((0.1, 99.9), (50, 50), (86.5782272, 13.4217728)):
-        fine = {"low_magnitude": {"sparsities": [mirror]}, "high_magnitude": {"sparsities": [percent]}}
+        fine = {"low_magnitude": {"sparsities": [mirror, 91]}, "high_magnitude": {"sparsities": [percent]}}
         found = experiment(subnetworks=fine, report={"table_sparsity": percent})
         assert found.mirrored("high_magnitude", f"{percent}") == ("low_magnitude", f"{mirror}")
 

@@ -8,7 +8,7 @@ from lxmert_tickets.errors import ArtifactError
 from lxmert_tickets.job import job
 from lxmert_tickets.model.checkpoints import load_weights
 from lxmert_tickets.pruning.mask_files import check_fits, check_only_removes, load_mask
-from lxmert_tickets.pruning.masks import keep_all, keep_largest
+from lxmert_tickets.pruning.masks import check_prunes_some, keep_all, keep_largest, n_prunable
 from lxmert_tickets.pruning.prunable import prunable_names
 from lxmert_tickets.pruning.subnetworks import save_subnetwork
 
@@ -22,8 +22,10 @@ with job(snakemake.log[0]) as log:
     if paths.mask:
         previous = load_mask(paths.mask)
         check_fits(previous, weights, paths.mask, paths.weights)
+    sparsity = float(snakemake.wildcards.sparsity)
+    check_prunes_some(f"subnetworks.{snakemake.wildcards.subnetwork}.sparsities", sparsity, n_prunable(previous))
     try:
-        mask = keep_largest(weights, previous, float(snakemake.wildcards.sparsity), params.ranked)
+        mask = keep_largest(weights, previous, sparsity, params.ranked)
     except ValueError as error:
         raise ArtifactError(paths.weights, str(error), "weights to choose the largest from", REMAKE) from None
     check_only_removes(mask, previous, snakemake.output.mask, paths.mask or paths.weights)

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from lxmert_tickets.errors import ConfigError
 from lxmert_tickets.pruning.selection import largest
 
 Mask = dict[str, np.ndarray]
@@ -34,6 +35,16 @@ def n_kept(mask: Mask) -> int:
 def n_pruned_at(sparsity_percent: float, n_weights: int) -> int:
     """Return round(sparsity * n), exactly: 0.1 is taken as one tenth, halves go to the even number."""
     return round(Fraction(str(sparsity_percent)) / 100 * n_weights)
+
+
+def check_prunes_some(place: str, sparsity_percent: float, n_weights: int) -> None:
+    """Raise ConfigError, naming `place`, when `sparsity_percent` of `n_weights` is none of them, or all."""
+    n_pruned = n_pruned_at(sparsity_percent, n_weights)
+    if n_pruned in (0, n_weights):
+        raise ConfigError(
+            place, f"{sparsity_percent} % of {n_weights} prunable weights is {'all' if n_pruned else 'none'} of them",
+            "some, and not all", "Leave it out, or take one further from 0 and 100.",
+        )  # fmt: skip
 
 
 def keep_largest(weights: Weights, within: Mask, sparsity_percent: float, ranked: Ranked = "global") -> Mask:

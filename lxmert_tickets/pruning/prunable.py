@@ -1,6 +1,7 @@
 """Which weights can be pruned at all."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -22,16 +23,24 @@ def prunable_names(weights: Mapping[str, np.ndarray], patterns: Sequence[str]) -
 
     Biases and LayerNorms have one dimension and are never prunable, whatever the patterns say.
 
-    Raises:
-        ConfigError: a pattern matches no matrix.
+    Raises ConfigError when a pattern matches no matrix.
     """
-    matrices = sorted(name for name, tensor in weights.items() if tensor.ndim == 2)
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in matrices):
+    return matching((name for name, tensor in weights.items() if tensor.ndim == 2), patterns)
+
+
+def matching(matrices: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...]:
+    """Return the names among `matrices` that any of the glob `patterns` matches, in alphabetical order.
+
+    Raises ConfigError when a pattern matches none.
+    """
+    names = sorted(matrices)
+    for position, pattern in enumerate(patterns):
+        if not any(fnmatchcase(name, pattern) for name in names):
+            known = {*PAPER, *(re.sub(r"\.\d+\.", ".*.", name) for name in names)}  # not every layer's
             raise ConfigError(
-                f"pruning.prunable '{pattern}'",
-                "matches no weight matrix of this network",
+                f"pruning.prunable[{position}]",
+                f"{pattern!r} matches no weight matrix of this network",
                 "a glob over parameter names",
-                did_you_mean(pattern, matrices),
+                did_you_mean(pattern, known),
             )
-    return tuple(name for name in matrices if any(fnmatchcase(name, pattern) for pattern in patterns))
+    return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))

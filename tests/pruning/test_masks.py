@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lxmert_tickets.errors import ConfigError
 from lxmert_tickets.pruning.masks import (
     Mask,
     Ranked,
+    check_prunes_some,
     complement,
     keep_all,
     keep_largest,
@@ -60,6 +62,13 @@ def removes_only(mask: Mask, previous: Mask) -> bool:
 )
 def test_the_number_of_pruned_weights_is_the_rounded_decimal(percent: float, n_weights: int, expected: int) -> None:
     assert n_pruned_at(percent, n_weights) == expected
+
+
+@pytest.mark.parametrize(("percent", "extreme"), [(0.4, "none"), (99.6, "all")])
+def test_a_sparsity_that_prunes_nothing_or_all_is_refused(percent: float, extreme: str) -> None:
+    check_prunes_some("here", percent, 1000)
+    with pytest.raises(ConfigError, match=rf"here: {percent} % of 100 prunable weights is {extreme} of them"):
+        check_prunes_some("here", percent, 100)
 
 
 @given(SHAPES, PERCENT, st.sampled_from(RANKED))

@@ -1,0 +1,28 @@
+"""The matrices that sizes tell are those of the network that is built of them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from toys import TINY, changed
+
+from lxmert_tickets.model.architecture import Architecture
+from lxmert_tickets.model.lxmert import LxmertForVqa
+from lxmert_tickets.model.matrices import matrix_shapes
+
+PROJECT = Path(__file__).resolve().parents[2]
+DEEP = changed(TINY, n_language_layers=11, n_vision_layers=3, n_cross_layers=1)
+
+
+@pytest.mark.parametrize("arch", [TINY, DEEP, Architecture(n_answers=3129)], ids=["tiny", "deep", "base"])
+def test_names_and_shapes_are_those_of_the_networks_parameters(arch: Architecture) -> None:
+    with torch.device("meta"):
+        parameters = LxmertForVqa(arch).state_dict()
+    assert matrix_shapes(arch) == {name: tuple(found.shape) for name, found in parameters.items() if found.ndim > 1}
+
+
+def test_a_configuration_is_read_without_torch() -> None:
+    script = "import sys, lxmert_tickets.configuration; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=PROJECT, check=False).returncode == 0
