@@ -27,12 +27,14 @@ def describe() -> dict[str, str]:
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB",
         **{name: _version_of(name) for name in ("torch", "transformers")},
     }
-    if has_gpu():
-        import torch
+    return described | (gpu() if has_gpu() else {})
 
-        if torch.cuda.is_available():
-            described["GPU"] = torch.cuda.get_device_name()
-    return described
+
+def gpu() -> dict[str, str]:
+    """Return the name of the GPU that CUDA uses; nothing where there is none."""
+    import torch
+
+    return {"GPU": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
 
 
 def _version_of(package: str) -> str:
@@ -97,4 +99,4 @@ def _quickest(work: Callable[[], object]) -> float:
     return min(seconds)
 
 
-CONTENDERS = {"matrix_peak": matrix_peak, "read_bandwidth": read_bandwidth}
+CONTENDERS = {"gpu": gpu, "matrix_peak": matrix_peak, "read_bandwidth": read_bandwidth}

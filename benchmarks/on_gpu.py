@@ -145,8 +145,10 @@ def main() -> None:
     options = parser.parse_args()
     end = time.monotonic() + 60 * options.minutes
     os.environ.setdefault(VISIBLE, "0")  # the Trainer would spread over all that there are
+    described = machine.describe() | contenders.run("machine", "gpu")
+    if "GPU" not in described:
+        sys.exit("on_gpu: no GPU that CUDA can use; expected one of NVIDIA. `make bench` measures a CPU.")
     options.output.mkdir(parents=True, exist_ok=True)
-    described = machine.describe()
     path, measured = options.output / f"{file_stem(described)}-gpu.md", []
     with tempfile.TemporaryDirectory(prefix="lxmert_tickets_gpu") as name:
         folder = Path(name)

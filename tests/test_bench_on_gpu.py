@@ -1,5 +1,6 @@
 """What a GPU changes is measured: in every variation, within its minutes, and nothing but steps."""
 
+import sys
 import time
 from importlib import import_module
 from pathlib import Path
@@ -18,10 +19,22 @@ from benchmarks import contenders, made_up_data, on_gpu, own_engine
 from benchmarks.made_up_data import Size
 from benchmarks.own_engine import Others, TimedDataOnGpu, shapes_first
 from benchmarks.profile_step import printed
+from lxmert_tickets.environment import VISIBLE
 from lxmert_tickets.model import layers, lxmert, operators
 from lxmert_tickets.model.lxmert import LxmertForVqa
 from lxmert_tickets.training import regions, steps
 from lxmert_tickets.training.regions import Regions
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device")
+def test_a_machine_without_a_gpu_is_told_so_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VISIBLE, "0")
+    monkeypatch.setattr(sys, "argv", ["on_gpu", "--output", str(tmp_path / "results")])
+    with pytest.raises(SystemExit, match="no GPU that CUDA can use"):
+        on_gpu.main()
+    assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.parametrize("variations", [(), ("plain", "unfused"), ("streamed", "deterministic"), ("large",)])
