@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from lxmert_tickets.experiment import DENSE, Report, percent_text
 from lxmert_tickets.report.names import label_of
 from lxmert_tickets.report.results import METRICS, over_seeds
-from lxmert_tickets.report.style import DENSE_STYLE, legend_below, line_style, new_figure, settings
+from lxmert_tickets.report.style import DENSE_STYLE, legend_below, line_style, new_figure, settings, step_of_columns
 
 UNREAD = "*"  # marks layers that the answer does not depend on
 
@@ -101,7 +101,7 @@ def question_type_figure(question_types: pd.DataFrame, split: str, look: Report)
         axes.grid(visible=True, which="minor", axis="y")
         axes.set(
             xlabel=f"{split} accuracy at {percent_text(look.table_sparsity)} % sparsity (%)",
-            xlim=(0, 102), ylim=(-0.5, len(order) - 0.5),
+            xlim=(-3, 103), ylim=(-0.5, len(order) - 0.5),
         )  # fmt: skip
         legend_below(figure, axes.get_legend_handles_labels())
     return figure
@@ -117,7 +117,8 @@ def _at_table_sparsity(table: pd.DataFrame, look: Report) -> tuple[pd.DataFrame,
 def sparsity_figure(sparsities: pd.DataFrame, subnetwork: str, look: Report) -> Figure:
     """Return where magnitude pruned: the sparsity of each layer at each sparsity of the whole, mean over seeds.
 
-    A row is a layer, in the order of the network; the color tells more from less than an even share.
+    A row is a layer, in the order of the network; the color tells more from less than an even share. Where columns are
+    narrow, numbers stand in every second, third, ... of them.
     """
     part = sparsities[(sparsities["subnetwork"] == subnetwork) & (sparsities["part"] == "layer")]
     names = list(dict.fromkeys(part["name"]))
@@ -136,7 +137,8 @@ def sparsity_figure(sparsities: pd.DataFrame, subnetwork: str, look: Report) -> 
                 column + 0.5, row + 0.5, f"{values[row, column]:.0f}",
                 color=ink, fontsize="x-small", ha="center", va="center",
             )  # fmt: skip
-        axes.set_xticks(np.arange(len(wholes)) + 0.5, [percent_text(whole) for whole in wholes])
+        centers, labels = np.arange(len(wholes)) + 0.5, [percent_text(whole) for whole in wholes]
+        axes.set_xticks(centers, labels)
         axes.set_yticks(np.arange(len(names)) + 0.5, [name + UNREAD * (name in unread) for name in names])
         axes.invert_yaxis()
         axes.grid(visible=False)
@@ -145,6 +147,13 @@ def sparsity_figure(sparsities: pd.DataFrame, subnetwork: str, look: Report) -> 
         note = f"\n{UNREAD} never reaches the answer" if unread else ""
         axes.set(xlabel=f"pruned in the whole network (%){note}", ylabel="pruned in the layer (%)")
         figure.colorbar(mesh, ax=axes, label="points above an even share", aspect=30, pad=0.02)
+        step = step_of_columns(axes, axes.get_xticklabels())
+        axes.set_xticks(centers[::step], labels[::step])
+        step = step_of_columns(axes, axes.texts)
+        if step > 1:
+            mesh.set_edgecolor("face")  # numbers run into the next column
+        for text in axes.texts:
+            text.set_visible(int(text.get_position()[0]) % step == 0)
     return figure
 
 

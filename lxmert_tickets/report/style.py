@@ -1,13 +1,16 @@
 """How figures look: readable in print, in grey, and by the colour-blind."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.textpath import TextPath
 
 from lxmert_tickets.artifacts import replacing
 from lxmert_tickets.experiment import Report
@@ -18,7 +21,6 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[tuple[int, tuple[float, ...]], ...] = ((0, ()), (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 DENSE_STYLE: dict[str, Any] = {"color": "#000000", "marker": "x", "linestyle": (0, (4, 3)), "linewidth": 1}
 NARROW_INCHES = 4.5  # a figure below this stands in one column of a paper: smaller letters, panels under each other
-ENTRY_EMS = 14.4  # a legend's entry, such as "high-magnitude pruned", in font sizes
 
 SETTINGS: dict[Any, Any] = {
     "axes.spines.top": False,
@@ -63,13 +65,27 @@ def new_figure(look: Report, panel_inches: float, n_panels: int = 1, *, share_y:
 
 
 def legend_below(figure: Figure, entries: tuple[Sequence[Artist], Sequence[str]]) -> None:
-    """Add one legend for all panels under them, in rows of equal length, as many entries a row as fit."""
+    """Add one legend for all panels under them, in rows of equal length, as many of the longest entry a row as fit."""
     handles, labels = entries
     width, height = figure.get_size_inches()
     letter_inches = mpl.rcParams["font.size"] / 72
-    n_rows = math.ceil(len(labels) / max(1, int(width / (ENTRY_EMS * letter_inches))))
+    n_rows = math.ceil(len(labels) / max(1, int(width / max(map(_entry_inches, labels)))))
     figure.set_figheight(height + (1.5 * n_rows + 0.5) * letter_inches)
     figure.legend(handles, labels, loc="outside lower center", ncols=math.ceil(len(labels) / n_rows))
+
+
+def _entry_inches(label: str) -> float:
+    """Return the width of `label` in a legend, with the line before it and the space to the next."""
+    points = mpl.rcParams["font.size"]
+    ems = sum(mpl.rcParams[f"legend.{part}"] for part in ("handlelength", "handletextpad", "columnspacing"))
+    return float(TextPath((0, 0), label, size=points).get_extents().width + ems * points) / 72
+
+
+def step_of_columns(axes: Axes, texts: Iterable[Text]) -> int:
+    """Return k such that in every k-th column, each 1 wide on the x axis, there is room for the widest of `texts`."""
+    axes.figure.draw_without_rendering()  # lays out
+    (left, _), (right, _) = axes.transData.transform([(0, 0), (1, 0)])
+    return math.ceil(max(text.get_window_extent().width for text in texts) / (right - left))
 
 
 def save_figure(figure: Figure, paths: Sequence[str | Path], dpi: int) -> None:

@@ -13,6 +13,9 @@ KINDS = ("what color is the", "how many", "is the")
 LAYERS = {"language 0": True, "cross 0 vision": True, "cross 1 vision": False, "pooler": True}
 MODELS = (("dense", 0.0), ("low_magnitude", 25.0), ("low_magnitude", 50.0), ("high_magnitude", 50.0), ("random", 50.0))
 LEVEL = {"dense": 90.0, "low_magnitude": 89.0, "high_magnitude": 40.0, "random": 60.0}
+LONGER = ("low_magnitude_one_shot", "low_magnitude_per_tensor", "random_per_tensor")
+WITH_LONGER_NAMES = (*MODELS, *((name, 50.0) for name in LONGER))
+LEVEL |= dict.fromkeys(LONGER, 70.0)
 
 LOOK = Report(table_sparsity=50.0, figure_dpi=40)
 Models = tuple[tuple[str, float], ...]

@@ -2,12 +2,25 @@
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
-from made_up import KINDS, LAYERS, LOOK, MODELS, SPLITS, Models, histories, question_types, results, sparsities
+from made_up import (
+    KINDS,
+    LAYERS,
+    LOOK,
+    MODELS,
+    SPLITS,
+    WITH_LONGER_NAMES,
+    Models,
+    histories,
+    question_types,
+    results,
+    sparsities,
+)
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
@@ -89,14 +102,24 @@ def test_a_legend_names_every_network_once(draw: Draw) -> None:
 
 @pytest.mark.parametrize("draw", DRAWN)
 @pytest.mark.parametrize("look", [SMALL, NARROW], ids=["wide", "narrow"])
-def test_nothing_is_cut_off(draw: Draw, look: object) -> None:
-    figure = draw(look=look)
+@pytest.mark.parametrize("models", [MODELS, WITH_LONGER_NAMES], ids=["short", "long"])
+def test_nothing_is_cut_off(draw: Draw, look: object, models: Models) -> None:
+    figure = draw(models=models, look=look)
     figure.draw_without_rendering()
     tight = figure.get_tightbbox()
     assert tight.x0 >= -0.02
     assert tight.y0 >= -0.02
     assert tight.x1 <= figure.get_figwidth() + 0.02
     assert tight.y1 <= figure.get_figheight() + 0.02
+
+
+@pytest.mark.parametrize(("look", "n_rows"), [(SMALL, [2, 4]), (NARROW, [2, 7])], ids=["wide", "narrow"])
+def test_a_row_of_a_legend_has_as_many_entries_as_the_longest_allows(look: object, n_rows: list[int]) -> None:
+    for models, n in zip((MODELS, WITH_LONGER_NAMES), n_rows, strict=True):
+        figure = figure1(models=models, look=look)
+        figure.draw_without_rendering()
+        heights = {round(text.get_window_extent().y0) for text in figure.legends[0].get_texts()}
+        assert len(heights) == n
 
 
 @pytest.mark.parametrize("draw", WITH_LEGEND)
@@ -225,6 +248,18 @@ def test_question_types_are_in_the_order_of_the_full_models_accuracy() -> None:
     assert drawn[:, 0] == pytest.approx([means[kind] for kind in reversed(KINDS)])
 
 
+@pytest.mark.parametrize("look", [SMALL, NARROW], ids=["wide", "narrow"])
+def test_markers_at_no_and_at_full_accuracy_are_whole(look: object) -> None:
+    figure = types(look=look)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    (least, _), (most, _) = axes.transData.transform([(0, 0), (100, 0)])
+    size = 5 / 72 * figure.dpi  # of a marker, without its edge
+    inside = axes.get_window_extent()
+    assert inside.x0 < least - 0.6 * size
+    assert most + 0.6 * size < inside.x1
+
+
 def test_networks_of_one_question_type_do_not_cover_each_other() -> None:
     heights = [points_of(bar)[:, 1] for bar in bars_of(types().axes[0]).values()]
     rows = np.sort(np.concatenate(heights))
@@ -250,6 +285,32 @@ def test_the_sparsity_of_every_layer_is_written_in_its_cell() -> None:
     cells = {(text.get_position()[1] - 0.5, text.get_position()[0] - 0.5): text.get_text() for text in axes.texts}
     means = {(row, column): whole + 3 * row - 4.5 for row in range(4) for column, whole in enumerate((25.0, 50.0))}
     assert cells == {where: f"{mean:.0f}" for where, mean in means.items()}
+
+
+def rounds(n: int) -> Models:
+    """Return the dense network and one pruned a fifth more in each of `n` rounds: labels of four characters."""
+    return (("dense", 0.0), *(("low_magnitude", round(100 - 90 * 0.8**k, 1)) for k in range(n)))
+
+
+@pytest.mark.parametrize("look", [SMALL, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("n_sparsities", [9, 18, 40])
+def test_numbers_of_neighbouring_columns_do_not_meet(look: object, n_sparsities: int) -> None:
+    figure = layers(2, rounds(n_sparsities), look)
+    figure.draw_without_rendering()
+    (axes, _) = figure.axes
+    cells = [text for text in axes.texts if text.get_visible() and text.get_position()[1] == 0.5]
+    for texts in (axes.get_xticklabels(), cells):
+        boxes = [text.get_window_extent() for text in texts]
+        assert len(boxes) > 2
+        assert all(before.x1 <= after.x0 + 1 for before, after in pairwise(boxes))
+
+
+@pytest.mark.parametrize(("look", "n_sparsities"), [(SMALL, 18), (NARROW, 9)], ids=["wide", "narrow"])
+def test_every_column_is_labelled_where_there_is_room(look: object, n_sparsities: int) -> None:
+    models = (("dense", 0.0), *(("low_magnitude", 5.0 + 5 * k) for k in range(n_sparsities)))
+    axes = layers(1, models, look).axes[0]
+    assert len(axes.get_xticklabels()) == n_sparsities
+    assert all(text.get_visible() for text in axes.texts)
 
 
 def test_the_color_of_a_layer_is_its_distance_from_an_even_share() -> None:
