@@ -216,7 +216,7 @@ MISTAKES = [
     ("subnetworks.high_magnitude.sparsities", [5], "sparsities[0]: 5 % needs low_magnitude at 95 %", "Add 95"),
     ("subnetworks.low_magnitude.sparsities", [0.25, 0.5, 1], "sparsities: [0.25, 0.5, 1]", "percent, not shares"),
     ("subnetworks.random.sparsities", [0.5], "sparsities: [0.5]", "expected percent, not shares: 50 for a half"),
-    ("subnetworks.random.sparsities", [25, 99.9999999], "sparsities[1]: 99.9999999 % of 380928 prunable weights is", "all"),
+    ("subnetworks.random.sparsities", [25, 99.99999], "sparsities[1]: 99.99999 % of 380928 prunable weights is all"),
     ("subnetworks.random.sparsities", [1e-5, 50], "sparsities[0]: 1e-05 % of 380928 prunable weights is none of them"),
     ("pruning.prunable", ["*", "lxmert.encoder.layr.*.weight"], "pruning.prunable[1]: 'lxmert.encoder.layr.*.weight'",
      "matches no weight matrix of this network", "did you mean 'lxmert.encoder.layer.*.weight'?"),
