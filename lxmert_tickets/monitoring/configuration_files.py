@@ -1,4 +1,4 @@
-"""The configuration as the workflow sees it: config.yaml, and what `--configfile` lays over it."""
+"""The configuration as the workflow sees it: config.yaml of the workflow, that of a folder, and `--configfile`s."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,12 +10,13 @@ import yaml  # type: ignore[import-untyped]
 from lxmert_tickets.errors import ConfigError
 
 BASE = "config.yaml"
+DEFAULTS = Path(__file__).resolve().parents[2] / BASE  # lies under every configuration: rules/common.smk
 
 
 def read_configuration(folder: Path, overlays: Sequence[Path]) -> dict[str, Any]:
-    """Return `config.yaml` of `folder`, if there is one, with `overlays` laid over it one by one.
+    """Return `DEFAULTS`, with `config.yaml` of `folder`, where there is one, and `overlays` laid over it one by one.
 
-    Raises ConfigError when a file is missing or no mapping in YAML or JSON, and when there is none at all.
+    Raises ConfigError when a file is missing or no mapping in YAML or JSON, and when there is none but the defaults.
     """
     base = folder / BASE
     files = [*([base] if base.is_file() else []), *overlays]
@@ -24,7 +25,7 @@ def read_configuration(folder: Path, overlays: Sequence[Path]) -> dict[str, Any]
             base, "no such file", "the configuration of an experiment", "Run this where Snakemake is run."
         )
     config: dict[str, Any] = {}
-    for file in files:
+    for file in (DEFAULTS, *files):
         config = laid_over(config, _read(file))
     return config
 

@@ -1,15 +1,12 @@
 """What a network is at is told by the files there are: made-up folders, one state after another."""
 
-import copy
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from lxmert_tickets.configuration import read_experiment
-from lxmert_tickets.errors import ConfigError
 from lxmert_tickets.experiment import Experiment
 from lxmert_tickets.layout import Layout
 from lxmert_tickets.monitoring.configuration_files import read_configuration
@@ -170,42 +167,3 @@ def test_what_all_networks_need_is_told_too(folder: Path) -> None:
         put(f"data/{split}/features.h5")
         put(f"data/{split}/questions.h5")
     assert found()["data", None].state == "done"
-
-
-def test_overlays_are_laid_over_one_another_as_snakemake_does_it(tmp_path: Path) -> None:
-    base = {"a": {"b": 1, "c": [1, 2]}, "d": None, "e": 1}
-    overlays = {"one": {"a": {"b": 2}, "d": {"x": 1}}, "two": {"a": {"c": [3]}, "e": None}}
-    for name, content in ({"config": base} | overlays).items():
-        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
-    merged = read_configuration(tmp_path, [tmp_path / "one.yaml", tmp_path / "two.yaml"])
-    assert merged == {"a": {"b": 2, "c": [3]}, "d": {"x": 1}, "e": None}
-    from snakemake.utils import update_config  # noqa: PLC0415
-
-    expected: dict[str, Any] = copy.deepcopy(base)
-    for overlay in overlays.values():
-        update_config(expected, overlay)
-    assert merged == expected
-
-
-@pytest.mark.parametrize(
-    "content", ['{"training": {"learning_rate": 5e-5}}', '{"seeds":\t[0]}', "\ufeffseeds: [0]", "{seeds: [0],}"]
-)
-def test_a_file_is_read_as_json_or_yaml_as_snakemake_does_it(tmp_path: Path, content: str) -> None:
-    from snakemake.common.configfile import load_configfile  # noqa: PLC0415
-
-    (tmp_path / "x.json").write_text(content, encoding="utf-8")
-    assert read_configuration(tmp_path, [tmp_path / "x.json"]) == load_configfile(tmp_path / "x.json")
-
-
-@pytest.mark.parametrize(("content", "words"), [("a: [", "cannot be read"), ("- a", "is a list"), ("", "is a None")])
-def test_a_broken_configuration_is_told_with_its_place(tmp_path: Path, content: str, words: str) -> None:
-    (tmp_path / "config.yaml").write_text(content)
-    with pytest.raises(ConfigError, match=rf"config\.yaml: {words}"):
-        read_configuration(tmp_path, [])
-
-
-def test_no_configuration_at_all_is_told_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"config\.yaml: no such file.*Run this where Snakemake is run"):
-        read_configuration(tmp_path, [])
-    with pytest.raises(ConfigError, match=r"x\.yaml: no such file"):
-        read_configuration(tmp_path, [tmp_path / "x.yaml"])

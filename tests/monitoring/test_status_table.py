@@ -129,6 +129,15 @@ def test_another_folder_is_looked_at_where_it_is_named(
     assert Path.cwd() == tmp_path
 
 
+def test_a_folder_without_a_configuration_of_its_own_has_the_workflows(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(PROJECT)
+    assert main(["status", "--directory", str(tmp_path / "there"), "--configfile", "configs/smoke.yaml"]) == 0
+    assert capsys.readouterr().out.startswith("smoke: 12 networks, 12 waiting\n")
+
+
 def test_a_mistake_in_the_configuration_is_one_line_and_status_1(
     smoke_arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

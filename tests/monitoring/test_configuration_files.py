@@ -1,0 +1,68 @@
+"""The configuration of a folder is what Snakemake has of it: overlays over its own over the workflow's."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lxmert_tickets.errors import ConfigError
+from lxmert_tickets.monitoring import configuration_files
+from lxmert_tickets.monitoring.configuration_files import read_configuration
+
+PROJECT = Path(__file__).resolve().parents[2]
+SHIPPED: dict[str, Any] = yaml.safe_load((PROJECT / "config.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def no_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "defaults.yaml").write_text("{}")
+    monkeypatch.setattr(configuration_files, "DEFAULTS", tmp_path / "defaults.yaml")
+
+
+def test_the_workflows_own_configuration_lies_under_that_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("seeds: [7]\n")
+    assert read_configuration(tmp_path, [tmp_path / "x.yaml"]) == SHIPPED | {"seeds": [7]}
+    (tmp_path / "config.yaml").write_text("{experiment: mine, seeds: [8]}\n")
+    assert read_configuration(tmp_path, []) == SHIPPED | {"experiment": "mine", "seeds": [8]}
+    assert read_configuration(tmp_path, [tmp_path / "x.yaml"]) == SHIPPED | {"experiment": "mine", "seeds": [7]}
+
+
+def test_overlays_are_laid_over_one_another_as_snakemake_does_it(tmp_path: Path, no_defaults: None) -> None:
+    base = {"a": {"b": 1, "c": [1, 2]}, "d": None, "e": 1}
+    overlays = {"one": {"a": {"b": 2}, "d": {"x": 1}}, "two": {"a": {"c": [3]}, "e": None}}
+    for name, content in ({"config": base} | overlays).items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    merged = read_configuration(tmp_path, [tmp_path / "one.yaml", tmp_path / "two.yaml"])
+    assert merged == {"a": {"b": 2, "c": [3]}, "d": {"x": 1}, "e": None}
+    from snakemake.utils import update_config  # noqa: PLC0415
+
+    expected: dict[str, Any] = copy.deepcopy(base)
+    for overlay in overlays.values():
+        update_config(expected, overlay)
+    assert merged == expected
+
+
+@pytest.mark.parametrize(
+    "content", ['{"training": {"learning_rate": 5e-5}}', '{"seeds":\t[0]}', "\ufeffseeds: [0]", "{seeds: [0],}"]
+)
+def test_a_file_is_read_as_json_or_yaml_as_snakemake_does_it(tmp_path: Path, content: str, no_defaults: None) -> None:
+    from snakemake.common.configfile import load_configfile  # noqa: PLC0415
+
+    (tmp_path / "x.json").write_text(content, encoding="utf-8")
+    assert read_configuration(tmp_path, [tmp_path / "x.json"]) == load_configfile(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize(("content", "words"), [("a: [", "cannot be read"), ("- a", "is a list"), ("", "is a None")])
+def test_a_broken_configuration_is_told_with_its_place(tmp_path: Path, content: str, words: str) -> None:
+    (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=rf"config\.yaml: {words}"):
+        read_configuration(tmp_path, [])
+
+
+def test_no_configuration_at_all_is_told_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"config\.yaml: no such file.*Run this where Snakemake is run"):
+        read_configuration(tmp_path, [])
+    with pytest.raises(ConfigError, match=r"x\.yaml: no such file"):
+        read_configuration(tmp_path, [tmp_path / "x.yaml"])
