@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lxmert_tickets.artifacts import load_tensors, read_metadata
+from lxmert_tickets.artifacts import load_tensors, provenance, read_metadata
 from lxmert_tickets.data import features, hdf5, questions
 from lxmert_tickets.errors import ArtifactError
 from lxmert_tickets.evaluation.predictions import load_predictions
@@ -17,6 +17,8 @@ from lxmert_tickets.pruning.mask_files import load_mask
 from lxmert_tickets.pruning.masks import n_kept, n_prunable
 from lxmert_tickets.pruning.prunable import PAPER
 
+OF_NO_SETTINGS = provenance("", "", None, ())["spec"]  # of what is made of its inputs alone
+
 
 def inspect_file(path: str | Path) -> dict[str, Any]:
     """Return what the artifact in `path` is, as plain JSON values; always with "kind" and "provenance".
@@ -24,12 +26,19 @@ def inspect_file(path: str | Path) -> dict[str, Any]:
     A mask tells n_prunable, n_kept and sparsity (pruned / prunable), in all and per tensor; weights tell their tensors
     and the zeros among the prunable ones.
 
-    Raises ArtifactError when the file is damaged or nothing that this workflow writes.
+    Raises ArtifactError when the file is missing, damaged or nothing that this workflow writes.
     """
-    suffix = Path(path).suffix
-    if suffix not in INSPECTORS:
-        raise ArtifactError(path, f"is a {suffix or 'nameless'} file", f"one of {', '.join(INSPECTORS)}")
-    return INSPECTORS[suffix](Path(path))
+    file = Path(path)
+    if not file.is_file():
+        raise ArtifactError(path, "is a folder" if file.is_dir() else "no such file", "a file of an experiment")
+    if file.suffix not in INSPECTORS:
+        kind = f"a {file.suffix} file" if file.suffix else "a file without a suffix"
+        raise ArtifactError(path, f"is {kind}", f"one of {', '.join(INSPECTORS)}")
+    about = INSPECTORS[file.suffix](file)
+    origin = about["provenance"]
+    if isinstance(origin, dict) and origin.get("spec") == OF_NO_SETTINGS:
+        about["provenance"] = origin | {"spec": None}
+    return about
 
 
 def _safetensors(path: Path) -> dict[str, Any]:
@@ -121,7 +130,8 @@ def _json(path: Path) -> dict[str, Any]:
         raise ArtifactError(path, f"is a JSON {type(content).__name__}", "a submission or an object")
     kind = next((kind for key, kind in JSON_KINDS.items() if key in content), "json")
     about = {key: value for key, value in content.items() if not isinstance(value, dict | list)}
-    sizes = {f"n_{key}": len(value) for key, value in content.items() if isinstance(value, list)}
+    called = {"annotations": "captions"} if kind == "captions" else {}
+    sizes = {f"n_{called.get(key, key)}": len(value) for key, value in content.items() if isinstance(value, list)}
     return {"kind": kind, **about, **(sizes if kind != "json" else {}), "provenance": content.get("provenance")}
 
 

@@ -1,5 +1,6 @@
 """Any file of an experiment tells what it is, where it comes from, and how large it is."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from lxmert_tickets.artifacts import save_tensors
+from lxmert_tickets.artifacts import provenance, save_tensors
 from lxmert_tickets.data import hdf5
 from lxmert_tickets.data.answers import write_answers
 from lxmert_tickets.data.feature_conversion import convert_features
@@ -110,7 +111,7 @@ SOURCES: dict[str, tuple[Callable[[Path], None], dict[str, Any]]] = {
         lambda path: write_annotations(path, "scenes", "val", SET.annotations),
         {"kind": "vqa annotations", "n_annotations": 6, "data_subtype": "val"},
     ),
-    "captions.json": (lambda path: write_captions(path, SET), {"kind": "captions", "n_annotations": 8}),
+    "captions.json": (lambda path: write_captions(path, SET), {"kind": "captions", "n_captions": 8}),
     "boxes.json": (lambda path: write_boxes(path, SET), {"kind": "json"}),
     "scenes.json": (lambda path: write_scenes(path, SET), {"kind": "json"}),
     "tokenizer.json": (lambda path: save_tokenizer(path, train_tokenizer(["is it"], 40)), {"kind": "tokenizer"}),
@@ -202,10 +203,30 @@ def test_json_nested_without_end_is_refused(tmp_path: Path) -> None:
         inspect_file(tmp_path / "a.json")
 
 
-@pytest.mark.parametrize(("name", "found"), [("a.csv", "is a .csv file"), ("folder", "is a nameless file")])
+@pytest.mark.parametrize(("name", "found"), [("a.csv", "is a .csv file"), ("Snakefile", "is a file without a suffix")])
 def test_other_files_are_refused_with_what_can_be_inspected(tmp_path: Path, name: str, found: str) -> None:
+    (tmp_path / name).touch()
     with pytest.raises(ArtifactError, match=rf"{found}; expected one of \.safetensors, \.h5, \.parquet, \.json"):
         inspect_file(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["folder", "folder.json"])
+def test_a_folder_is_called_one(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(ArtifactError, match=rf"{name}: is a folder; expected a file"):
+        inspect_file(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["missing", "missing.csv", "missing.json"])
+def test_a_missing_file_is_called_so_whatever_its_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ArtifactError, match=rf"{name}: no such file"):
+        inspect_file(tmp_path / name)
+
+
+@pytest.mark.parametrize(("settings", "shown"), [("", None), ("official", hashlib.sha256(b"official").hexdigest())])
+def test_what_no_settings_made_has_no_spec(tmp_path: Path, settings: str, shown: str | None) -> None:
+    save_mask(tmp_path / "a.safetensors", MASK, provenance("prune_complement", settings, 0, []))
+    assert inspect_file(tmp_path / "a.safetensors")["provenance"]["spec"] == shown
 
 
 def test_hdf5_metadata_has_the_kind_and_what_was_written(tmp_path: Path) -> None:
