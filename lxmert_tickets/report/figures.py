@@ -147,9 +147,9 @@ def sparsity_figure(sparsities: pd.DataFrame, subnetwork: str, look: Report) -> 
         note = f"\n{UNREAD} never reaches the answer" if unread else ""
         axes.set(xlabel=f"pruned in the whole network (%){note}", ylabel="pruned in the layer (%)")
         figure.colorbar(mesh, ax=axes, label="points above an even share", aspect=30, pad=0.02)
-        step = step_of_columns(axes, axes.get_xticklabels())
+        step = step_of_columns(figure, axes, axes.get_xticklabels())
         axes.set_xticks(centers[::step], labels[::step])
-        step = step_of_columns(axes, axes.texts)
+        step = step_of_columns(figure, axes, axes.texts)
         if step > 1:
             mesh.set_edgecolor("face")  # numbers run into the next column
         for text in axes.texts:

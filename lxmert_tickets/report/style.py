@@ -76,16 +76,18 @@ def legend_below(figure: Figure, entries: tuple[Sequence[Artist], Sequence[str]]
 
 def _entry_inches(label: str) -> float:
     """Return the width of `label` in a legend, with the line before it and the space to the next."""
-    points = mpl.rcParams["font.size"]
-    ems = sum(mpl.rcParams[f"legend.{part}"] for part in ("handlelength", "handletextpad", "columnspacing"))
-    return float(TextPath((0, 0), label, size=points).get_extents().width + ems * points) / 72
+    now = mpl.rcParams
+    ems = now["legend.handlelength"] + now["legend.handletextpad"] + now["legend.columnspacing"]
+    words = TextPath((0, 0), label, size=now["font.size"]).get_extents()
+    return float(words.width + ems * now["font.size"]) / 72
 
 
-def step_of_columns(axes: Axes, texts: Iterable[Text]) -> int:
+def step_of_columns(figure: Figure, axes: Axes, texts: Iterable[Text]) -> int:
     """Return k such that in every k-th column, each 1 wide on the x axis, there is room for the widest of `texts`."""
-    axes.figure.draw_without_rendering()  # lays out
+    figure.draw_without_rendering()  # lays out
     (left, _), (right, _) = axes.transData.transform([(0, 0), (1, 0)])
-    return math.ceil(max(text.get_window_extent().width for text in texts) / (right - left))
+    widest = max(text.get_window_extent().width for text in texts)
+    return math.ceil(float(widest) / float(right - left))
 
 
 def save_figure(figure: Figure, paths: Sequence[str | Path], dpi: int) -> None:
