@@ -121,7 +121,9 @@ def train(
 def _check_data(name: str, data: VqaData, val: VqaData, batch_size: int, n_answers: int) -> None:
     """Raise TrainingError for what would end the training only when it is under way."""
     if len(data) < batch_size:
-        raise TrainingError(name, f"{len(data)} questions", f"at least one batch of {batch_size}")
+        raise TrainingError(
+            name, f"{len(data)} questions", f"at least one batch of {batch_size}", "Lower training.batch_size."
+        )
     if len(val) == 0 or not val.questions.labelled:
         lacking = "no labels" if len(val) else "no questions"
         raise TrainingError(name, f"the split to validate on has {lacking}", "questions with labels")
