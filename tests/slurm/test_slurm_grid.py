@@ -173,5 +173,6 @@ def test_a_job_that_fails_leaves_nothing_half_written(grid: Ended) -> None:
     paths = [Path(name) for name in grid.failed.files]
     of_pruning, of_training = {"mask.safetensors", "sparsity.csv", "start.safetensors"}, {"history.csv", "metrics.csv"}
     left = {path.name for path in paths if path.parent == RESULTS / BROKEN}
-    assert left == of_pruning | of_training | {"weights.safetensors"}
+    assert left - {".resume"} == of_pruning | of_training | {"weights.safetensors"}
+    assert not any(path.name.startswith("step") for path in paths if path.parent == RESULTS / BROKEN / ".resume")
     assert not [path for path in paths if path.suffix == ".tmp" or path.match(f"submissions/*/{BROKEN}.json")]
