@@ -40,8 +40,8 @@ Metadata = dict[str, Any]
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path of the same name; on success it replaces `path`, on any failure it is removed.
 
-    It lies in a folder of its own beside `path`, as does what a library writes before it: what a killed writer leaves
-    there is removed by a later one.
+    It lies in a folder of its own beside `path`, as does what a library writes before it. What a killed writer has left
+    there is removed by the next one that comes a day later, or by `remove_torn`.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def remove_torn(folder: Path, name: str = "", older_than_seconds: float = 0) -> 
     for torn in folder.glob(f".{glob.escape(name) or '*'}.*.tmp"):
         with suppress(OSError):  # its writer, or another one, has just removed it
             if time.time() - torn.stat().st_mtime >= older_than_seconds:
-                shutil.rmtree(torn)
+                shutil.rmtree(torn) if torn.is_dir() else torn.unlink()
 
 
 def put_in_place(temporary: Path, final: Path) -> None:

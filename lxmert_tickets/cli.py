@@ -49,10 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check_can_be_written(path: Path) -> None:
-    """Raise OSError when `path` is a folder, or its folder cannot be made: before the work, not after it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Raise OSError when `path` is a folder, or nothing can be written to its own: before the work, not after it."""
+    existing = next(folder for folder in path.absolute().parents if folder.exists())
+    number = 0
     if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        number = errno.EISDIR
+    elif not existing.is_dir():
+        number = errno.ENOTDIR
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        number = errno.EACCES
+    if number:
+        raise OSError(number, os.strerror(number), str(path))
 
 
 def _add_inspect(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

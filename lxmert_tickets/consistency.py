@@ -42,6 +42,7 @@ def check_consistent(experiment: Experiment) -> None:
         raise ConfigError(
             "model.max_positions", str(sizes.max_positions), f"at least text.max_length={experiment.text.max_length}"
         )
+    _check_percent(experiment.subnetworks)
     for name in experiment.subnetworks:
         _check_subnetwork(name, experiment.subnetworks)
     _check_pruning(experiment)
@@ -109,13 +110,23 @@ def _check_scenes(experiment: Experiment) -> None:
         )  # fmt: skip
 
 
+def _check_percent(subnetworks: Mapping[str, Subnetwork]) -> None:
+    """Raise ConfigError for what looks like shares: several sparsities below 1 %, or none above it anywhere.
+
+    A complement has what its mirror leaves it.
+    """
+    own = {name: other.sparsities for name, other in subnetworks.items() if not isinstance(other, ComplementSubnetwork)}
+    low = [name for name, sparsities in own.items() if max(sparsities) < 1]
+    for name in low:
+        if len(low) == len(own) or len(own[name]) > 1:
+            raise ConfigError(
+                f"subnetworks.{name}.sparsities", f"[{', '.join(map(percent_text, own[name]))}]",
+                "percent, not shares: 50 for a half", "Where percent are meant, add one above 1.",
+            )  # fmt: skip
+
+
 def _check_subnetwork(name: str, subnetworks: Mapping[str, Subnetwork]) -> None:
     subnetwork, place = subnetworks[name], f"subnetworks.{name}"
-    if max(subnetwork.sparsities) <= 1:
-        raise ConfigError(
-            f"{place}.sparsities", f"[{', '.join(map(percent_text, subnetwork.sparsities))}]",
-            "percent, not shares: 50 for a half", "Where percent are meant, add one above 1.",
-        )  # fmt: skip
     _check_unique(f"{place}.sparsities", subnetwork.sparsities)
     for position, (before, after) in enumerate(zip(subnetwork.sparsities, subnetwork.sparsities[1:], strict=False)):
         if after < before:

@@ -1,36 +1,62 @@
 """Results of a training that has ended, until Snakemake is known to have them.
 
 A training may outlive the Snakemake that started it, or be told to end when it just has. The next Snakemake then
-deletes its outputs and starts it again: they are linked from beside its checkpoints, where they take no room, and are
-put back. The first job that reads them removes the links, since it is not started before Snakemake has noted them.
+deletes its outputs and starts it again: they are kept beside its checkpoints and put back. What is kept are links, which
+take no room, or copies where that is another disk. The first job that reads the outputs removes it, since it is not
+started before Snakemake has noted them.
 """
 
 import json
 import logging
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from lxmert_tickets.artifacts import Metadata, canonical_json, replacing, write_text
+from lxmert_tickets.artifacts import Metadata, canonical_json, file_digest, replacing, write_text
 
 PREFIX = "finished."
-NAME = "finished.json"  # the identity of the run; it is written last
+NAME = "finished.json"  # the identity of the run and the digests of its results; it is written last
 
 log = logging.getLogger("lxmert_tickets")
 
 
-def keep_results(folder: Path, identity: Metadata, outputs: Iterable[Path]) -> None:
-    """Link `outputs` of the run `identity` into `folder`, unless it is on another disk, or on one without links."""
+def keep_results(folder: Path, identity: Metadata, outputs: Sequence[Path]) -> bool:
+    """Keep `outputs` of the run `identity` in `folder`; return whether that could be done."""
     try:
-        _remove_links(folder)
+        _remove_kept(folder)
         for output in outputs:
-            os.link(output, _link(folder, output))
-        write_text(folder / NAME, canonical_json(identity))
+            _link_or_copy(output, _kept(folder, output))
+        digests = {output.name: file_digest(_kept(folder, output)) for output in outputs}
+        write_text(folder / NAME, canonical_json({"identity": identity, "digests": digests}))
     except OSError as error:
-        log.debug("%s: results cannot be linked: %s", folder, error)
+        log.warning("%s: results cannot be kept for the next Snakemake: %s", folder, error)
         with suppress(OSError):
-            _remove_links(folder)
+            _remove_kept(folder)
+        return False
+    return True
+
+
+def put_back_results(folder: Path, identity: Metadata, outputs: Sequence[Path]) -> bool:
+    """Put in place of `outputs` what `keep_results` kept of the run `identity`; return whether it was all there.
+
+    What is damaged, or of another run, is removed.
+    """
+    if not (folder / NAME).exists():
+        return False
+    try:
+        if not _are_whole(folder, identity, outputs):
+            _remove_kept(folder)
+            return False
+        for output in outputs:
+            with replacing(output) as temporary:
+                _link_or_copy(_kept(folder, output), temporary)
+                os.utime(temporary)  # newer than what the job reads, which may have been made again
+    except OSError as error:
+        log.warning("%s: results of an earlier process cannot be used: %s", folder, error)
+        return False
+    return True
 
 
 def kept_results(folder: Path) -> list[Path]:
@@ -38,33 +64,38 @@ def kept_results(folder: Path) -> list[Path]:
     return list(folder.glob(f"{PREFIX}*"))
 
 
-def put_back_results(folder: Path, identity: Metadata, outputs: Iterable[Path]) -> bool:
-    """Put in place of `outputs` what `keep_results` kept of the run `identity`; return whether it had kept anything."""
-    links = {output: _link(folder, output) for output in outputs}
-    try:
-        found = json.loads((folder / NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    if found != json.loads(canonical_json(identity)) or not all(link.exists() for link in links.values()):
-        return False
-    for output, link in links.items():
-        with replacing(output) as temporary:
-            os.link(link, temporary)
-            os.utime(temporary)  # newer than what the job reads, which may have been made again
-    return True
-
-
 def forget_results(folder: Path) -> None:
     """Remove what `keep_results` kept, and the folder where there is nothing else."""
     with suppress(OSError):  # it costs no more than room on the disk, once the results themselves are deleted
-        _remove_links(folder)
+        _remove_kept(folder)
         folder.rmdir()
 
 
-def _remove_links(folder: Path) -> None:
-    for link in kept_results(folder):
-        link.unlink(missing_ok=True)
+def _are_whole(folder: Path, identity: Metadata, outputs: Sequence[Path]) -> bool:
+    """Return whether what is kept is of the run `identity`, and was not changed since: a link shares its bytes."""
+    try:
+        found = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    if found["identity"] != json.loads(canonical_json(identity)):
+        return False
+    kept = {output.name: _kept(folder, output) for output in outputs}
+    return found["digests"] == {name: file_digest(path) for name, path in kept.items() if path.exists()}
 
 
-def _link(folder: Path, output: Path) -> Path:
+def _link_or_copy(path: Path, to: Path) -> None:
+    try:
+        os.link(path, to)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another disk, one without links, or somebody else's file
+        shutil.copyfile(path, to)
+
+
+def _remove_kept(folder: Path) -> None:
+    for path in kept_results(folder):
+        path.unlink(missing_ok=True)
+
+
+def _kept(folder: Path, output: Path) -> Path:
     return folder / f"{PREFIX}{output.name}"

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,15 +81,26 @@ def test_a_broken_table_is_one_line_and_status_1(
 
 
 @pytest.mark.parametrize("command", ["convert-features", "score"])
-@pytest.mark.parametrize(("out", "reason"), [("folder", "folder: Is a directory"), ("file/a", "file: File exists")])
+@pytest.mark.parametrize(("out", "reason"), [("folder", "Is a directory"), ("file/a", "Not a directory")])
 def test_an_output_that_cannot_be_written_is_told_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, out: str, reason: str
 ) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
+    before = sorted(tmp_path.rglob("*"))
     inputs = ["a"] if command == "convert-features" else [f"--{name}=a" for name in ("q", "a", "p")]
     assert main([command, *inputs, "--out", str(tmp_path / out)]) == 1
-    assert capsys.readouterr().err == f"error: {tmp_path}/{reason}\n"
+    assert capsys.readouterr().err == f"error: {tmp_path}/{out}: {reason}\n"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_output_in_a_folder_that_is_not_ones_own_is_told_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write anywhere
+    assert main(["convert-features", "a", "--out", str(tmp_path / "new" / "b")]) == 1
+    assert capsys.readouterr().err == f"error: {tmp_path}/new/b: Permission denied\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_the_system_refuses_is_one_line_and_status_1(

@@ -214,8 +214,8 @@ MISTAKES = [
     ("subnetworks.rest", {"complement_of": "high_magnitude", "sparsities": [50]}, "subnetworks.rest.complement_of"),
     ("subnetworks.low_magnitude", None, "high_magnitude.complement_of: 'low_magnitude'", "known: random"),
     ("subnetworks.high_magnitude.sparsities", [5], "sparsities[0]: 5 % needs low_magnitude at 95 %", "Add 95"),
-    ("subnetworks.low_magnitude.sparsities", [0.25, 0.5, 1], "sparsities: [0.25, 0.5, 1]", "percent, not shares"),
-    ("subnetworks.random.sparsities", [0.5], "sparsities: [0.5]", "expected percent, not shares: 50 for a half"),
+    ("subnetworks.low_magnitude.sparsities", [0.25, 0.5, 0.9], "sparsities: [0.25, 0.5, 0.9]", "percent, not shares"),
+    ("subnetworks", {"x": {"keep": "random", "sparsities": [0.5]}}, "x.sparsities: [0.5]", "percent, not shares: 50"),
     ("subnetworks.random.sparsities", [25, 99.99999], "sparsities[1]: 99.99999 % of 380928 prunable weights is all"),
     ("subnetworks.random.sparsities", [1e-5, 50], "sparsities[0]: 1e-05 % of 380928 prunable weights is none of them"),
     ("pruning.prunable", ["*", "lxmert.encoder.layr.*.weight"], "pruning.prunable[1]: 'lxmert.encoder.layr.*.weight'",
@@ -368,9 +368,16 @@ def test_a_complement_mirrors_its_parent() -> None:
     assert found.mirrored("high_magnitude", "50") == ("low_magnitude", "50")
 
 
+def test_a_sparsity_below_one_percent_is_one_beside_others_and_whatever_its_mirror_leaves_a_complement() -> None:
+    subnetworks = {"random": {"sparsities": [0.5]}, "low_magnitude": {"sparsities": [50, 99.5]}}
+    found = experiment(subnetworks=subnetworks | {"high_magnitude": {"sparsities": [0.5, 50]}})
+    assert found.subnetworks["random"].sparsities == (0.5,)
+    assert found.subnetworks["high_magnitude"].sparsities == (0.5, 50)
+
+
 def test_a_complement_mirrors_its_parent_to_the_last_digit() -> None:
     for mirror, percent in ((0.1, 99.9), (50, 50), (86.5782272, 13.4217728)):
-        fine = {"low_magnitude": {"sparsities": [mirror, 91]}, "high_magnitude": {"sparsities": [percent]}}
+        fine = {"low_magnitude": {"sparsities": [mirror]}, "high_magnitude": {"sparsities": [percent]}}
         found = experiment(subnetworks=fine, report={"table_sparsity": percent})
         assert found.mirrored("high_magnitude", f"{percent}") == ("low_magnitude", f"{mirror}")
 

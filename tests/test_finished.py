@@ -1,5 +1,6 @@
 """Results are kept as links until they are known to be taken, and are put back whole or not at all."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def test_what_was_deleted_is_put_back_as_it_was_and_newer(outputs: list[Path]) -
     assert put_back_results(folder_of(outputs), RUN, outputs)  # though they are there
 
 
-@pytest.mark.parametrize("spoil", ["other run", "torn", "one is gone", "nothing"])
+@pytest.mark.parametrize("spoil", ["other run", "torn", "one is gone", "one is cut through its other name", "nothing"])
 def test_what_is_not_whole_or_of_another_run_is_left_alone(outputs: list[Path], spoil: str) -> None:
     if spoil != "nothing":
         keep_results(folder_of(outputs), RUN, outputs)
@@ -50,27 +51,50 @@ def test_what_is_not_whole_or_of_another_run_is_left_alone(outputs: list[Path], 
         (folder_of(outputs) / NAME).write_text('{"seed": 3')
     if spoil == "one is gone":
         (folder_of(outputs) / "finished.history").unlink()
+    if spoil == "one is cut through its other name":
+        os.truncate(outputs[0], 5)
     for output in outputs:
         output.unlink()
     run = RUN | {"rate": 0.2} if spoil == "other run" else RUN
     assert not put_back_results(folder_of(outputs), run, outputs)
     assert not any(output.exists() for output in outputs)
+    assert kept_results(folder_of(outputs)) == []  # or it would be in the way for ever
 
 
-def test_results_on_a_disk_without_links_are_not_kept(outputs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    def another_disk(*_: object) -> None:
-        raise OSError(18, "Invalid cross-device link")
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.ENOTSUP])
+def test_where_there_are_no_links_results_are_copied(
+    outputs: list[Path], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "link", another_disk)
-    keep_results(folder_of(outputs), RUN, outputs)
-    assert kept_results(folder_of(outputs)) == []
-    assert not put_back_results(folder_of(outputs), RUN, outputs)
+    monkeypatch.setattr(os, "link", no_links)
+    assert keep_results(folder_of(outputs), RUN, outputs)
+    for output in outputs:
+        output.unlink()
+    assert put_back_results(folder_of(outputs), RUN, outputs)
+    assert [output.read_text() for output in outputs] == ["the weights", "the history"]
 
 
-def test_a_link_that_fails_leaves_no_half_of_the_results(outputs: list[Path]) -> None:
+def test_what_cannot_be_kept_leaves_no_half_of_the_results(
+    outputs: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
     outputs[1].unlink()
-    keep_results(folder_of(outputs), RUN, outputs)
+    assert not keep_results(folder_of(outputs), RUN, outputs)
     assert kept_results(folder_of(outputs)) == []
+    assert "results cannot be kept for the next Snakemake" in caplog.text
+
+
+def test_what_cannot_be_put_back_is_worth_a_warning(
+    outputs: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    keep_results(folder_of(outputs), RUN, outputs)
+    monkeypatch.setattr(os, "utime", full)
+    assert not put_back_results(folder_of(outputs), RUN, outputs)
+    assert "results of an earlier process cannot be used" in caplog.text
 
 
 def test_results_that_are_taken_are_forgotten_and_checkpoints_are_not(outputs: list[Path]) -> None:

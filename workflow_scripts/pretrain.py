@@ -17,7 +17,7 @@ from lxmert_tickets.monitoring.watching import watching
 from lxmert_tickets.training.batches import open_vqa_data
 from lxmert_tickets.training.device import best_device, set_up_process
 from lxmert_tickets.training.history import write_history
-from lxmert_tickets.training.interruption import resumable
+from lxmert_tickets.training.interruption import alone_at_run, resumable
 from lxmert_tickets.training.pretraining import Captions, pretrain
 from lxmert_tickets.training.recipe import PretrainingRecipe
 from lxmert_tickets.training.resume import run_identity
@@ -25,7 +25,11 @@ from lxmert_tickets.training.resume import run_identity
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake.log[0]), gpu_of_this_job(snakemake.params.jobs_per_gpu):
+with (
+    job(snakemake.log[0]),
+    alone_at_run(snakemake.output.weights),
+    gpu_of_this_job(snakemake.params.jobs_per_gpu),
+):
     paths, params = snakemake.input, snakemake.params
     set_up_process(snakemake.threads)
     recipe = msgspec.json.decode(params.recipe, type=PretrainingRecipe)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from lxmert_tickets.artifacts import Metadata
+from lxmert_tickets.artifacts import Metadata, remove_torn
 from lxmert_tickets.finished import keep_results, kept_results, put_back_results
 from lxmert_tickets.layout import resume_folder
 from lxmert_tickets.locks import alone, remove_with_folder
@@ -20,38 +20,52 @@ log = logging.getLogger("lxmert_tickets")
 
 
 @contextmanager
+def alone_at_run(weights: str | Path) -> Iterator[None]:
+    """Be the only process that trains `weights`, until the block ends.
+
+    One that does already, left over from a Snakemake that was killed, is waited for.
+    """
+
+    def wait(holder: str) -> None:
+        log.warning("%s: %s is training it: waiting for it to end, or for you to end it", weights, holder)
+
+    with alone(_lock_of(weights), weights, "train it", wait):
+        yield
+
+
+@contextmanager
 def resumable(
     outputs: Sequence[str | Path], identity: Metadata, interval_minutes: float
 ) -> Iterator[Checkpoints | None]:
     """Yield the checkpoints of the run that writes `outputs`, weights first; they are removed when the block ends well.
 
-    Yields None when an earlier process has come to the end of the run, and what it wrote is in place.
-
-    A process that is at the run already, left over from a Snakemake that was killed, is waited for. A run that is asked
-    to end by one of SIGNALS ends the process with EXIT_INTERRUPTED.
+    Yields None when an earlier process has come to the end of the run, and what it wrote is in place. A run that is
+    asked to end by one of SIGNALS ends the process with EXIT_INTERRUPTED. To be called within `alone_at_run`.
     """
     results = [Path(output) for output in outputs]
-    weights, lock = results[0], resume_folder(results[0]) / "lock"
-
+    lock = _lock_of(results[0])
+    folder = lock.parent
     lasting = {name: value for name, value in identity.items() if name != ARITHMETIC}
-
-    def wait(holder: str) -> None:
-        log.warning("%s: %s is training it: waiting for it to end, or for you to end it", weights, holder)
-
-    # Signals are noted once the lock is had: until then they end the process, which has nothing to lose.
-    with alone(lock, weights, "train it", wait), _signals_noted() as asked_to_end:
-        if put_back_results(lock.parent, lasting, results):
-            log.info("%s: trained already, by a process that Snakemake did not see end", weights)
+    remove_torn(folder)  # nobody else writes there
+    for path in results:
+        remove_torn(path.parent, path.name)
+    with _signals_noted() as asked_to_end:
+        if put_back_results(folder, lasting, results):
+            log.info("%s: trained already, by a process that Snakemake did not see end", results[0])
             yield None
         else:
-            checkpoints = Checkpoints(lock.parent, identity, 60 * interval_minutes, asked_to_end)
             try:
-                yield checkpoints
+                yield Checkpoints(folder, identity, 60 * interval_minutes, asked_to_end)
             except Interrupted as interruption:
-                log.warning("%s: %s", weights, interruption)
+                log.warning("%s: %s", results[0], interruption)
                 sys.exit(EXIT_INTERRUPTED)
-            keep_results(lock.parent, lasting, results)
-        remove_with_folder(lock, kept_results(lock.parent))
+            if not keep_results(folder, lasting, results):
+                return  # and the checkpoints stay
+        remove_with_folder(lock, kept_results(folder))
+
+
+def _lock_of(weights: str | Path) -> Path:
+    return resume_folder(weights) / "lock"
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lxmert_tickets.artifacts import Metadata, canonical_json, load_tensors, read_metadata, remove_torn, save_tensors
+from lxmert_tickets.artifacts import Metadata, canonical_json, load_tensors, read_metadata, save_tensors
 from lxmert_tickets.code_digest import PACKAGE, code_digest
 from lxmert_tickets.errors import ArtifactError
 from lxmert_tickets.model.operators import arithmetic_of
@@ -118,7 +118,6 @@ class Checkpoints:
         self._interval = interval_seconds
         self._next = time.monotonic() + interval_seconds
         self._kept: list[Path] = []  # files that this process wrote or used, the newest last
-        remove_torn(folder)
 
     def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint that is whole and of this run; None where there is none."""

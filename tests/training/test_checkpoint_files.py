@@ -146,13 +146,6 @@ def test_a_torn_newest_checkpoint_of_a_run_costs_steps_but_no_byte(tmp_path: Pat
     assert as_bytes(run(BreaksOff(tmp_path)), tmp_path) == calm
 
 
-def test_what_a_killed_writer_left_is_swept(tmp_path: Path) -> None:
-    (tmp_path / ".step0000000020.safetensors.abc.tmp").mkdir()
-    (tmp_path / ".step0000000020.safetensors.abc.tmp/.tmpXyZ").write_bytes(b"half")
-    written(tmp_path, 10)
-    assert [path.name for path in tmp_path.iterdir()] == ["step0000000010.safetensors"]
-
-
 OTHER_RUNS = [
     ({"seed": 1}, "seed was 0, is 1"),
     ({"settings": {"learning_rate": 0.02, "keep": "best"}}, "settings.learning_rate was 0.01, is 0.02"),

@@ -27,7 +27,7 @@ from lxmert_tickets.pruning.mask_files import save_mask
 from lxmert_tickets.pruning.masks import keep_random
 from lxmert_tickets.pruning.prunable import PAPER, prunable_names
 from lxmert_tickets.training import interruption, loop, resume
-from lxmert_tickets.training.interruption import resumable
+from lxmert_tickets.training.interruption import alone_at_run, resumable
 
 LONG_RUN = changed(RECIPE, epochs=5, hidden_dropout=0.1, attention_dropout=0.1)  # of 40 steps each
 PATIENCE_SECONDS = 120
@@ -284,9 +284,10 @@ def test_a_lock_goes_with_its_holder_and_its_words_do_not_matter(tmp_path: Path)
     output = tmp_path / "weights.safetensors"
     (tmp_path / FOLDER).mkdir()
     (tmp_path / FOLDER / "lock").write_text("{torn")
-    with resumable([output], {}, 10):
+    with alone_at_run(output), resumable([output], {}, 10):
         assert (tmp_path / FOLDER / "lock").read_text().startswith("process ")
-    assert not list(tmp_path.iterdir())
+        output.touch()
+    assert kept_in(tmp_path) == {"finished.json", "finished.weights.safetensors"}
 
 
 def test_where_the_disk_has_no_locks_training_goes_on_with_a_warning(
@@ -296,17 +297,40 @@ def test_where_the_disk_has_no_locks_training_goes_on_with_a_warning(
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr("fcntl.flock", unsupported)
-    with resumable([tmp_path / "weights.safetensors"], {}, 10):
+    with alone_at_run(tmp_path / "weights.safetensors"):
         pass
     assert "cannot be locked (Operation not supported): do not train it twice at once" in caplog.text
 
 
 def test_a_run_that_fails_keeps_its_checkpoints_and_gives_signals_back(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in interruption.SIGNALS]
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / "step0000000007.safetensors").touch()
     with pytest.raises(TrainingError, match="x: y"), resumable([tmp_path / "weights"], {}, 10):
         raise TrainingError("x", "y", "z")
-    assert (tmp_path / FOLDER).is_dir()
+    assert checkpoints_in(tmp_path) == [7]
     assert [signal.getsignal(number) for number in interruption.SIGNALS] == before
+
+
+def test_a_run_whose_results_are_gone_before_they_could_be_kept_keeps_its_checkpoints(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    with alone_at_run(weights), resumable([weights], {}, 10):
+        (tmp_path / FOLDER / "step0000000007.safetensors").touch()  # and no weights: Snakemake has just deleted them
+    assert checkpoints_in(tmp_path) == [7]
+
+
+def test_what_killed_writers_left_is_swept_when_a_run_is_taken_up(tmp_path: Path) -> None:
+    weights, other = tmp_path / "weights.safetensors", tmp_path / ".mask.safetensors.1.tmp"
+    (tmp_path / FOLDER).mkdir()
+    torn = [tmp_path / FOLDER / ".step0000000007.safetensors.2.tmp", tmp_path / ".weights.safetensors.3.tmp"]
+    for folder in (*torn, other):
+        folder.mkdir()
+        (folder / ".tmpXyZ").touch()
+    (tmp_path / FOLDER / ".progress.json.4.tmp").touch()
+    with alone_at_run(weights), resumable([weights], {}, 10):
+        assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == ["lock"]
+        assert not torn[1].exists()
+        assert other.exists()  # another job may be at it
 
 
 @pytest.mark.filterwarnings("ignore")  # tensorboard's own
