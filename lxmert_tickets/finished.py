@@ -1,7 +1,7 @@
 """Results of a training that has ended, until Snakemake is known to have them.
 
 A training may outlive the Snakemake that started it, or be told to end when it just has. The next Snakemake then
-deletes its outputs and starts it again: they are kept beside its checkpoints and put back. What is kept are links, which
+deletes its outputs and starts it again: they are kept beside its checkpoints and put back. What is kept are links, that
 take no room, or copies where that is another disk. The first job that reads the outputs removes it, since it is not
 started before Snakemake has noted them.
 """
