@@ -80,7 +80,7 @@ def _are_whole(folder: Path, identity: Metadata, outputs: Sequence[Path]) -> boo
     if found["identity"] != json.loads(canonical_json(identity)):
         return False
     kept = {output.name: _kept(folder, output) for output in outputs}
-    return found["digests"] == {name: file_digest(path) for name, path in kept.items() if path.exists()}
+    return bool(found["digests"] == {name: file_digest(path) for name, path in kept.items() if path.exists()})
 
 
 def _link_or_copy(path: Path, to: Path) -> None:
