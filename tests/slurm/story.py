@@ -77,6 +77,8 @@ class Story:
         try:
             holder = (self.folder / RESULTS / network / ".resume/lock").read_text()
             process = int(holder.split()[1])  # "process 17 on host"
+            if not notes_signals(process):  # as a training does, once it has begun
+                return None
             fields = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
         except (OSError, ValueError, IndexError):  # none yet, not any more, or just beginning
             return None
@@ -84,6 +86,13 @@ class Story:
         if "SLURM_JOB_ID" not in environment:  # it is ending
             return None
         return Training(process, environment["SLURM_JOB_ID"], environment.get("CUDA_VISIBLE_DEVICES", "none"))
+
+
+def notes_signals(process: int) -> bool:
+    """Return whether `process` has a handler for what schedulers send; raises OSError when it is gone."""
+    status = Path(f"/proc/{process}/status").read_text()
+    [caught] = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
+    return bool(int(caught, 16) >> (signal.SIGUSR1 - 1) & 1)
 
 
 # A process that is stopped does no more until SLURM wakes it to end it: nothing here depends on speed.
