@@ -1,12 +1,9 @@
 """What all rules share: the experiment, its files, and how rules speak of them."""
 
 import sys
-from copy import deepcopy
 from pathlib import Path
 
-import yaml
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import update_config
 
 ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))  # the package is not installed
@@ -24,6 +21,7 @@ from lxmert_tickets.experiment import (
     one_of,
 )
 from lxmert_tickets.layout import Layout, model_of, of_model
+from lxmert_tickets.monitoring.configuration_files import over_defaults
 from lxmert_tickets.report.names import shown_models
 from lxmert_tickets.sources import EVALAI_FOLDER, FEATURES_VERSION, files_of
 from lxmert_tickets.training.recipe import TRAINING_VERSION
@@ -31,16 +29,8 @@ from lxmert_tickets.training.recipe import TRAINING_VERSION
 let_jobs_import_this_package()
 
 
-def laid_over_defaults(given):
-    """Return `given` over config.yaml: a workflow that imports this one need only say what differs."""
-    whole = deepcopy(dict(given))
-    for layer in (yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")), given):
-        update_config(whole, layer)  # in the order of `configfile:`, so that where that ran, nothing changes
-    return whole
-
-
 try:
-    whole_config = laid_over_defaults(config)
+    whole_config = over_defaults(config)
     EXPERIMENT = read_experiment(whole_config)
     CHECKPOINTS = read_checkpoints(whole_config)
     GPUS = read_gpus(whole_config)

@@ -10,11 +10,11 @@ import yaml  # type: ignore[import-untyped]
 from lxmert_tickets.errors import ConfigError
 
 BASE = "config.yaml"
-DEFAULTS = Path(__file__).resolve().parents[2] / BASE  # lies under every configuration: rules/common.smk
+DEFAULTS = Path(__file__).resolve().parents[2] / BASE
 
 
 def read_configuration(folder: Path, overlays: Sequence[Path]) -> dict[str, Any]:
-    """Return `DEFAULTS`, with `config.yaml` of `folder`, where there is one, and `overlays` laid over it one by one.
+    """Return `config.yaml` of `folder`, where there is one, and `overlays`, one by one, all of it `over_defaults`.
 
     Raises ConfigError when a file is missing or no mapping in YAML or JSON, and when there is none but the defaults.
     """
@@ -25,9 +25,14 @@ def read_configuration(folder: Path, overlays: Sequence[Path]) -> dict[str, Any]
             base, "no such file", "the configuration of an experiment", "Run this where Snakemake is run."
         )
     config: dict[str, Any] = {}
-    for file in (DEFAULTS, *files):
+    for file in files:
         config = laid_over(config, _read(file))
-    return config
+    return over_defaults(config)
+
+
+def over_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `config` laid over the workflow's own: a workflow that imports this one need only say what differs."""
+    return laid_over(_read(DEFAULTS), config)
 
 
 def laid_over(config: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,49 @@
+"""The configurations that come with the workflow, and changes of them."""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lxmert_tickets.configuration import read_experiment
+from lxmert_tickets.experiment import Experiment
+
+PROJECT = Path(__file__).resolve().parents[1]
+SHIPPED: dict[str, Any] = yaml.safe_load((PROJECT / "config.yaml").read_text(encoding="utf-8"))
+SMOKE: dict[str, Any] = yaml.safe_load((PROJECT / "configs" / "smoke.yaml").read_text(encoding="utf-8"))
+VQA2: dict[str, Any] = yaml.safe_load((PROJECT / "configs" / "vqa2.yaml").read_text(encoding="utf-8"))
+SECTIONS = [name for name, value in SHIPPED.items() if isinstance(value, dict)]
+NO_STAGES = {"subnetworks", "checkpoints", "gpus", "logging"}
+STAGES = [name for name in SECTIONS if name not in NO_STAGES]  # what results are made of
+REMOVED = object()
+
+
+def overlaid(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `overlay` laid over it, section by section, as Snakemake does."""
+    merged = dict(copy.deepcopy(base))
+    for key, value in overlay.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = overlaid(merged[key], value)
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+def with_value(place: str, value: Any) -> dict[str, Any]:
+    """Return the shipped configuration with another value at `place`, such as "scenes.sets.val.images"."""
+    config = copy.deepcopy(SHIPPED)
+    *sections, key = place.split(".")
+    part = config
+    for section in sections:
+        part = part.setdefault(section, {})
+    if value is REMOVED:
+        del part[key]
+    else:
+        part[key] = value
+    return config
+
+
+def experiment(**changed: Any) -> Experiment:
+    return read_experiment(overlaid(SHIPPED, changed))

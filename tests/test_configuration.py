@@ -1,0 +1,270 @@
+"""A configuration is read whole; a mistake is told with its place, its value and what to do."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from shipped import REMOVED, SECTIONS, SHIPPED, SMOKE, VQA2, overlaid, with_value
+
+from lxmert_tickets.configuration import as_overlay, read_experiment, read_logging
+from lxmert_tickets.errors import ConfigError
+
+
+def test_the_shipped_configuration_is_valid() -> None:
+    assert read_experiment(SHIPPED).experiment == "scenes"
+
+
+def test_the_smoke_configuration_is_valid_over_the_shipped_one() -> None:
+    smoke = read_experiment(overlaid(SHIPPED, SMOKE))
+    assert (smoke.experiment, smoke.seeds, smoke.training.epochs) == ("smoke", (0, 1), 2)
+    assert smoke.training.batch_size == SHIPPED["training"]["batch_size"]
+    assert smoke.models() == (
+        "dense", "low_magnitude/s25", "low_magnitude/s50", "low_magnitude/s75", "high_magnitude/s50", "random/s50",
+    )  # fmt: skip
+
+
+def test_vqa_v2_is_laid_over_the_shipped_configuration_and_is_the_papers_recipe() -> None:
+    vqa2 = read_experiment(overlaid(SHIPPED, VQA2))
+    assert (vqa2.experiment, vqa2.data, vqa2.evaluated_splits) == ("vqa2", "vqa2", ("minival", "test"))
+    recipe = vqa2.training
+    assert (recipe.batch_size, recipe.epochs, recipe.learning_rate, recipe.bias_correction) == (32, 4, 5e-5, False)
+    assert (recipe.hidden_dropout, recipe.attention_dropout, recipe.clip_norm, recipe.eps) == (0.1, 0.1, 5.0, 1e-6)
+    assert len(vqa2.models()) == 1 + 9 + 1 + 1
+
+
+OF_VQA2 = [
+    ("weights", {"source": "pretrain"}, "weights.source: 'pretrain'", "hub or original for data: vqa2"),
+    ("splits", {"test": ["test-dev"]}, "splits.test[0]: 'test-dev'", "a set of VQA v2"),
+    ("splits", {"validate": "test", "test": []}, "splits: train to train, test to validate"),
+    ("vqa2", {"questions": "prepared"}, "vqa2.questions: 'prepared'", "one of official, lxmert"),
+    ("vqa2", {"sources": {"official": []}}, "vqa2.sources.official: []", "a list of length >= 1"),
+    ("vqa2", {"sources": {"official": ["file:///etc/"]}}, "vqa2.sources.official[0]: 'file:///etc/'", "matching"),
+    ("vqa2", {"sources": {"official": ["https://host/x"]}}, "vqa2.sources.official[0]: 'https://host/x'", "matching"),
+    ("vqa2", {"minival_images": 0}, "vqa2.minival_images: 0"),
+    ("vqa2", {"minval_seed": 0}, "vqa2.minval_seed: is no known key", "did you mean 'minival_seed'?"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("section", "values", "words"), [(part, values, words) for part, values, *words in OF_VQA2])
+def test_a_mistake_in_the_configuration_of_vqa_v2_is_told(section: str, values: Any, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_experiment(overlaid(overlaid(SHIPPED, VQA2), {section: values}))
+    assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize("key", ["minival_seed", "sources"])
+def test_what_is_missing_of_vqa_v2_is_copied_from_where_it_stands(key: str) -> None:
+    config = overlaid(SHIPPED, VQA2)
+    del config["vqa2"][key]
+    with pytest.raises(ConfigError, match=rf"vqa2\.{key}: is missing.*Copy it from configs/vqa2\.yaml\."):
+        read_experiment(config)
+
+
+def test_the_number_of_questions_of_vqa_v2_is_not_known_yet() -> None:
+    found = read_experiment(overlaid(overlaid(SHIPPED, VQA2), {"training": {"batch_size": 100_000}}))
+    assert found.training.batch_size == 100_000
+
+
+def test_where_the_data_decides_how_many_weights_can_be_pruned_no_sparsity_is_refused() -> None:
+    everything = with_value("pruning.prunable", ["*"])
+    found = read_experiment(overlaid(everything, {"subnetworks": {"random": {"sparsities": [1e-9, 50]}}}))
+    assert found.subnetworks["random"].sparsities == (1e-9, 50)
+
+
+IN_A_FILE = "without quotes; lists and sections: in a file, with --configfile."
+MISTAKES = [
+    # what is set, to what; then words of the message
+    ("seed", [0], "seed: is no known key", "did you mean 'seeds'?"),
+    (3, 4, "3: 3", "expected text"),
+    ("training.epoch", 3, "training.epoch: is no known key", "did you mean 'epochs'?"),
+    ("training.gpus", 3, "training.gpus: is no known key", "known: attention_dropout, batch_size,"),
+    ("pretraining.step", 9, "pretraining.step: is no known key", "did you mean 'steps'?"),
+    ("scenes.sets.val.image", 9, "scenes.sets.val.image: is no known key", "did you mean 'images'?"),
+    ("subnetworks.random.round", 1, "subnetworks.random.round: is no known key", "known: keep, ranked, sparsities"),
+    ("subnetworks.low_magnitude.rank", 1, "subnetworks.low_magnitude.rank: is no", "did you mean 'ranked'?"),
+    ("subnetworks.high_magnitude.keep", "random", "subnetworks.high_magnitude.keep: is no known key", "complement_of"),
+    ("seeds", REMOVED, "seeds: is missing", "Copy it from config.yaml."),
+    ("model", REMOVED, "model: is missing"),
+    ("training.epochs", REMOVED, "training.epochs: is missing"),
+    ("scenes.sets.val.images", REMOVED, "scenes.sets.val.images: is missing"),
+    ("subnetworks", REMOVED, "subnetworks: None", "expected a mapping"),
+    ("subnetworks.random.sparsities", REMOVED, "subnetworks.random.sparsities: is missing"),
+    ("subnetworks.random.keep", REMOVED, "subnetworks.random.keep: None", "largest, random, or complement_of"),
+    ("seeds", ["0", "1"], "seeds[0]: '0'", "expected a whole number", IN_A_FILE),  # as of --config 'seeds=[0,1]'
+    ("training.epochs", "3", "training.epochs: '3'", "expected a whole number", IN_A_FILE),
+    ("training.epochs", True, "training.epochs: True", "expected a whole number"),
+    ("training.epochs", None, "training.epochs: None", "expected a whole number"),
+    ("training.epochs", 2.5, "training.epochs: 2.5", "expected a whole number"),
+    ("training.epochs", 0, "training.epochs: 0", "expected a whole number >= 1"),
+    ("training.learning_rate", "5e-5", "training.learning_rate: '5e-5'", "expected a number", "as in 5.0e-5"),
+    ("training.learning_rate", "5.0e-5", "training.learning_rate: '5.0e-5'", "expected a number", IN_A_FILE),
+    ("training.learning_rate", "fast", "training.learning_rate: 'fast'", "expected a number"),
+    ("training.learning_rate", 0, "training.learning_rate: 0", "expected a number > 0"),
+    ("training.clip_norm", float("inf"), "training.clip_norm: inf", "expected a finite number", "1.0e+9"),
+    ("training.eps", float("nan"), "training.eps: nan", "expected a finite number"),
+    ("pruning.prunable", {"*.weight"}, "pruning.prunable: {'*.weight'}", "expected a list", "without !!set"),
+    ("pruning.prunable", {1}, "pruning.prunable: {1}", "expected a list", "without !!set"),
+    ("training.hidden_dropout", 1.0, "training.hidden_dropout: 1.0", "expected a number < 1"),
+    ("training.bias_correction", "no", "training.bias_correction: 'no'", "expected true or false"),
+    ("training.bias_correction", "true", "training.bias_correction: 'true'", "expected true or false", IN_A_FILE),
+    ("training.keep", "bests", "training.keep: 'bests'", "expected one of best, last", "did you mean 'best'?"),
+    ("report.spread", "sd", "report.spread: 'sd'", "expected one of std, range", "did you mean 'std'?"),
+    ("data", "coco", "data: 'coco'", "expected one of scenes, vqa2"),
+    ("data", "vqa2", "vqa2: is missing", "Lay configs/vqa2.yaml over this."),
+    ("weights.source", "hub", "weights.source: 'hub'", "expected pretrain for data: scenes"),
+    ("weights.answer_head", "rand", "weights.answer_head: 'rand'", "expected one of random, pretrained"),
+    ("splits.test", [], "splits.test: no split", "expected at least one"),
+    ("checkpoints", REMOVED, "checkpoints: is missing", "Copy it from config.yaml."),
+    ("checkpoints", 10, "checkpoints: 10", "expected a mapping"),
+    ("checkpoints.interval_minutes", 0, "checkpoints.interval_minutes: 0", "expected a number > 0"),
+    ("checkpoints.interval_minutes", float("inf"), "checkpoints.interval_minutes: inf", "expected a finite number"),
+    ("checkpoints.interval_minute", 5, "checkpoints.interval_minute: is no known", "did you mean 'interval_minutes'?"),
+    ("gpus", REMOVED, "gpus: is missing", "Copy it from config.yaml."),
+    ("gpus.trainings_per_gpu", 0, "gpus.trainings_per_gpu: 0", "expected a whole number >= 1"),
+    ("gpus.cuda_graphs", "no", "gpus.cuda_graphs: 'no'", "expected true or false"),
+    ("training", [1], "training: [1]", "expected a mapping"),
+    ("training", None, "training: None", "expected a mapping"),
+    ("subnetworks", [], "subnetworks: []", "expected a mapping"),
+    ("subnetworks.random", "half", "subnetworks.random: 'half'", "expected a mapping"),
+    ("seeds", 3, "seeds: 3", "expected a list"),
+    ("splits.test", "test-dev", "splits.test: 'test-dev'", "expected a list"),
+    ("pruning.prunable", "*.weight", "pruning.prunable: '*.weight'", "expected a list"),
+    ("seeds", [], "seeds: []", "expected a list of length >= 1"),
+    ("seeds", [0, -1], "seeds[1]: -1", "expected a whole number >= 0"),
+    ("seeds", [*range(11), -1], "seeds[11]: -1", "expected a whole number >= 0"),
+    ("seeds", [0, 1, 0], "seeds[2]: 0 stands there twice", "expected different values"),
+    ("scenes.sets.val.images", "many", "scenes.sets.val.images: 'many'", "expected a whole number"),
+    ("scenes.sets.val.images", 1, "scenes.sets.val.images: 1", "expected a whole number >= 2"),
+    ("scenes.sets.val", None, "scenes.sets.val: None", "expected a mapping"),
+    ("scenes.sets.a/b", {"images": 2, "questions": 2}, "scenes.sets.a/b: 'a/b'", "expected text matching"),
+    ("scenes.regions_per_image", 5, "scenes.regions_per_image: 5", "expected a whole number >= 6"),
+    ("scenes.region_features", "pixel", "scenes.region_features: 'pixel'", "did you mean 'pixels'?"),
+    ("experiment", "a/b", "experiment: 'a/b'", "expected text matching"),
+    ("experiment", "..", "experiment: '..'", "expected text matching"),
+    ("experiment", "a\n", "experiment: 'a\\n'", "expected text matching"),
+    ("experiment", "", "experiment: ''", "expected text matching"),
+    ("subnetworks.random.sparsities", [], "subnetworks.random.sparsities: []", "expected a list of length >= 1"),
+    ("subnetworks.random.sparsities", [0], "subnetworks.random.sparsities[0]: 0", "expected a number > 0"),
+    ("subnetworks.random.sparsities", [50, 100], "subnetworks.random.sparsities[1]: 100", "expected a number < 100"),
+    ("subnetworks.random.sparsities", [-5], "subnetworks.random.sparsities[0]: -5", "expected a number > 0"),
+    ("subnetworks.random.sparsities", ["50"], "subnetworks.random.sparsities[0]: '50'", "expected a number", IN_A_FILE),
+    ("subnetworks.random.sparsities", [50, 40], "sparsities[1]: 40 comes after 50", "expected rising values"),
+    ("subnetworks.random.sparsities", [50, 50.0], "sparsities[1]: 50.0 stands there twice", "different values"),
+    ("subnetworks.low_magnitude.keep", "larges", "low_magnitude.keep: 'larges'", "did you mean 'largest'?"),
+    ("subnetworks.low_magnitude.keep", ["largest"], "low_magnitude.keep: ['largest']", "did you mean 'largest'?"),
+    ("subnetworks.low_magnitude.ranked", "globl", "low_magnitude.ranked: 'globl'", "did you mean 'global'?"),
+    ("subnetworks.low_magnitude.rounds", "oneshot", "low_magnitude.rounds: 'oneshot'", "did you mean 'one_shot'?"),
+    ("subnetworks.dense", {"keep": "random", "sparsities": [50]}, "subnetworks.dense: is the name of the full"),
+    ("subnetworks.Low", {"keep": "random", "sparsities": [50]}, "subnetworks.Low: 'Low'", "expected text matching"),
+    ("subnetworks.a/b", {"keep": "random", "sparsities": [50]}, "subnetworks.a/b: 'a/b'", "expected text matching"),
+    ("subnetworks.high_magnitude.complement_of", "none", "complement_of: 'none'", "with masks of its own"),
+    ("subnetworks.high_magnitude.complement_of", "low", "complement_of: 'low'", "known: low_magnitude, random"),
+    ("subnetworks.high_magnitude.complement_of", "high_magnitude", "complement_of: 'high_magnitude'"),
+    ("subnetworks.rest", {"complement_of": "high_magnitude", "sparsities": [50]}, "subnetworks.rest.complement_of"),
+    ("subnetworks.low_magnitude", None, "high_magnitude.complement_of: 'low_magnitude'", "known: random"),
+    ("subnetworks.high_magnitude.sparsities", [5], "sparsities[0]: 5 % needs low_magnitude at 95 %", "Add 95"),
+    ("subnetworks.low_magnitude.sparsities", [0.25, 0.5, 0.9], "sparsities: [0.25, 0.5, 0.9]", "percent, not shares"),
+    ("subnetworks", {"x": {"keep": "random", "sparsities": [0.5]}}, "x.sparsities: [0.5]", "percent, not shares: 50"),
+    ("subnetworks.random.sparsities", [25, 99.99999], "sparsities[1]: 99.99999 % of 380928 prunable weights is all"),
+    ("subnetworks.random.sparsities", [1e-5, 50], "sparsities[0]: 1e-05 % of 380928 prunable weights is none of them"),
+    ("pruning.prunable", ["*", "lxmert.encoder.layr.*.weight"], "pruning.prunable[1]: 'lxmert.encoder.layr.*.weight'",
+     "matches no weight matrix of this network", "did you mean 'lxmert.encoder.layer.*.weight'?"),
+    ("pruning.prunable", ["x"], "pruning.prunable[0]: 'x'", "known: answer_head.logit_fc.*.weight, lxmert.em"),
+    ("model.n_language_layers", 10**12, "model.n_language_layers: 1000000000000", "a whole number <= 1000"),
+    ("training.batch_size", 5001, "training.batch_size: 5001", "at most scenes.sets.train.questions=5000"),
+    ("scenes.sets.val.questions", 61, "scenes.sets.val.questions: 61", "an even number", "in pairs: ask for 62."),
+    ("splits.train", "trian", "splits.train: 'trian'", "expected a set of scenes.sets", "did you mean 'train'?"),
+    ("splits.test", ["test-dev", "val"], "splits.test[1]: 'val' has another role already"),
+    ("splits.test", ["test-dev", "test-dev"], "splits.test[1]: 'test-dev' has another role already"),
+    ("splits.validate", "train", "splits.validate: 'train' has another role already", "Labels must not leak"),
+    ("splits.test", ["pretrain"], "splits.test[0]: 'pretrain' has another role already"),
+    ("splits.train", "pretrain", "splits.train: 'pretrain' has another role already"),
+    ("scenes.sets.pretrain.captions_per_image", 0, "scenes.sets.pretrain: has no captions"),
+    ("scenes.sets.pretrain", REMOVED, "scenes.sets.pretrain: has no captions"),
+    ("model.hidden_size", 66, "model.hidden_size: 66", "expected a multiple of n_heads=4"),
+    ("model.max_positions", 19, "model.max_positions: 19", "expected at least text.max_length=20"),
+    ("report.table_sparsity", 55, "report.table_sparsity: 55", "a sparsity of some subnetwork, in percent (10, 20,"),
+    ("subnetworks", {}, "report.table_sparsity: 50", "(there is none)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("place", "value", "words"), [(place, value, words) for place, value, *words in MISTAKES])
+def test_a_mistake_is_told_with_its_place_its_value_and_what_is_expected(
+    place: Any, value: object, words: list[str]
+) -> None:
+    config = with_value(place, value) if isinstance(place, str) else SHIPPED | {place: value}
+    with pytest.raises(ConfigError) as caught:
+        read_experiment(config)
+    message = str(caught.value)
+    assert message.startswith(words[0]) or f".{words[0]}" in message
+    assert all(word in message for word in words)
+    assert "expected expected" not in message
+    assert "`" not in message
+    assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+JSON_LIKE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = [(section, key) for section in SECTIONS for key in SHIPPED[section]]
+
+
+def as_json(value: object) -> object:
+    """Return `value` with lists for tuples and all numbers as floats, as which some are stored."""
+    return json.loads(json.dumps(value), parse_int=float)
+
+
+@given(st.sampled_from(KEYS), JSON_LIKE)
+def test_whatever_stands_at_a_key_is_accepted_or_refused_as_a_mistake(key: tuple[str, str], value: object) -> None:
+    config = overlaid(SHIPPED, {})
+    config[key[0]][key[1]] = value
+    try:
+        found, refused = read_experiment(config), None
+    except ConfigError as error:
+        refused = error
+    if refused is not None:
+        assert refused.place.partition(".")[0] in SHIPPED  # perhaps of another section that no longer fits this one
+        assert key[1] in str(refused)
+    elif key[0] not in {"checkpoints", "gpus", "logging"}:  # which are no part of the experiment
+        read = msgspec.to_builtins(getattr(found, key[0])).get(key[1])  # nothing, where it takes a subnetwork away
+        assert as_json(read) == as_json(value)
+
+
+def test_event_files_are_written_only_where_they_are_asked_for() -> None:
+    assert not read_logging(SHIPPED).tensorboard
+    assert not read_logging({}).tensorboard  # a configuration older than the section
+    assert read_logging({"logging": {"tensorboard": True}}).tensorboard
+    with pytest.raises(ConfigError, match=r"logging\.tensorbord.*did you mean 'tensorboard'"):
+        read_experiment(with_value("logging.tensorbord", True))
+
+
+@pytest.mark.parametrize(
+    ("below", "above"),
+    [
+        (SHIPPED, {}),
+        (SHIPPED, SMOKE),
+        (SHIPPED, {"subnetworks": {"random": None, "mine": {"keep": "random", "sparsities": [12.5]}}, "seeds": [7]}),
+        (overlaid(SHIPPED, VQA2), {"vqa2": {"questions": "lxmert"}, "splits": {"test": []}}),
+    ],
+    ids=["default", "smoke", "subnetworks", "vqa2"],
+)
+def test_an_experiment_comes_again_from_its_overlay(below: dict[str, Any], above: dict[str, Any]) -> None:
+    whole = overlaid(below, above)
+    again = overlaid(below, yaml.safe_load(as_overlay(whole)))
+    assert read_experiment(again) == read_experiment(whole)
+
+
+def test_an_overlay_leaves_out_what_decides_no_result() -> None:
+    whole = overlaid(SHIPPED, VQA2)
+    changes = {
+        "gpus": {"trainings_per_gpu": 9, "cuda_graphs": False},
+        "vqa2": {"sources": {"official": ["https://mirror/"]}},
+    }
+    assert as_overlay(overlaid(whole, changes)) == as_overlay(whole)
+    assert not {"scenes", "pretraining", "logging"} & set(yaml.safe_load(as_overlay(whole)))
