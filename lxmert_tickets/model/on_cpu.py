@@ -2,10 +2,11 @@
 
 Where the time went with torch's own, and what is done instead:
 
-- Matrix products. torch's own call MKL; oneDNN, which is in torch too, is up to 10 % faster with large matrices, and
-  twice as fast on AMD's processors from Zen 5 on, half of whose vector units MKL leaves idle. torch has no public name
-  for it in float32: `mkldnn._linear_pointwise` is what its own compiler emits. torch is pinned; without it, `addmm`
-  serves. A call of oneDNN takes 25 µs more than one of MKL, and for a weight's gradient it first copies both factors.
+- Matrix products. torch's own call MKL; oneDNN, which is in torch too, is up to 10 % faster with large matrices where
+  there is AVX-512, and twice as fast on AMD's processors from Zen 5 on, half of whose vector units MKL leaves idle.
+  Without AVX-512 it is no faster, and takes up to twice as long for gradients. torch has no public name for it in
+  float32: `mkldnn._linear_pointwise` is what its own compiler emits. torch is pinned; without it, `addmm` serves. A call
+  of oneDNN takes 25 µs more than one of MKL, and for a weight's gradient it first copies both factors.
 - Attention. torch's fused kernel is made for long sentences: over 12 or 36 keys its bookkeeping costs more than the
   products, and with dropout there is none. Batched products are faster, and a softmax over a whole vector of keys.
 - Calls. A small network's layer is many operators of some 10 µs; with the gradients of a sublayer by hand they are
@@ -14,6 +15,7 @@ Where the time went with torch's own, and what is done instead:
   it for fresh memory.
 """
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,10 +30,22 @@ from lxmert_tickets.model.head_layout import layout_of
 from lxmert_tickets.model.places import Places, rows_of_each
 from lxmert_tickets.model.sublayers import Attending, Feeding, joined
 
-HAS_ONEDNN = bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 Saved = tuple[Any, ...]  # what a gradient needs
 Backward = Callable[[Tensor], tuple[Tensor, list[Tensor]]]  # gradients of rows and parameters, from that of the output
 ZEN_5 = 26  # the processor family
+
+
+def _least_products() -> tuple[float, float, float]:
+    """Return how many multiplications a product, an input's gradient and a weight's must have for oneDNN to be faster.
+
+    Measured on Zen 3, which has no AVX-512, Zen 4 and Zen 5.
+    """
+    if not (torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return math.inf, math.inf, math.inf
+    if "AVX512" not in torch.backends.cpu.get_cpu_capability():
+        return 2**25, math.inf, math.inf
+    small = 3 * 2**20 if _halved_by_mkl() else 2**25
+    return small, small, 2**25
 
 
 def _halved_by_mkl() -> bool:
@@ -41,9 +55,7 @@ def _halved_by_mkl() -> bool:
     return found is not None and int(found[1]) >= ZEN_5
 
 
-# Multiplications; for less, calling oneDNN takes longer than it saves.
-LEAST_PRODUCTS = 3 * 2**20 if _halved_by_mkl() else 2**25
-LEAST_PRODUCTS_OF_WEIGHTS = 2**25
+LEAST_PRODUCTS, LEAST_PRODUCTS_OF_INPUTS, LEAST_PRODUCTS_OF_WEIGHTS = _least_products()
 
 
 def takes(rows: Tensor) -> bool:
@@ -53,28 +65,28 @@ def takes(rows: Tensor) -> bool:
 
 def _product(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return `rows` (n, inputs) times `weight` (outputs, inputs) transposed, plus `bias`."""
-    if HAS_ONEDNN and rows.shape[0] * weight.numel() >= LEAST_PRODUCTS:
+    if rows.shape[0] * weight.numel() >= LEAST_PRODUCTS:
         return torch.ops.mkldnn._linear_pointwise.default(rows, weight, bias, "none", [], "")  # type: ignore[no-any-return]
     return torch.addmm(bias, rows, weight.t())
 
 
 def _product_gelu(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return erf-GELU of `_product`, whose own result goes."""
-    if HAS_ONEDNN and rows.shape[0] * weight.numel() >= LEAST_PRODUCTS:
+    if rows.shape[0] * weight.numel() >= LEAST_PRODUCTS:
         return torch.ops.mkldnn._linear_pointwise.default(rows, weight, bias, "gelu", [], "none")  # type: ignore[no-any-return]
     return torch.ops.aten.gelu_.default(torch.addmm(bias, rows, weight.t()))  # type: ignore[no-any-return]
 
 
 def _of_inputs(gradient: Tensor, weight: Tensor) -> Tensor:
     """Return the gradient (n, inputs) of a dense layer's inputs, from that of its output (n, outputs)."""
-    if HAS_ONEDNN and gradient.shape[0] * weight.numel() >= LEAST_PRODUCTS:
+    if gradient.shape[0] * weight.numel() >= LEAST_PRODUCTS_OF_INPUTS:
         return torch.ops.mkldnn._linear_pointwise.default(gradient, weight.t(), None, "none", [], "")  # type: ignore[no-any-return]
     return torch.mm(gradient, weight)
 
 
 def _add_of_inputs(to: Tensor, gradient: Tensor, weight: Tensor) -> None:
     """Add `_of_inputs` to `to`."""
-    if HAS_ONEDNN and gradient.shape[0] * weight.numel() >= LEAST_PRODUCTS:
+    if gradient.shape[0] * weight.numel() >= LEAST_PRODUCTS_OF_INPUTS:
         to.add_(_of_inputs(gradient, weight))
     else:
         to.addmm_(gradient, weight)
@@ -82,7 +94,7 @@ def _add_of_inputs(to: Tensor, gradient: Tensor, weight: Tensor) -> None:
 
 def _of_dense(gradient: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gradients of a dense layer's weight and bias, from that of its output."""
-    if HAS_ONEDNN and gradient.numel() * inputs.shape[1] >= LEAST_PRODUCTS_OF_WEIGHTS:
+    if gradient.numel() * inputs.shape[1] >= LEAST_PRODUCTS_OF_WEIGHTS:
         of_weight = torch.ops.mkldnn._linear_pointwise.default(gradient.t(), inputs.t(), None, "none", [], "")
     else:
         of_weight = torch.mm(gradient.t(), inputs)

@@ -60,7 +60,8 @@ def arithmetic_of(device: torch.device) -> str:
         kernels = "torch's operators" if _on_gpu() is None else "kernels of its own"
         return f"{torch.cuda.get_device_name(device)}, {kernels}"
     if device.type == "cpu":
-        return f"{torch.backends.cpu.get_cpu_capability()}, oneDNN from {on_cpu.LEAST_PRODUCTS} products on"
+        but = "" if on_cpu.LEAST_PRODUCTS_OF_INPUTS == on_cpu.LEAST_PRODUCTS else ", but for gradients"
+        return f"{torch.backends.cpu.get_cpu_capability()}, oneDNN from {on_cpu.LEAST_PRODUCTS} products on{but}"
     return device.type
 
 

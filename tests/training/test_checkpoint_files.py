@@ -1,6 +1,7 @@
 """Checkpoints are written when it is time, and only a whole one of the same run is ever used."""
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,6 +180,10 @@ def test_other_instructions_of_the_processor_are_another_arithmetic(monkeypatch:
     assert before == arithmetic_of(torch.device("cpu"))
     with monkeypatch.context() as other:
         other.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "NONE")
+        assert arithmetic_of(torch.device("cpu")) != before
+    other_gradients = math.inf if math.isfinite(on_cpu.LEAST_PRODUCTS_OF_INPUTS) else on_cpu.LEAST_PRODUCTS
+    with monkeypatch.context() as other:
+        other.setattr(on_cpu, "LEAST_PRODUCTS_OF_INPUTS", other_gradients)
         assert arithmetic_of(torch.device("cpu")) != before
     monkeypatch.setattr(on_cpu, "LEAST_PRODUCTS", 7)
     assert arithmetic_of(torch.device("cpu")) != before
