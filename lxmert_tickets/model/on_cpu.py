@@ -5,8 +5,8 @@ Where the time went with torch's own, and what is done instead:
 - Matrix products. torch's own call MKL; oneDNN, which is in torch too, is up to 10 % faster with large matrices, and
   twice as fast on AMD's processors from Zen 5 on, half of whose vector units MKL leaves idle. Without AVX-512, though,
   gradients take it up to twice as long. torch has no public name for it in float32: `mkldnn._linear_pointwise` is what
-  its own compiler emits. torch is pinned; without it, `addmm` serves. A call of oneDNN takes 25 µs more than one of MKL,
-  and for a weight's gradient it first copies both factors.
+  its own compiler emits. torch is pinned; without it, `addmm` serves. A call of oneDNN takes 25 µs more than one of
+  MKL, and for a weight's gradient it first copies both factors.
 - Attention. torch's fused kernel is made for long sentences: over 12 or 36 keys its bookkeeping costs more than the
   products, and with dropout there is none. Batched products are faster, and a softmax over a whole vector of keys.
 - Calls. A small network's layer is many operators of some 10 µs; with the gradients of a sublayer by hand they are
