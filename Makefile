@@ -1,4 +1,4 @@
-# make demo   the paper's table and figure on the embedded data set, in four to nine minutes on two cores
+# make demo   the paper's table and figure on the embedded data set, in four to fourteen minutes on two cores
 # make test   the tests
 # make check  linters and type checks
 # make bench  speed, beside others' and the machine's limit, in about seven minutes; BENCH="--only NAME" for a part

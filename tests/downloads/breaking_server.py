@@ -36,6 +36,7 @@ class Answer:
     ignores_condition: bool = False
     chunked: bool = False
     bytes_per_second: float | None = None
+    held_by: threading.Event | None = None  # the second half of the body waits for it
     extra: bytes = b""  # after the body
 
 
@@ -120,6 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
         end = min([len(body), *stops])
         step = 16_384 if answer.bytes_per_second is None else max(1, int(answer.bytes_per_second / 50))
         for first in range(0, end, step):
+            if answer.held_by is not None and first >= end // 2:
+                answer.held_by.wait(60)
             block = body[first : min(first + step, end)]
             self.wfile.write(b"%x\r\n%s\r\n" % (len(block), block) if answer.chunked else block)
             asked.sent += len(block)

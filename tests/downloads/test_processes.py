@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,13 +86,16 @@ def test_a_download_killed_at_any_time_of_its_life_ends_equal(server: BreakingSe
 
 def test_two_processes_at_once_bring_the_file_once(server: BreakingServer, target: Path, lock: Path) -> None:
     server.files["/train.zip"] = Served(BIG_ZIP)
-    server.always = Answer(bytes_per_second=20_000_000)
+    second_waits = threading.Event()
+    server.always = Answer(held_by=second_waits)
     first = start(server.url(), target, lock)
     wait_for_bytes(target.with_name(".train.zip.part"), 100_000)
     second = start(server.url(), target, lock)
+    assert second.stderr is not None
+    assert f"waiting for process {first.pid} on " in second.stderr.readline()
+    second_waits.set()
     said = [process.communicate()[1] for process in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0]
-    assert f"waiting for process {first.pid} on " in said[1]
     assert "there already, verified" in said[1]
     assert server.sent == len(BIG_ZIP)
     assert target.read_bytes() == BIG_ZIP
