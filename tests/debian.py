@@ -15,8 +15,9 @@ class NotInstallableError(Exception):
 
 
 def install(programs: Sequence[str], packages: Sequence[str]) -> None:
-    """Install `packages` where any of `programs` is missing; one process at a time, as apt-get does not wait for another.
+    """Install `packages` where any of `programs` is missing.
 
+    One process at a time does: apt-get does not wait for another.
     Raises NotInstallableError where that cannot be done.
     """
     with FileLock(Path(tempfile.gettempdir()) / f"lxmert-tickets-debian-{os.getuid()}.lock"):
