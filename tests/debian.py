@@ -3,11 +3,7 @@
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
-
-from filelock import FileLock
 
 
 class NotInstallableError(Exception):
@@ -17,14 +13,8 @@ class NotInstallableError(Exception):
 def install(programs: Sequence[str], packages: Sequence[str]) -> None:
     """Install `packages` where any of `programs` is missing.
 
-    One process at a time does: apt-get does not wait for another.
     Raises NotInstallableError where that cannot be done.
     """
-    with FileLock(Path(tempfile.gettempdir()) / f"lxmert-tickets-debian-{os.getuid()}.lock"):
-        _install(programs, packages)
-
-
-def _install(programs: Sequence[str], packages: Sequence[str]) -> None:
     missing = ", ".join(program for program in programs if shutil.which(program) is None)
     if not missing:
         return

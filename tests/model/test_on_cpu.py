@@ -1,6 +1,5 @@
 """The fast operators give the numbers and gradients of the plain ones, to float32 rounding, dropout too."""
 
-import math
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -95,26 +94,6 @@ def _products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture(autouse=True, params=[1, 8], ids=["few rows a step", "rows in eights"])
 def _packing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lxmert_tickets.model.places.ROWS_STEP", request.param)
-
-
-@pytest.mark.parametrize("capability", ["AVX2", "DEFAULT"])
-def test_without_avx_512_gradients_are_never_onednns(monkeypatch: pytest.MonkeyPatch, capability: str) -> None:
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    of_product, *of_gradients = on_cpu._least_products()
-    assert of_product == 2**25
-    assert of_gradients == [math.inf, math.inf]
-
-
-@pytest.mark.parametrize(("halved", "least"), [(True, 3 * 2**20), (False, 2**25)], ids=["Zen 5", "others"])
-def test_with_avx_512_large_products_are_onednns(monkeypatch: pytest.MonkeyPatch, halved: bool, least: int) -> None:
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    monkeypatch.setattr(on_cpu, "_halved_by_mkl", lambda: halved)
-    assert on_cpu._least_products() == (least, least, 2**25)
-
-
-def test_a_torch_without_onednn_multiplies_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch._C, "_has_mkldnn", False)
-    assert on_cpu._least_products() == (math.inf,) * 3
 
 
 def test_a_dense_layer_is_torchs() -> None:

@@ -1,0 +1,53 @@
+"""Figures share one style, and are saved with the same bytes every time."""
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from test_figures import DRAWN, LABELS, NARROW, SMALL, Draw, curves, figure1
+
+from lxmert_tickets.report.style import line_style, new_figure, save_figure
+
+
+@pytest.mark.parametrize("draw", DRAWN)
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_equal_figures_give_equal_bytes(tmp_path: Path, draw: Draw, suffix: str) -> None:
+    paths = [tmp_path / f"{name}.{suffix}" for name in "ab"]
+    for path in paths:
+        save_figure(draw(), [path], dpi=40)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_a_vector_figure_holds_text_as_text_and_no_date(tmp_path: Path) -> None:
+    save_figure(figure1(), [tmp_path / "a.svg", tmp_path / "a.pdf"], dpi=40)
+    svg = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert all(f">{label}</text>" in svg for label in LABELS)
+    assert not re.search(r"<dc:date>", svg)
+    assert b"CreationDate" not in (tmp_path / "a.pdf").read_bytes()
+
+
+def test_the_dots_an_inch_are_those_asked_for(tmp_path: Path) -> None:
+    save_figure(figure1(), [tmp_path / "a.png"], dpi=60)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.width == 360
+
+
+@pytest.mark.parametrize(("look", "size"), [(SMALL, 9), (NARROW, 7)])
+def test_letters_are_smaller_in_a_narrow_figure(tmp_path: Path, look: object, size: int) -> None:
+    figure = curves(look=look)
+    save_figure(figure, [tmp_path / "a.png"], dpi=40)
+    axes = figure.axes[0]
+    words = [axes.xaxis.label, *axes.get_yticklabels(), *figure.legends[0].get_texts()]
+    assert {text.get_fontsize() for text in words} == {size}
+
+
+def test_panels_stand_below_each_other_in_a_narrow_figure() -> None:
+    for look, n_rows in ((SMALL, 1), (NARROW, 3)):
+        tops = {round(axes.get_position().y0, 3) for axes in new_figure(look, panel_inches=2, n_panels=3).axes}
+        assert len(tops) == n_rows
+
+
+def test_there_is_a_style_for_any_number_of_subnetworks_and_the_first_ones_differ() -> None:
+    styles = [line_style(position) for position in range(30)]
+    assert len({(style["color"], style["marker"]) for style in styles[:7]}) == 7
