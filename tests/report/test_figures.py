@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -23,6 +24,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from PIL import Image
 
 from lxmert_tickets.report.figures import (
     accuracy_figure,
@@ -32,7 +34,7 @@ from lxmert_tickets.report.figures import (
     sparsity_figure,
 )
 from lxmert_tickets.report.names import label_of
-from lxmert_tickets.report.style import COLORS
+from lxmert_tickets.report.style import COLORS, save_figure
 
 ONE_SPARSITY = tuple(model for model in MODELS if model[1] in {0.0, 50.0})
 LABELS = ["full model", "low-magnitude pruned", "high-magnitude pruned", "random pruned"]
