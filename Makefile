@@ -22,8 +22,9 @@ demo: $(READY)
 	&& $(BIN)/python -m lxmert_tickets show $(DEMO) \
 	&& echo "done in $$(( $$(date +%s) - started )) s"
 
+# Files of tests side by side, a process for each core; each holds a gigabyte or two.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -20,3 +20,8 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder} (set LXT_SHARED_DATA to the folder that holds it)")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no process is left with minutes of it when the others have ended."""
+    items.sort(key=lambda item: item.path.parent.name not in {"slurm", "workflow"})

@@ -3,7 +3,11 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import FileLock
 
 
 class NotInstallableError(Exception):
@@ -11,10 +15,15 @@ class NotInstallableError(Exception):
 
 
 def install(programs: Sequence[str], packages: Sequence[str]) -> None:
-    """Install `packages` where any of `programs` is missing.
+    """Install `packages` where any of `programs` is missing; one process at a time, since apt-get does not wait.
 
     Raises NotInstallableError where that cannot be done.
     """
+    with FileLock(Path(tempfile.gettempdir()) / "lxmert_tickets.apt.lock"):
+        _install(programs, packages)
+
+
+def _install(programs: Sequence[str], packages: Sequence[str]) -> None:
     missing = ", ".join(program for program in programs if shutil.which(program) is None)
     if not missing:
         return
