@@ -140,7 +140,12 @@ def _read_subnetwork(name: str, value: Any, declared: Mapping[str, Any]) -> Subn
     convert(name, SubnetworkName, place)
     if name == DENSE:
         raise ConfigError(place, "is the name of the full network", "another name", "Rename the subnetwork.")
-    if "complement_of" in _mapping(value, place):
+    if {"keep", "complement_of"} <= _mapping(value, place).keys():
+        raise ConfigError(
+            place, "has both keep and complement_of", "one of them",
+            "An overlay adds to what it lies over: give the new subnetwork another name, and set this one to null.",
+        )  # fmt: skip
+    if "complement_of" in value:
         complement: ComplementSubnetwork = convert(value, ComplementSubnetwork, place)
         return complement
     kinds: dict[str, type[Subnetwork]] = {"largest": MagnitudeSubnetwork, "random": RandomSubnetwork}

@@ -4,8 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from lxmert_tickets.data.scenes.regions import DESCRIPTIONS
 from lxmert_tickets.errors import ConfigError, did_you_mean
 from lxmert_tickets.experiment import (
@@ -16,7 +14,6 @@ from lxmert_tickets.experiment import (
     mirror,
     percent_text,
 )
-from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.matrices import matrix_shapes
 from lxmert_tickets.pruning.masks import check_prunes_some
 from lxmert_tickets.pruning.prunable import matching
@@ -157,10 +154,7 @@ def _check_complement(place: str, subnetwork: ComplementSubnetwork, subnetworks:
 
 
 def _check_pruning(experiment: Experiment) -> None:
-    architecture = Architecture(
-        n_answers=UNKNOWN, vocab_size=UNKNOWN, feature_dim=UNKNOWN, **msgspec.structs.asdict(experiment.model)
-    )
-    shapes = matrix_shapes(architecture)
+    shapes = matrix_shapes(experiment.model.architecture(UNKNOWN, UNKNOWN, UNKNOWN))
     n_weights = [math.prod(shapes[name]) for name in matching(shapes, experiment.pruning.prunable)]
     if 0 in n_weights:  # of unknown size: the rules that prune check it
         return

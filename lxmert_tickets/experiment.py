@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 
 from lxmert_tickets.data.scenes.world import MAX_OBJECTS
+from lxmert_tickets.model.architecture import Architecture
+from lxmert_tickets.pruning.masks import Ranked
 from lxmert_tickets.pruning.prunable import PAPER
 from lxmert_tickets.training.recipe import Positive, PretrainingRecipe, TrainingRecipe
 
@@ -18,7 +20,6 @@ Sparsities = Annotated[tuple[Percent, ...], msgspec.Meta(min_length=1)]
 Seeds = Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(min_length=1)]
 # Every layer's name is looked at when the configuration is read: a slip of the keyboard must not take hours.
 Layers = Annotated[int, msgspec.Meta(gt=0, le=1000)]
-Ranked = Literal["global", "per_tensor"]
 
 DENSE = "dense"  # the full network's name wherever a subnetwork is named
 PRETRAIN = "pretrain"  # the image set that only pretraining sees
@@ -106,6 +107,11 @@ class ModelSizes(Part, frozen=True):
     n_vision_layers: Layers
     n_cross_layers: Layers
     max_positions: Positive
+
+    def architecture(self, n_answers: int, vocab_size: int, feature_dim: int) -> Architecture:
+        """Return the network of these sizes, and of those that the data decides."""
+        sizes = msgspec.structs.asdict(self)
+        return Architecture(n_answers=n_answers, vocab_size=vocab_size, feature_dim=feature_dim, **sizes)
 
 
 class Pruning(Part, frozen=True):

@@ -1,4 +1,4 @@
-"""Where every file of an experiment lies: the only place where paths are made.
+"""Where every file of an experiment lies.
 
 Braces are Snakemake wildcards: {split} a set of questions, {images} a set of images, {seed} a run, {model} "dense" or
 "<subnetwork>/s<sparsity>".
@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 
 FOLDERS = ("results", "resources")  # all files of the workflow lie in one of them
 CHECKPOINTS = "LXT_CHECKPOINTS"  # names a folder that outlives jobs, where the disk beside the weights does not
+RECEIPT = ".verified"  # ends the name of what says which bytes lie beside it (see downloads.receipts)
 RESUME_FOLDER = ".resume"  # beside the weights; no output of a rule, since Snakemake deletes the outputs of failed jobs
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lxmert_tickets.experiment import Experiment
-from lxmert_tickets.layout import Layout
+from lxmert_tickets.layout import RECEIPT, Layout
 
 # Region features are converted anew when this number rises, and only then: of VQA v2 that takes 41 GB of downloads,
 # which may be gone by now. Raise it with any change that changes a features file, and say so in CHANGELOG.md.
@@ -19,7 +19,6 @@ VQA2_FOLDER = "resources/vqa2"
 PICTURES_FOLDER = "resources/vqa2/images"  # COCO's JPEGs, of which the report shows a few if someone has put them there
 LOCK_FILE = "resources/downloads.lock.json"
 EVALAI_FOLDER = "resources/evalai"
-RECEIPT = ".verified"
 MINIVAL_IDS = "minival.json"
 
 VQA2_FILES = {
@@ -176,7 +175,7 @@ class Vqa2Files(DataFiles):
         return [self._part(part, "Annotations", self._paths.annotations) for part in VQA2_SPLITS[split]]
 
     def pictures(self, split: str) -> list[str]:
-        return [PICTURES_FOLDER] if Path(PICTURES_FOLDER).is_dir() else []
+        return [self._kept_here(PICTURES_FOLDER)] if Path(PICTURES_FOLDER).is_dir() else []
 
     def subtypes(self, split: str) -> list[str]:
         return ["val2014" if part.endswith("minival") else part for part in VQA2_SPLITS[split]]

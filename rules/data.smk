@@ -31,7 +31,7 @@ rule build_answers:
     conda:
         ENVIRONMENT
     params:
-        min_count=EXPERIMENT.text.min_answer_count,
+        min_count=EXPERIMENT.text.min_answer_count if "annotations" in DATA.answers() else None,
         code=code_of("build_answers"),
     script:
         "../workflow_scripts/build_answers.py"

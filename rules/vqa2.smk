@@ -53,8 +53,8 @@ rule split_val_questions:
     conda:
         ENVIRONMENT
     params:
-        n_images=EXPERIMENT.vqa2.minival_images,
-        seed=EXPERIMENT.vqa2.minival_seed,
+        n_images=None if DATA.minival_ids() else EXPERIMENT.vqa2.minival_images,
+        seed=None if DATA.minival_ids() else EXPERIMENT.vqa2.minival_seed,
         code=code_of("split_val_questions"),
     script:
         "../workflow_scripts/split_val_questions.py"
@@ -73,8 +73,8 @@ rule import_weights:
     conda:
         ENVIRONMENT
     params:
-        repository=EXPERIMENT.weights.repository,
-        revision=EXPERIMENT.weights.revision,
+        repository=EXPERIMENT.weights.repository if EXPERIMENT.weights.source == "hub" else None,
+        revision=EXPERIMENT.weights.revision if EXPERIMENT.weights.source == "hub" else None,
         model=stage("model"),
         vocab_size=EXPERIMENT.text.vocab_size,
         feature_dim=EXPERIMENT.vqa2.feature_dim,

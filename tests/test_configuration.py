@@ -86,7 +86,7 @@ MISTAKES = [
     ("scenes.sets.val.image", 9, "scenes.sets.val.image: is no known key", "did you mean 'images'?"),
     ("subnetworks.random.round", 1, "subnetworks.random.round: is no known key", "known: keep, ranked, sparsities"),
     ("subnetworks.low_magnitude.rank", 1, "subnetworks.low_magnitude.rank: is no", "did you mean 'ranked'?"),
-    ("subnetworks.high_magnitude.keep", "random", "subnetworks.high_magnitude.keep: is no known key", "complement_of"),
+    ("subnetworks.high_magnitude.keep", "largest", "subnetworks.high_magnitude: has both", "set this one to null"),
     ("seeds", REMOVED, "seeds: is missing", "Copy it from config.yaml."),
     ("model", REMOVED, "model: is missing"),
     ("training.epochs", REMOVED, "training.epochs: is missing"),

@@ -1,5 +1,6 @@
 """Which files a split is made of, in both sources of data."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,8 @@ import pytest
 import yaml
 
 from lxmert_tickets.configuration import read_experiment
-from lxmert_tickets.downloads.receipts import SUFFIX
-from lxmert_tickets.layout import Layout
-from lxmert_tickets.sources import RECEIPT, VQA2_FILES, SceneFiles, Vqa2Files, files_of, receipt
+from lxmert_tickets.layout import RECEIPT, Layout
+from lxmert_tickets.sources import VQA2_FILES, SceneFiles, Vqa2Files, files_of, receipt
 
 PROJECT = Path(__file__).resolve().parents[1]
 PATHS = Layout("results/x")
@@ -19,12 +19,12 @@ def config(name: str) -> dict[str, Any]:
     return dict(yaml.safe_load((PROJECT / name).read_text(encoding="utf-8")))
 
 
-def vqa2(**changed: Any) -> Vqa2Files:
-    """Return the files of configs/vqa2.yaml, with some keys of its section vqa2 or splits changed."""
+def vqa2(kept_here: Callable[[str], str] = str, **changed: Any) -> Vqa2Files:
+    """Return the files of configs/vqa2.yaml, with some keys of its sections vqa2, splits and weights changed."""
     overlay = config("configs/vqa2.yaml")
     for section in ("vqa2", "splits", "weights"):
         overlay[section] |= {key: value for key, value in changed.items() if key in overlay[section]}
-    found = files_of(read_experiment(config("config.yaml") | overlay), PATHS)
+    found = files_of(read_experiment(config("config.yaml") | overlay), PATHS, kept_here)
     assert isinstance(found, Vqa2Files)
     return found
 
@@ -90,10 +90,6 @@ def test_every_file_has_a_place_to_be_downloaded_from(name: str) -> None:
     assert all(url.startswith("https://") and url.endswith(f"/{name}") for url in vqa2().urls(name))
 
 
-def test_receipts_are_named_alike_by_rules_and_downloads() -> None:
-    assert RECEIPT == SUFFIX
-
-
 def test_lxmerts_minival_is_used_as_soon_as_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert vqa2().minival_ids() == []
@@ -109,11 +105,17 @@ def test_published_weights_need_just_the_files_that_are_read() -> None:
 
 
 def test_what_is_of_use_only_beside_the_downloads_is_marked_and_nothing_else() -> None:
-    experiment = read_experiment(config("config.yaml") | config("configs/vqa2.yaml"))
-    found = files_of(experiment, PATHS, kept_here=lambda path: f"here:{path}")
-    assert isinstance(found, Vqa2Files)
+    found = vqa2(kept_here="here:{}".format)
     splits = [path for split in found.splits for path in (*found.questions(split), *found.annotations(split))]
     tables = [path for images in found.image_sets for path in found.feature_tables(images)]
     asked = [*splits, *tables, *found.answers()["annotations"], found.tokenizer, found.receipt("train.json")]
     assert {path for path in asked if path.startswith("here:")} == {path for path in asked if path.endswith(RECEIPT)}
     assert not any(path.startswith("here:") for path in found.features_of(found.splits))
+
+
+def test_pictures_are_read_where_someone_has_put_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = vqa2(kept_here="here:{}".format)
+    assert found.pictures("minival") == []
+    Path("resources/vqa2/images").mkdir(parents=True)
+    assert found.pictures("minival") == ["here:resources/vqa2/images"]

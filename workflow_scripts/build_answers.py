@@ -19,9 +19,7 @@ with job(snakemake.log[0]) as log:
         answers = read_answers(published[0])
         log.info("%d answers, as they were published", len(answers))
     else:
-        subtypes = snakemake.params.get("subtypes") or [None] * len(annotated)
-        parts = (open_annotations(path, part) for path, part in zip(annotated, subtypes, strict=True))
-        answers = build_vocabulary(chain.from_iterable(parts), min_count)
+        answers = build_vocabulary(chain.from_iterable(map(open_annotations, annotated)), min_count)
         log.info("%d answers of at least %d questions each", len(answers), min_count)
     origin = provenance(snakemake.rule, "" if published else str(min_count), None, paths)
     write_answers(snakemake.output.answers, answers, origin)

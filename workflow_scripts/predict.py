@@ -31,7 +31,7 @@ with job(snakemake.log[0]), gpu_of_this_job(snakemake.params.jobs_per_gpu):
     for split, questions, features, output in splits:
         data = open_vqa_data(questions, features, device, like=data)
         chosen, scores = answer_all(network, data, params.precision)
-        origin = provenance(snakemake.rule, params.precision, seed, [paths.weights, questions, features])
+        origin = provenance(snakemake.rule, params.precision, seed, [paths.weights, questions, features, paths.answers])
         given = [words[label] for label in chosen]
         save_predictions(output, data.questions.question_id, given, scores, {"provenance": origin})
         if split in submission_of:

@@ -11,7 +11,6 @@ from lxmert_tickets.data.vqa_json import image_name
 from lxmert_tickets.experiment import PRETRAIN, ModelSizes
 from lxmert_tickets.gpus import gpu_of_this_job
 from lxmert_tickets.job import job
-from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.checkpoints import save_weights
 from lxmert_tickets.monitoring.watching import watching
 from lxmert_tickets.training.batches import open_vqa_data
@@ -35,11 +34,9 @@ with (
     recipe = msgspec.json.decode(params.recipe, type=PretrainingRecipe)
     tokenizer = load_tokenizer(paths.tokenizer)
     questions = open_vqa_data(paths.questions[0], paths.features[0], best_device())
-    architecture = Architecture(
-        n_answers=questions.questions.n_answers,
-        vocab_size=tokenizer.get_vocab_size(),
-        feature_dim=questions.regions.feature_dim,
-        **msgspec.structs.asdict(msgspec.json.decode(params.model, type=ModelSizes)),
+    sizes = msgspec.json.decode(params.model, type=ModelSizes)
+    architecture = sizes.architecture(
+        questions.questions.n_answers, tokenizer.get_vocab_size(), questions.regions.feature_dim
     )
     written = read_captions(paths.captions[0])
     ids, length = encode_texts(tokenizer, [text for _, text in written], params.max_length)

@@ -34,6 +34,6 @@ with job(snakemake.log[0]) as log:
         answered = (one for one in annotations if (one.image_id in minival.images) == within)
         write_annotations(outputs[f"{part}_annotations"], file.data_type, file.data_subtype, answered)
     about = minival.about(file.questions)
-    origin = provenance(snakemake.rule, f"{params.n_images} {params.seed}", params.seed, paths)
+    origin = provenance(snakemake.rule, "" if listed_in else f"{params.n_images} {params.seed}", params.seed, paths)
     write_json(outputs.about, about | {"provenance": origin})
     log.info("minival by %(minival)s: %(n_minival_images)d images, %(n_minival_questions)d questions", about)

@@ -12,8 +12,8 @@ import msgspec
 
 from lxmert_tickets.artifacts import write_json
 from lxmert_tickets.errors import ArtifactError, DataError
+from lxmert_tickets.layout import RECEIPT
 
-SUFFIX = ".verified"
 REMEDY = "Delete the receipt and run snakemake again: the file is fetched, or checked if it is there."
 
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
@@ -52,7 +52,7 @@ def source_file(path: str | Path) -> Path:
     Raises DataError when the file is missing or has another size, ArtifactError when the receipt is damaged.
     """
     path = Path(path)
-    if path.suffix != SUFFIX:
+    if path.suffix != RECEIPT:
         return path
     receipt, file = read_receipt(path), path.with_suffix("")
     if not file.is_file():

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lxmert_tickets.data.tokens import MASK, SPECIAL_TOKENS
 from lxmert_tickets.errors import TrainingError
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.lxmert import initialise, vqa_loss
@@ -22,8 +23,7 @@ from lxmert_tickets.training.recipe import PretrainingRecipe
 from lxmert_tickets.training.resume import Checkpoint, Checkpoints, NoCheckpoints, network_tensors, restore_network
 from lxmert_tickets.training.schedule import warmup_linear
 
-MASK_TOKEN = 4  # [MASK] in the vocabularies made by data.tokens
-N_SPECIAL_TOKENS = 5  # [PAD] [UNK] [CLS] [SEP] [MASK] come first
+MASK_TOKEN, N_SPECIAL_TOKENS = SPECIAL_TOKENS.index(MASK), len(SPECIAL_TOKENS)  # first in vocabularies made here
 LOG_EVERY_STEPS = 20
 LOWER = "Lower pretraining.learning_rate."
 

@@ -135,3 +135,5 @@ def test_downloads_stay_where_they_are_and_what_reads_them_runs_there(
     assert not (tmp_path / "stored" / f"{zipped}.verified").exists()
     assert (repository / zipped).is_file()
     assert not (tmp_path / "pods").exists()
+    (repository / "resources/vqa2/images").mkdir()  # pictures that someone has put there
+    run(store, repository, "results/vqa2/figures/examples.html", "--dry-run", "--cores", "1", configs=configs)

@@ -140,6 +140,11 @@ def test_everything_done_nothing_is_left_to_do_even_with_other_mirrors_and_witho
     assert jobs_of(run(copy, "--dry-run", config=config(vqa2=moved))) == set()
 
 
+def test_a_setting_that_nothing_reads_reruns_nothing(done: Path, config: Callable[..., Path]) -> None:
+    weights = {"source": "original", "repository": "someone/else", "revision": "v2"}
+    assert jobs_of(run(done, "--dry-run", config=config(weights=weights))) == {"show_configuration", "show_run_times"}
+
+
 def test_a_lock_that_a_crash_left_is_released_without_saying_how_many_cores(
     done: Path, config: Callable[..., Path]
 ) -> None:
@@ -203,6 +208,9 @@ def test_lxmerts_minival_decides_once_it_is_put_in_place(
     assert about["minival"] == "LXMERT's ids"
     asked = json.loads((copy / RESULTS / "data/minival/questions.json").read_text())["questions"]
     assert {question["image_id"] for question in asked} == set(minival_images(SIZES))
+    of_no_use = overlay(site)["vqa2"] | {"minival_images": 2, "minival_seed": 9}
+    again = run(copy, "--dry-run", str(RESULTS / "data/minival/questions.h5"), config=config(vqa2=of_no_use))
+    assert jobs_of(again) == set()
 
 
 def test_prepared_questions_give_the_arrays_of_the_official_ones(
@@ -219,6 +227,9 @@ def test_prepared_questions_give_the_arrays_of_the_official_ones(
         arrays[way] = [load_questions(copy / target) for target in targets]
         scores[way] = json.loads((copy / f"results/{way}/seed0/dense/score.minival.json").read_text())
         words[way] = json.loads((copy / f"results/{way}/data/answers.json").read_text())["answers"]
+    rarer = config(experiment="lxmert", vqa2=overlay(site)["vqa2"] | {"questions": "lxmert"},
+                   text={"vocab_size": SIZES.vocab_size, "min_answer_count": 2})  # fmt: skip
+    assert jobs_of(run(copy, "--dry-run", "results/lxmert/data/answers.json", config=rarer)) == set()
     order = [words["lxmert"].index(word) for word in words["official"]]
     assert sorted(order) == list(range(len(words["lxmert"])))
     for official, prepared in zip(arrays["official"], arrays["lxmert"], strict=True):
