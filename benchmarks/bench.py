@@ -2,8 +2,9 @@
 
     python -m benchmarks.bench [--only NAME …] [--demo] [--output FOLDER]
 
-About eight minutes on two idle cores; `--demo` runs the whole demo too. With `--only`, the other figures stay as they
-stand in the file. Every contender has a process of its own, contenders take turns, and the best of their rounds counts.
+Seven to thirteen minutes on two idle cores; `--demo` runs the whole demo too, four to sixteen more. With `--only`, the
+other figures stay as they stand in the file. Every contender has a process of its own, contenders take turns, and the
+best of their rounds counts.
 """
 
 import argparse
@@ -71,7 +72,7 @@ def write(path: Path, figures: list[Figure], described: dict[str, str]) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=NAMES, metavar="NAME", help=f"some of {', '.join(NAMES)}")
-    parser.add_argument("--demo", action="store_true", help="run the whole demo as well: about ten minutes")
+    parser.add_argument("--demo", action="store_true", help="run the whole demo as well: four to sixteen minutes")
     parser.add_argument("--output", type=Path, default=PROJECT / "benchmarks/results", help="folder of the results")
     return parser.parse_args()
 

@@ -1,8 +1,8 @@
 """A digest of the code that decides a job's result, for Snakemake to see when it changes.
 
 Snakemake sees a script's modification time and nothing of what it imports. The digest is over the syntax trees of a
-script and of every module of this package that it imports, directly or not, without comments, docstrings and other
-bare strings: an edit that cannot change a result does not change the digest.
+script and of every module of this package that it imports, directly or not, bystanders left out, without comments,
+docstrings and other bare strings: an edit that cannot change a result does not change the digest.
 """
 
 import ast
@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-# How files are fetched, locked, kept and written, errors worded and runs watched decides no result.
+# How files are fetched, locked, kept and written, errors worded and runs watched decides no number.
 BYSTANDERS = {
     "artifacts", "code_digest", "conversion", "downloads", "environment", "errors", "finished", "gpus", "job", "layout",
     "locks", "monitoring", "progress",

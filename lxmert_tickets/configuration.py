@@ -39,22 +39,33 @@ _Dumper.add_representer(
 
 
 class Checkpoints(Part, frozen=True):
-    """How running trainings are kept safe. No part of the experiment: it changes no result."""
+    """How running trainings are kept safe."""
 
     interval_minutes: PositiveFloat
 
 
 class Gpus(Part, frozen=True):
-    """How GPUs are used. No part of the experiment either."""
+    """How GPUs are used."""
 
     trainings_per_gpu: Positive
     cuda_graphs: bool = True
 
 
 class Logging(Part, frozen=True):
-    """What trainings write for those who watch. No part of the experiment: it changes no result."""
+    """What trainings write for those who watch."""
 
     tensorboard: bool = False
+
+
+class Running(Part, frozen=True):
+    """How trainings run. No part of the experiment: it changes no result."""
+
+    checkpoints: Checkpoints
+    gpus: Gpus
+    logging: Logging = msgspec.field(default_factory=Logging)
+
+
+OF_RUNNING = {field.name for field in msgspec.structs.fields(Running)}
 
 
 def read_experiment(config: Mapping[str, Any]) -> Experiment:
@@ -66,10 +77,8 @@ def read_experiment(config: Mapping[str, Any]) -> Experiment:
         ConfigError: at the first thing wrong, with its place, its value, what is expected and what to do.
     """
     check_plain(config)
-    plain = dict(config)
-    for section, read in {"checkpoints": read_checkpoints, "gpus": read_gpus, "logging": read_logging}.items():
-        read(plain)
-        plain.pop(section, None)
+    read_running(config)
+    plain = {name: value for name, value in config.items() if name not in OF_RUNNING}
     declared = _mapping(plain.pop("subnetworks", None), "subnetworks")
     settings: Settings = convert(plain, Settings)
     subnetworks = {
@@ -81,21 +90,12 @@ def read_experiment(config: Mapping[str, Any]) -> Experiment:
     return experiment
 
 
-def read_checkpoints(config: Mapping[str, Any]) -> Checkpoints:
-    """Return the section `checkpoints` of `config`.
+def read_running(config: Mapping[str, Any]) -> Running:
+    """Return the sections of `config` that change no result.
 
-    Raises ConfigError when it is missing or wrong.
+    Raises ConfigError when they are missing or wrong.
     """
-    found: Checkpoints = convert(_section(config, "checkpoints"), Checkpoints, "checkpoints")
-    return found
-
-
-def read_gpus(config: Mapping[str, Any]) -> Gpus:
-    """Return the section `gpus` of `config`.
-
-    Raises ConfigError when it is missing or wrong.
-    """
-    found: Gpus = convert(_section(config, "gpus"), Gpus, "gpus")
+    found: Running = convert({name: value for name, value in config.items() if name in OF_RUNNING}, Running)
     return found
 
 
@@ -104,7 +104,7 @@ def as_overlay(config: Mapping[str, Any]) -> str:
 
     Left out are sections of the other source of data, what changes no result, and where files are downloaded from.
     """
-    left_out = {*PLAYS_NO_PART[config["data"]], "checkpoints", "gpus", "logging"}
+    left_out = OF_RUNNING.union(PLAYS_NO_PART[config["data"]])
     kept = {name: section for name, section in config.items() if name not in left_out}
     if "vqa2" in kept:
         kept["vqa2"] = {name: value for name, value in kept["vqa2"].items() if name != "sources"}
@@ -112,21 +112,6 @@ def as_overlay(config: Mapping[str, Any]) -> str:
     return str(
         yaml.dump(lines, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
     )
-
-
-def _section(config: Mapping[str, Any], name: str) -> Any:
-    if name not in config:
-        raise ConfigError(name, "is missing", "a value", "Copy it from config.yaml.")
-    return config[name]
-
-
-def read_logging(config: Mapping[str, Any]) -> Logging:
-    """Return the section `logging` of `config`; what is not there is as in config.yaml.
-
-    Raises ConfigError when it is wrong.
-    """
-    found: Logging = convert(config.get("logging", {}), Logging, "logging")
-    return found
 
 
 def _mapping(value: Any, place: str) -> Mapping[str, Any]:

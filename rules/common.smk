@@ -9,7 +9,8 @@ ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))  # the package is not installed
 
 from lxmert_tickets.code_digest import code_digest
-from lxmert_tickets.configuration import as_overlay, read_checkpoints, read_experiment, read_gpus, read_logging
+from lxmert_tickets.configuration import as_overlay, read_experiment, read_running
+from lxmert_tickets.configuration_files import over_defaults
 from lxmert_tickets.environment import has_gpu, let_jobs_import_this_package
 from lxmert_tickets.errors import TicketsError
 from lxmert_tickets.evaluation.evalai import find_evalai_scores
@@ -21,7 +22,6 @@ from lxmert_tickets.experiment import (
     one_of,
 )
 from lxmert_tickets.layout import Layout, model_of, of_model
-from lxmert_tickets.monitoring.configuration_files import over_defaults
 from lxmert_tickets.report.names import shown_models
 from lxmert_tickets.sources import EVALAI_FOLDER, FEATURES_VERSION, files_of
 from lxmert_tickets.training.recipe import TRAINING_VERSION
@@ -32,9 +32,7 @@ let_jobs_import_this_package()
 try:
     whole_config = over_defaults(config)
     EXPERIMENT = read_experiment(whole_config)
-    CHECKPOINTS = read_checkpoints(whole_config)
-    GPUS = read_gpus(whole_config)
-    LOGGING = read_logging(whole_config)
+    RUNNING = read_running(whole_config)
 except TicketsError as error:
     raise WorkflowError(f"{error} (in config.yaml, or what overlays it)") from None
 

@@ -28,7 +28,7 @@ rule predict:
         splits=EVALUATED,
         tested=TESTED,
         precision=EXPERIMENT.training.precision,
-        jobs_per_gpu=not_compared(GPUS.trainings_per_gpu),
+        jobs_per_gpu=not_compared(RUNNING.gpus.trainings_per_gpu),
         code=code_of("predict"),
     script:
         "../workflow_scripts/predict.py"

@@ -102,8 +102,10 @@ rule pretrain:
         recipe=stage("pretraining"),
         max_length=EXPERIMENT.text.max_length,
         version=TRAINING_VERSION,
-        checkpoint_minutes=not_compared(CHECKPOINTS.interval_minutes),
-        jobs_per_gpu=not_compared(GPUS.trainings_per_gpu),
-        event_files=beside_results(PATHS.pretraining_event_files if LOGGING.tensorboard else "", PATHS.pretrained),
+        checkpoint_minutes=not_compared(RUNNING.checkpoints.interval_minutes),
+        jobs_per_gpu=not_compared(RUNNING.gpus.trainings_per_gpu),
+        event_files=beside_results(
+            PATHS.pretraining_event_files if RUNNING.logging.tensorboard else "", PATHS.pretrained
+        ),
     script:
         "../workflow_scripts/pretrain.py"

@@ -24,11 +24,11 @@ rule finetune:
     params:
         recipe=stage("training"),
         version=TRAINING_VERSION,
-        checkpoint_minutes=not_compared(CHECKPOINTS.interval_minutes),
-        jobs_per_gpu=not_compared(GPUS.trainings_per_gpu),
-        cuda_graphs=not_compared(GPUS.cuda_graphs),
+        checkpoint_minutes=not_compared(RUNNING.checkpoints.interval_minutes),
+        jobs_per_gpu=not_compared(RUNNING.gpus.trainings_per_gpu),
+        cuda_graphs=not_compared(RUNNING.gpus.cuda_graphs),
         metrics=beside_results(PATHS.metrics),
-        event_files=beside_results(PATHS.event_files if LOGGING.tensorboard else ""),
+        event_files=beside_results(PATHS.event_files if RUNNING.logging.tensorboard else ""),
     script:
         "../workflow_scripts/train.py"
 

@@ -1,13 +1,13 @@
 """The configurations that come with the workflow, and changes of them."""
 
 import copy
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from lxmert_tickets.configuration import read_experiment
+from lxmert_tickets.configuration_files import laid_over
 from lxmert_tickets.experiment import Experiment
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -18,17 +18,6 @@ SECTIONS = [name for name, value in SHIPPED.items() if isinstance(value, dict)]
 NO_STAGES = {"subnetworks", "checkpoints", "gpus", "logging"}
 STAGES = [name for name in SECTIONS if name not in NO_STAGES]  # what results are made of
 REMOVED = object()
-
-
-def overlaid(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `overlay` laid over it, section by section, as Snakemake does."""
-    merged = dict(copy.deepcopy(base))
-    for key, value in overlay.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = overlaid(merged[key], value)
-        else:
-            merged[key] = copy.deepcopy(value)
-    return merged
 
 
 def with_value(place: str, value: Any) -> dict[str, Any]:
@@ -46,4 +35,4 @@ def with_value(place: str, value: Any) -> dict[str, Any]:
 
 
 def experiment(**changed: Any) -> Experiment:
-    return read_experiment(overlaid(SHIPPED, changed))
+    return read_experiment(laid_over(SHIPPED, changed))

@@ -1,5 +1,6 @@
 """A configuration is read whole; a mistake is told with its place, its value and what to do."""
 
+import copy
 import json
 from typing import Any
 
@@ -8,9 +9,10 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from shipped import REMOVED, SECTIONS, SHIPPED, SMOKE, VQA2, overlaid, with_value
+from shipped import REMOVED, SECTIONS, SHIPPED, SMOKE, VQA2, with_value
 
-from lxmert_tickets.configuration import as_overlay, read_experiment, read_logging
+from lxmert_tickets.configuration import OF_RUNNING, as_overlay, read_experiment, read_running
+from lxmert_tickets.configuration_files import laid_over
 from lxmert_tickets.errors import ConfigError
 
 
@@ -19,7 +21,7 @@ def test_the_shipped_configuration_is_valid() -> None:
 
 
 def test_the_smoke_configuration_is_valid_over_the_shipped_one() -> None:
-    smoke = read_experiment(overlaid(SHIPPED, SMOKE))
+    smoke = read_experiment(laid_over(SHIPPED, SMOKE))
     assert (smoke.experiment, smoke.seeds, smoke.training.epochs) == ("smoke", (0, 1), 2)
     assert smoke.training.batch_size == SHIPPED["training"]["batch_size"]
     assert smoke.models() == (
@@ -28,7 +30,7 @@ def test_the_smoke_configuration_is_valid_over_the_shipped_one() -> None:
 
 
 def test_vqa_v2_is_laid_over_the_shipped_configuration_and_is_the_papers_recipe() -> None:
-    vqa2 = read_experiment(overlaid(SHIPPED, VQA2))
+    vqa2 = read_experiment(laid_over(SHIPPED, VQA2))
     assert (vqa2.experiment, vqa2.data, vqa2.evaluated_splits) == ("vqa2", "vqa2", ("minival", "test"))
     recipe = vqa2.training
     assert (recipe.batch_size, recipe.epochs, recipe.learning_rate, recipe.bias_correction) == (32, 4, 5e-5, False)
@@ -52,26 +54,26 @@ OF_VQA2 = [
 @pytest.mark.parametrize(("section", "values", "words"), [(part, values, words) for part, values, *words in OF_VQA2])
 def test_a_mistake_in_the_configuration_of_vqa_v2_is_told(section: str, values: Any, words: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
-        read_experiment(overlaid(overlaid(SHIPPED, VQA2), {section: values}))
+        read_experiment(laid_over(laid_over(SHIPPED, VQA2), {section: values}))
     assert all(word in str(caught.value) for word in words)
 
 
 @pytest.mark.parametrize("key", ["minival_seed", "sources"])
 def test_what_is_missing_of_vqa_v2_is_copied_from_where_it_stands(key: str) -> None:
-    config = overlaid(SHIPPED, VQA2)
+    config = laid_over(SHIPPED, VQA2)
     del config["vqa2"][key]
     with pytest.raises(ConfigError, match=rf"vqa2\.{key}: is missing.*Copy it from configs/vqa2\.yaml\."):
         read_experiment(config)
 
 
 def test_the_number_of_questions_of_vqa_v2_is_not_known_yet() -> None:
-    found = read_experiment(overlaid(overlaid(SHIPPED, VQA2), {"training": {"batch_size": 100_000}}))
+    found = read_experiment(laid_over(laid_over(SHIPPED, VQA2), {"training": {"batch_size": 100_000}}))
     assert found.training.batch_size == 100_000
 
 
 def test_where_the_data_decides_how_many_weights_can_be_pruned_no_sparsity_is_refused() -> None:
     everything = with_value("pruning.prunable", ["*"])
-    found = read_experiment(overlaid(everything, {"subnetworks": {"random": {"sparsities": [1e-9, 50]}}}))
+    found = read_experiment(laid_over(everything, {"subnetworks": {"random": {"sparsities": [1e-9, 50]}}}))
     assert found.subnetworks["random"].sparsities == (1e-9, 50)
 
 
@@ -222,7 +224,7 @@ def as_json(value: object) -> object:
 
 @given(st.sampled_from(KEYS), JSON_LIKE)
 def test_whatever_stands_at_a_key_is_accepted_or_refused_as_a_mistake(key: tuple[str, str], value: object) -> None:
-    config = overlaid(SHIPPED, {})
+    config = copy.deepcopy(SHIPPED)
     config[key[0]][key[1]] = value
     try:
         found, refused = read_experiment(config), None
@@ -231,15 +233,16 @@ def test_whatever_stands_at_a_key_is_accepted_or_refused_as_a_mistake(key: tuple
     if refused is not None:
         assert refused.place.partition(".")[0] in SHIPPED  # perhaps of another section that no longer fits this one
         assert key[1] in str(refused)
-    elif key[0] not in {"checkpoints", "gpus", "logging"}:  # which are no part of the experiment
+    elif key[0] not in OF_RUNNING:  # which are no part of the experiment
         read = msgspec.to_builtins(getattr(found, key[0])).get(key[1])  # nothing, where it takes a subnetwork away
         assert as_json(read) == as_json(value)
 
 
 def test_event_files_are_written_only_where_they_are_asked_for() -> None:
-    assert not read_logging(SHIPPED).tensorboard
-    assert not read_logging({}).tensorboard  # a configuration older than the section
-    assert read_logging({"logging": {"tensorboard": True}}).tensorboard
+    assert not read_running(SHIPPED).logging.tensorboard
+    older = with_value("logging", REMOVED)
+    assert not read_running(older).logging.tensorboard
+    assert read_running(with_value("logging.tensorboard", True)).logging.tensorboard
     with pytest.raises(ConfigError, match=r"logging\.tensorbord.*did you mean 'tensorboard'"):
         read_experiment(with_value("logging.tensorbord", True))
 
@@ -250,21 +253,21 @@ def test_event_files_are_written_only_where_they_are_asked_for() -> None:
         (SHIPPED, {}),
         (SHIPPED, SMOKE),
         (SHIPPED, {"subnetworks": {"random": None, "mine": {"keep": "random", "sparsities": [12.5]}}, "seeds": [7]}),
-        (overlaid(SHIPPED, VQA2), {"vqa2": {"questions": "lxmert"}, "splits": {"test": []}}),
+        (laid_over(SHIPPED, VQA2), {"vqa2": {"questions": "lxmert"}, "splits": {"test": []}}),
     ],
     ids=["default", "smoke", "subnetworks", "vqa2"],
 )
 def test_an_experiment_comes_again_from_its_overlay(below: dict[str, Any], above: dict[str, Any]) -> None:
-    whole = overlaid(below, above)
-    again = overlaid(below, yaml.safe_load(as_overlay(whole)))
+    whole = laid_over(below, above)
+    again = laid_over(below, yaml.safe_load(as_overlay(whole)))
     assert read_experiment(again) == read_experiment(whole)
 
 
 def test_an_overlay_leaves_out_what_decides_no_result() -> None:
-    whole = overlaid(SHIPPED, VQA2)
+    whole = laid_over(SHIPPED, VQA2)
     changes = {
         "gpus": {"trainings_per_gpu": 9, "cuda_graphs": False},
         "vqa2": {"sources": {"official": ["https://mirror/"]}},
     }
-    assert as_overlay(overlaid(whole, changes)) == as_overlay(whole)
+    assert as_overlay(laid_over(whole, changes)) == as_overlay(whole)
     assert not {"scenes", "pretraining", "logging"} & set(yaml.safe_load(as_overlay(whole)))

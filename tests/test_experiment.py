@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shipped import SECTIONS, SHIPPED, STAGES, experiment, with_value
 
-from lxmert_tickets.configuration import read_checkpoints, read_experiment
+from lxmert_tickets.configuration import read_experiment, read_running
 from lxmert_tickets.experiment import (
     ComplementSubnetwork,
     MagnitudeSubnetwork,
@@ -49,7 +49,7 @@ def test_the_text_of_a_stage_does_not_depend_on_how_the_file_is_written() -> Non
 def test_the_interval_of_checkpoints_is_no_part_of_the_experiment() -> None:
     slower = with_value("checkpoints.interval_minutes", 60)
     assert read_experiment(slower) == read_experiment(SHIPPED)
-    assert (read_checkpoints(slower).interval_minutes, read_checkpoints(SHIPPED).interval_minutes) == (60, 10)
+    assert [read_running(each).checkpoints.interval_minutes for each in (slower, SHIPPED)] == [60, 10]
 
 
 def test_a_stage_comes_back_from_its_text() -> None:

@@ -37,8 +37,8 @@ def run_status(args: Namespace) -> int:
     Raises ConfigError when the configuration is missing or wrong.
     """
     from lxmert_tickets.configuration import read_experiment  # noqa: PLC0415 (not for every command)
+    from lxmert_tickets.configuration_files import read_configuration  # noqa: PLC0415
     from lxmert_tickets.layout import Layout  # noqa: PLC0415
-    from lxmert_tickets.monitoring.configuration_files import read_configuration  # noqa: PLC0415
     from lxmert_tickets.monitoring.grid import Clock, statuses  # noqa: PLC0415
     from lxmert_tickets.monitoring.pulse import this_host  # noqa: PLC0415
     from lxmert_tickets.monitoring.status_table import print_statuses  # noqa: PLC0415

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from lxmert_tickets.configuration import read_experiment
+from lxmert_tickets.configuration_files import read_configuration
 from lxmert_tickets.experiment import Experiment
 from lxmert_tickets.layout import Layout
-from lxmert_tickets.monitoring.configuration_files import read_configuration
 from lxmert_tickets.monitoring.grid import Clock, Status, statuses
 from lxmert_tickets.monitoring.pulse import STALE_SECONDS, Pulse, write_pulse
 from lxmert_tickets.sources import files_of

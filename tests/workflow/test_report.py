@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import debian
 import pytest
@@ -12,6 +11,7 @@ from browser import Page, open_page
 from workflow_runs import ROOT, snakemake
 
 from lxmert_tickets.configuration import read_experiment
+from lxmert_tickets.configuration_files import laid_over
 from lxmert_tickets.report.examples import N_EXAMPLES
 
 pytestmark = pytest.mark.browser
@@ -152,11 +152,6 @@ def test_the_experiment_can_be_run_again_from_the_configuration_that_is_shown(pa
     defaults = yaml.safe_load((ROOT / "config.yaml").read_text())
     overlay = yaml.safe_load((ROOT / "configs/smoke.yaml").read_text())
     assert read_experiment(laid_over(defaults, yaml.safe_load(shown))) == read_experiment(laid_over(defaults, overlay))
-
-
-def laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    both = {name for name in below.keys() & above.keys() if isinstance(below[name], dict) and above[name] is not None}
-    return below | above | {name: laid_over(below[name], above[name]) for name in both}
 
 
 def test_time_and_memory_are_told_for_each_rule(page: Page) -> None:

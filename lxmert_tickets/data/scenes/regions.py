@@ -6,7 +6,7 @@ descriptions can be compared (docs/data.md has the measurements):
 
 - `pixels`: the crop itself, resized to 8 x 8 x 3;
 - `silhouette`: the figure's outline on an 8 x 8 grid and how near its color is to each of the eight color names;
-- `responses`: `silhouette`, and how well the outline fits each of the eight shape templates.
+- `responses`: how well the outline fits each of the eight shape templates, and how near the color is to each name.
 """
 
 from collections.abc import Callable

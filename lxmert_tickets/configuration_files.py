@@ -10,7 +10,7 @@ import yaml  # type: ignore[import-untyped]
 from lxmert_tickets.errors import ConfigError
 
 BASE = "config.yaml"
-DEFAULTS = Path(__file__).resolve().parents[2] / BASE
+DEFAULTS = Path(__file__).resolve().parents[1] / BASE
 
 
 def read_configuration(folder: Path, overlays: Sequence[Path]) -> dict[str, Any]:
