@@ -18,16 +18,17 @@ from lxmert_tickets.data import feature_blocks
 from lxmert_tickets.data.feature_blocks import BLOCK_BYTES, SEARCH_BYTES, Block, Position, cut_blocks, line_ends, skip
 from lxmert_tickets.data.feature_decoding import BlockTask, DecodedBlock
 from lxmert_tickets.data.feature_journal import Journal, Record, working_folder
-from lxmert_tickets.data.feature_layout import Layout
+from lxmert_tickets.data.feature_layout import FeatureLayout
 from lxmert_tickets.data.feature_sources import Table, find_table
 from lxmert_tickets.data.feature_tsv import FeatureRow, parse_feature_row
 from lxmert_tickets.data.feature_workers import Decoders, available_cores, decoding
 from lxmert_tickets.errors import ArtifactError, DataError
-from lxmert_tickets.progress import Progress as ProgressBar
+from lxmert_tickets.progress import Progress
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
+"""Takes the bytes that are done, and all of them."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def convert_features(
     output: str | Path,
     *,
     metadata: Metadata,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
     workers: int | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> ConversionReport:
@@ -99,9 +100,9 @@ def convert_features(
 
 
 @contextmanager
-def shown_progress(what: str = "features") -> Iterator[Progress]:
+def shown_progress() -> Iterator[OnProgress]:
     """Yield a `progress` for `convert_features` that shows, as a bar or in the log, how much time is left."""
-    bars: list[ProgressBar] = []
+    bars: list[Progress] = []
     before = 0
     with ExitStack() as stack:
 
@@ -110,7 +111,7 @@ def shown_progress(what: str = "features") -> Iterator[Progress]:
             if bars:
                 bars[0].advance(bytes_done - before)
             else:
-                bars.append(stack.enter_context(ProgressBar(what, bytes_total, "B", initial=bytes_done)))
+                bars.append(stack.enter_context(Progress("features", bytes_total, "B", initial=bytes_done)))
             before = bytes_done
 
         yield show
@@ -120,12 +121,12 @@ class _Conversion:
     """A conversion in progress: which blocks are done, now or before a kill."""
 
     def __init__(
-        self, tables: list[Table], folder: Path, metadata: Metadata, progress: Progress | None, block_bytes: int
+        self, tables: list[Table], folder: Path, metadata: Metadata, progress: OnProgress | None, block_bytes: int
     ) -> None:
         self.tables, self.folder, self.metadata, self.block_bytes = tables, folder, metadata, block_bytes
         first, line_bytes = _first_row(tables[0])
         n_regions, feature_dim = first.features.shape
-        self.layout = Layout(metadata, n_regions, feature_dim, folder / "layout.h5")
+        self.layout = FeatureLayout(metadata, n_regions, feature_dim, folder / "layout.h5")
         self.offset = self.layout.features_offset()
         self.journal = Journal(folder, self.offset, self.layout.image_bytes)
         self.bytes_before = list(accumulate((table.size_bytes for table in tables), initial=0))

@@ -15,7 +15,7 @@ from lxmert_tickets.data.features import KIND
 
 
 @dataclass(frozen=True)
-class Layout:
+class FeatureLayout:
     """A file with `metadata`, for images of `n_regions` of `feature_dim` numbers.
 
     `scratch` is a path at which HDF5 may try it out.
