@@ -42,7 +42,7 @@ def said_by(
         "OMP_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": os.pathsep.join(map(str, (PROJECT, PROJECT / "tests"))),
+        "PYTHONPATH": os.pathsep.join(map(str, (PROJECT, PROJECT / "tests", os.environ.get("PYTHONPATH", "")))),
         STARTED: repr(time.time()),
     }
     command = [sys.executable, "-m", "benchmarks.contenders", module, contender, *map(str, arguments)]

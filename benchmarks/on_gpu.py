@@ -34,6 +34,7 @@ from lxmert_tickets.environment import VISIBLE
 
 VARIATIONS = (("plain",), ("unfused",), ("large",), ("deterministic",), ("streamed",), ("large", "unfused"))
 AT_ONCE = (1, 2, 3)
+WORKERS = 4  # that read for the Trainer, where it is let
 N_KERNELS = 30  # that are shown
 PROFILE_SECONDS = 45  # that are kept for these
 
@@ -70,7 +71,9 @@ def works(folder: Path) -> Iterator[tuple[str, Work]]:
     """Yield what there is to measure, by its name in the table; most important first."""
     base = folder / "base"
     yield "training, ours, batch 32", partial(_run, "own_engine", "train", base, ())
-    yield "training, transformers' Trainer, batch 32", partial(_run, "peer_engine", "train", base, ())
+    trainer = "training, transformers' Trainer, batch 32"
+    yield trainer, partial(_run, "peer_engine", "train", base, ())
+    yield f"{trainer}, {WORKERS} workers", partial(_run, "peer_engine", "train", base, (str(WORKERS),))
     for how in VARIATIONS:
         yield f"training, ours, {' and '.join(how)}", partial(_run, "own_engine", "train", base, how)
     yield "answering, ours", partial(_run, "own_engine", "evaluate", base, ())
@@ -82,7 +85,7 @@ def works(folder: Path) -> Iterator[tuple[str, Work]]:
 
 
 def _run(module: str, work: str, files: Path, variations: Sequence[str], clock: Clock) -> Mapping[str, float]:
-    threads = sizes()[files.name].threads or available_cores()
+    threads = 1 if module == "own_engine" else available_cores()  # as rules give a training
     return contenders.run(module, work, files, files.name, *variations, threads=threads, seconds=clock.left())
 
 
@@ -152,10 +155,12 @@ def main() -> None:
     path, measured = options.output / f"{file_stem(described)}-gpu.md", []
     with tempfile.TemporaryDirectory(prefix="lxmert_tickets_gpu") as name:
         folder = Path(name)
+        clock = Clock(end)
         for size in sizes():
-            contenders.run("made_up_data", "prepare", folder / size, size)
-        needed = contenders.run("needed_flops", "count", folder / "base", "base")
-        peak = contenders.run("machine", "matrix_peak", threads=available_cores())["flops"]
+            made = contenders.run("made_up_data", "prepare", folder / size, size, seconds=clock.left())
+            described[f"tokens of a question of {size}"] = f"{made['mean_tokens']:.2f} on average"
+        needed = contenders.run("needed_flops", "count", folder / "base", "base", seconds=clock.left())
+        peak = contenders.run("machine", "matrix_peak", threads=available_cores(), seconds=clock.left())["flops"]
         described["matrix peak"] = f"{peak / 1e12:.3g} TFLOP/s"
         floors = {"training": highest_rate(peak, needed["train"]), "answering": highest_rate(peak, needed["evaluate"])}
         for what, work in works(folder):

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import msgspec
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.contenders import typical_step
 from benchmarks.made_up_data import recipe_of, sizes
@@ -181,12 +182,16 @@ def _varied(variations: Sequence[str]) -> Iterator[None]:
 
 
 def _compile(backend: str = "inductor") -> None:
-    """Let torch.compile trace the network, for the rest of this process: its operators plain, and as one graph."""
+    """Let torch.compile trace the training network, for the rest of this process: operators plain, as one graph."""
     operators._engine = SimpleNamespace(get=lambda: (None,))  # type: ignore[assignment]
     lxmert.together = lambda run, every, n_heads, *inputs: run(*inputs)
     layers.select = lambda rows, index: rows.index_select(0, index)
-    compiled = torch.compile(LxmertForVqa.forward, backend=backend, fullgraph=True)
-    LxmertForVqa.forward = compiled  # type: ignore[method-assign]
+    plain, compiled = LxmertForVqa.forward, torch.compile(LxmertForVqa.forward, backend=backend, fullgraph=True)
+
+    def forward(network: LxmertForVqa, *inputs: object) -> Tensor:
+        return (compiled if network.training else plain)(network, *inputs)  # validation is not timed
+
+    LxmertForVqa.forward = forward  # type: ignore[method-assign]
 
 
 def answer_questions(folder: str, name: str) -> dict[str, float]:

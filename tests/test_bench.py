@@ -19,7 +19,7 @@ from benchmarks.contenders import PROJECT
 from benchmarks.demo_run import Job, jobs_of, split_of
 from benchmarks.figures import NAMES, Figure, file_stem, from_json, highest_rate, least_seconds, merged, table
 from benchmarks.made_up_data import recipe_of, sizes, write_features
-from benchmarks.needed_flops import answering_flops, training_flops, vision_flops
+from benchmarks.needed_flops import answering_flops, mean_flops, training_flops, vision_flops
 from benchmarks.own_engine import TimedData, first_of
 from benchmarks.plain_accuracy import plain_scores
 from lxmert_tickets.data import hdf5
@@ -135,6 +135,13 @@ def test_training_needs_a_product_for_each_gradient_but_none_for_those_of_featur
     inputs = 2 * 4 * (TINY.feature_dim + 4) * TINY.hidden_size
     assert training_flops(TINY, 6, 4) == 3 * forward - inputs
     assert training_flops(changed(TINY, n_answers=70), 6, 4) > 3 * forward
+
+
+@given(st.lists(st.integers(2, 20), min_size=1, max_size=4))
+def test_flops_of_questions_of_any_length_follow_from_those_that_are_counted(lengths: list[int]) -> None:
+    for flops_of in (training_flops, answering_flops):
+        exact = np.mean([flops_of(TINY, length, 4) for length in lengths])
+        assert mean_flops(flops_of, TINY, np.array(lengths), 4) == pytest.approx(exact, rel=1e-9)
 
 
 def scored_both_ways(annotations: list[dict[str, object]], predictions: list[tuple[int, str]]) -> tuple[object, object]:

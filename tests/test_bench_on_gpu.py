@@ -116,6 +116,7 @@ def test_all_that_a_gpu_changes_is_measured_once_by_a_contender_that_there_is(
     for variations in [(), *on_gpu.VARIATIONS, ("compiled",)]:
         assert ("own_engine", "train", "base", *variations) in asked
     assert {("peer_engine", work, "base") for work in ("train", "evaluate")} <= set(asked)
+    assert ("peer_engine", "train", "base", str(on_gpu.WORKERS)) in asked
 
 
 def test_trainings_at_once_are_timed_from_the_first_beginning_to_the_last_end(
@@ -185,5 +186,6 @@ def test_the_network_can_be_traced_as_one_graph_and_gives_the_same_numbers(monke
         monkeypatch.setattr(place, name, getattr(place, name))  # to be restored
     own_engine._compile("eager")
     assert torch.equal(network(*batch.inputs()), expected)
+    assert torch.equal(network.eval()(*batch.inputs()), expected)  # as it is: validation is not timed
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
     torch._dynamo.reset()

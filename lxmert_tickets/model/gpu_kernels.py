@@ -8,12 +8,17 @@ Shapes: n rows, H hidden; B sequences, of whose rows `starts` int32 (B) says whe
 how many there are. Nothing is written to rows of no sequence.
 """
 
+import os
 from typing import Any, NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+# On Hopper, products of Ampere's kind: with the assembler that Triton brings (12.8), kernels of this shape were seen to
+# give wrong numbers where products run asynchronously (Triton's pull requests 11781 and 11854). Blocks are small here.
+os.environ.setdefault("DISABLE_MMA_V3", "1")
 
 PROGRAMS = 512  # that `end_backward` shares the rows among: some for each multiprocessor
 

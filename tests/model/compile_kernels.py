@@ -1,7 +1,7 @@
 """Compile the GPU kernels for a GPU that need not be here: `compile_kernels.py 90 bf16 32x64 64x64`.
 
 Given are its compute capability, the precision of products, and numbers of queries and keys. Printed is the shared
-memory that each kernel takes, and what it is said to take at most.
+memory that each kernel takes, what it is said to take at most, and how many of its products are asynchronous.
 """
 
 import inspect
@@ -59,7 +59,7 @@ def compiled(kernel: Any, capability: int, low: str, said: int, **blocks: int) -
     constants = {(arguments.index(name),): value for name, value in (CONSTANTS | blocks).items() if name in arguments}
     source = compiler.ASTSource(kernel, types, constants)
     made = compiler.compile(source, target=GPUTarget("cuda", capability, 32))
-    print(kernel.fn.__name__, made.metadata.shared, said)  # noqa: T201
+    print(kernel.fn.__name__, made.metadata.shared, said, made.asm["ptx"].count("wgmma.mma_async"))  # noqa: T201
 
 
 if __name__ == "__main__":

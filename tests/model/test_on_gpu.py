@@ -109,6 +109,39 @@ def test_sublayers_one_after_the_other(its: Places, kinds: list[str]) -> None:
     assert agree(lambda: operators.sublayers([given], [its], parts), [given, *parameters], its)
 
 
+REAL = [(36, 36, 0.1), (1, 20, 0.1), (20, 36, 0.0), (36, 20, 0.1), (20, 20, 0.1)]
+"""Places of LXMERT's queries and keys on VQA v2, and a dropout."""
+
+
+@pytest.mark.parametrize(("n_queries", "n_keys", "dropout"), REAL[:2] if DEVICE.type == "cpu" else REAL)
+def test_attention_of_real_size_in_the_precision_of_products(n_queries: int, n_keys: int, dropout: float) -> None:
+    n_heads, n_sequences = (1, 2) if DEVICE.type == "cpu" else (12, 32)
+    shapes = (n_sequences, n_queries), (n_sequences, n_keys), (n_sequences, n_keys), (n_sequences, n_queries)
+    width, (of_queries, of_keys) = 64 * n_heads, (Places(*shape) for shape in shapes[:2])
+    q, k, v, gradient = (rows(n * each, width, seed).detach().to(LOW) for seed, (n, each) in enumerate(shapes))
+    heads = on_gpu._heads_of(of_queries, of_keys, n_heads, torch.tensor([7], device=DEVICE), dropout)
+    attended, (of_q, of_k, of_v) = torch.empty_like(q), map(torch.empty_like, (q, k, v))
+    gpu_kernels.attend(q, k, v, attended, heads)
+    gpu_kernels.attend_backward(gradient, q, k, v, of_q, of_k, of_v, heads)
+    values = torch.eye(n_keys, 64, device=DEVICE, dtype=LOW).repeat(n_sequences, n_heads)
+    kept = torch.empty_like(q)
+    gpu_kernels.attend(q, k, values, kept, heads)  # what is attended are the attention weights
+
+    def by_head(tensor: Tensor, n_places: int) -> Tensor:
+        return tensor.double().view(n_sequences, n_places, n_heads, 64).transpose(1, 2)
+
+    exact = [by_head(tensor, n).requires_grad_() for tensor, (_, n) in zip((q, k, v), shapes, strict=False)]
+    weights = torch.softmax(exact[0] @ exact[1].transpose(2, 3) / 8, dim=3)
+    weights = weights * (by_head(kept, n_queries)[..., :n_keys] > 0) / (1 - dropout)
+    expected = weights @ exact[2]
+    expected.backward(by_head(gradient, n_queries))
+    pairs = [(attended, expected), *((of, tensor.grad) for of, tensor in zip((of_q, of_k, of_v), exact, strict=True))]
+    for found, right in pairs:
+        assert right is not None
+        error = torch.linalg.vector_norm(by_head(found, right.shape[2]) - right) / torch.linalg.vector_norm(right)
+        assert error.item() < 0.015
+
+
 @pytest.mark.parametrize("n_rows", [1, 3, 7])
 def test_however_rows_are_shared_among_programs(monkeypatch: pytest.MonkeyPatch, n_rows: int) -> None:
     monkeypatch.setattr(gpu_kernels, "PROGRAMS", 3)
