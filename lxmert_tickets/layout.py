@@ -99,3 +99,8 @@ def resume_folder(weights: str | Path) -> Path:
     """Return where the checkpoints of the training of `weights` lie: beside them, or below $LXT_CHECKPOINTS."""
     elsewhere, beside = os.environ.get(CHECKPOINTS), Path(weights).parent
     return Path(elsewhere, name_in_workflow(beside), RESUME_FOLDER) if elsewhere else beside / RESUME_FOLDER
+
+
+def lock_of_training(weights: str | Path) -> Path:
+    """Return the lock file of the process that trains `weights`."""
+    return resume_folder(weights) / "lock"

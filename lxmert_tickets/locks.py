@@ -9,15 +9,28 @@ import re
 import socket
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 MOST_IN_VAIN = 100  # attempts to have a folder and a file in it
-HOLDER = re.compile(rb"process \d+ on \S+")
+HOLDER = re.compile(rb"process ([1-9]\d{0,8}) on (\S+)")
 HOLDER_BYTES = 4096
 
 log = logging.getLogger("lxmert_tickets")
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who took a lock last, and has it unless it has ended."""
+
+    process: int
+    host: str
+    since: float  # seconds since 1970, by the clock of the disk
+
+    def __str__(self) -> str:
+        return f"process {self.process} on {self.host}"
 
 
 def say_nothing(holder: str) -> None:
@@ -77,7 +90,7 @@ def _acquire(guard: FileLock, path: Path, on_held: Callable[[str], None]) -> Non
             if n_vain == MOST_IN_VAIN:
                 raise
         except Timeout:
-            if holder := _holder(path):
+            if holder := _name_of_holder(path):
                 on_held(holder)
                 is_told = True
         else:
@@ -91,11 +104,18 @@ def _sign(descriptor: int) -> None:
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
 
 
-def _holder(path: Path) -> str:
-    """Return who has the lock file `path`, "" where there is none."""
+def holder_of(path: Path) -> Holder | None:
+    """Return who took the lock file `path` last, None where it does not tell; the file is only read."""
     try:
         with open(path, "rb") as file:
-            content = file.read(HOLDER_BYTES)
-    except FileNotFoundError:
-        return ""
-    return content.decode() if HOLDER.fullmatch(content) else "another process"
+            found = HOLDER.fullmatch(file.read(HOLDER_BYTES))
+            since = os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return None
+    return Holder(int(found[1]), found[2].decode(errors="replace"), since) if found else None
+
+
+def _name_of_holder(path: Path) -> str:
+    """Return who has the lock file `path`, "" where there is none."""
+    holder = holder_of(path)
+    return str(holder) if holder else "another process" if path.exists() else ""

@@ -52,7 +52,7 @@ class Progress:
             total = None if self._total is None else str(self._total)
         if self._total is None:
             return f"{done}, {speed}"
-        left = f", {(self._total - self._done) / rate:.0f} s left" if rate else ""
+        left = f", {duration_text((self._total - self._done) / rate)} left" if rate else ""
         return f"{done} of {total}, {speed}{left}"
 
 
@@ -63,3 +63,21 @@ def bytes_text(n: float) -> str:
             return f"{n:.0f} B" if unit == "B" else f"{n:.1f} {unit}"
         n /= 1000
     return f"{n:.1f} TB"
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration as people say it: "0.4 s", "12 s", "3 min 05 s", "45 min", "7 h 04 min", "2 d 4 h"."""
+    if seconds < 9.95:
+        return f"{round(seconds, 1):g} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    hours = round(seconds / 3600)
+    return f"{hours // 24} d {hours % 24} h"

@@ -11,8 +11,9 @@ PROJECT = Path(__file__).resolve().parents[1]
 CPU = PROJECT / "envs/lxmert-tickets.yaml"
 CUDA = PROJECT / "envs/lxmert-tickets-cuda.yaml"
 ON_CONDA_FORGE = {"torch": "pytorch", "isal": "python-isal", "matplotlib": "matplotlib-base", "PyYAML": "pyyaml"}
-# Snakemake runs outside the environments that it makes; transformers is what tests and benchmarks compare with.
-NOT_IN_JOBS = {"snakemake", "transformers"}
+# Snakemake runs outside the environments that it makes, and `status` beside it; transformers is what tests and
+# benchmarks compare with.
+NOT_IN_JOBS = {"snakemake", "psutil", "transformers"}
 
 
 def pins(text: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lxmert_tickets.locks import alone, remove_with_folder
+from lxmert_tickets.locks import Holder, alone, holder_of, remove_with_folder
 
 PROJECT = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS = 60
@@ -235,3 +235,12 @@ def test_a_lock_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     for folder in (tmp_path / "file", tmp_path / "file" / "in"):
         with pytest.raises(OSError, match=r"Not a directory|File exists"), alone(folder / "lock", "it", "do it"):
             raise AssertionError
+
+
+def test_whoever_took_a_lock_last_can_be_read_from_it(lock: Path) -> None:
+    assert holder_of(lock) is None
+    assert not lock.parent.exists()
+    with alone(lock, "it", "do it"):
+        holder = holder_of(lock)
+        assert holder == Holder(os.getpid(), socket.gethostname(), lock.stat().st_mtime)
+        assert str(holder) == f"process {os.getpid()} on {socket.gethostname()}"

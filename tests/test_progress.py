@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from lxmert_tickets import progress as subject
-from lxmert_tickets.progress import Progress, bytes_text
+from lxmert_tickets.progress import Progress, bytes_text, duration_text
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_bytes_are_told_in_units_that_people_read(log: pytest.LogCaptureFixture,
     with Progress("downloading a.zip", 17_000_000_000, unit="B") as progress:
         clock[0] += 20
         progress.advance(2_000_000_000)
-    assert log.messages == ["downloading a.zip: 2.0 GB of 17.0 GB, 100.0 MB/s, 150 s left"]
+    assert log.messages == ["downloading a.zip: 2.0 GB of 17.0 GB, 100.0 MB/s, 2 min 30 s left"]
 
 
 def test_resumed_work_counts_as_done_but_not_for_the_speed(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
@@ -102,3 +102,22 @@ def test_the_bar_of_a_resumed_download_starts_where_it_broke_off(
 )  # fmt: skip
 def test_a_number_of_bytes_reads_well(n: float, text: str) -> None:
     assert bytes_text(n) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"), (0.44, "0.4 s"), (4, "4 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min 00 s"),
+        (185, "3 min 05 s"), (599.4, "9 min 59 s"), (599.6, "10 min"), (3569, "59 min"), (3599, "1 h 00 min"),
+        (25_440, "7 h 04 min"), (86_369, "23 h 59 min"), (86_371, "1 d 0 h"), (200_000, "2 d 8 h"), (4e6, "46 d 7 h"),
+    ],
+)  # fmt: skip
+def test_a_duration_reads_well_at_every_magnitude(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
+
+
+def test_days_that_are_left_are_told_as_days(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
+    with Progress("training", 400_001) as progress:
+        clock[0] += 10
+        progress.advance(20)
+    assert log.messages == ["training: step 20 of 400001, 2.0 a second, 2 d 8 h left"]

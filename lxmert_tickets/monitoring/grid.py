@@ -2,29 +2,35 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from lxmert_tickets.experiment import (
     DENSE,
+    PRETRAIN,
     ComplementSubnetwork,
     Experiment,
     MagnitudeSubnetwork,
     Subnetwork,
 )
 from lxmert_tickets.finished import NAME as FINISHED
-from lxmert_tickets.layout import Layout, resume_folder
+from lxmert_tickets.layout import Layout, lock_of_training
+from lxmert_tickets.locks import holder_of
 from lxmert_tickets.monitoring.job_logs import error_at_end
-from lxmert_tickets.monitoring.pulse import NAME, Pulse, read_pulse
+from lxmert_tickets.monitoring.local_processes import runs
+from lxmert_tickets.monitoring.pulse import NAME, STALE_SECONDS, Pulse, read_pulse
+from lxmert_tickets.progress import duration_text
 from lxmert_tickets.sources import DataFiles
 
 State = Literal["done", "running", "failed", "stopped", "trained", "waiting"]
-"""trained: but not scored yet. stopped: broken off, and nobody is at it."""
+"""trained: but not scored yet. stopped: broken off, and nobody is known to be at it."""
 
 GRID_RULES = ("finetune", "retrain", "prune_round", "prune_random", "prune_complement", "predict", "score")
 SHOWING_RULES = ("collect_results", "make_table", "draw_", "show_")
+DRAWS_DATA = "draw_images."  # and shows nothing
 CHECKPOINT = re.compile(r"step(\d+)\.safetensors")
 
 
@@ -78,7 +84,7 @@ def statuses(experiment: Experiment, paths: Layout, data: DataFiles, clock: Cloc
         for seed in experiment.seeds
         for model in experiment.models()
     ]
-    return [*_needed(experiment, paths, data, files, clock), *networks, _shown(paths, files)]
+    return [*_needed(experiment, paths, data, files, clock), *networks, _shown(experiment, paths, files)]
 
 
 def _network(
@@ -116,21 +122,57 @@ def _pruning_rule(subnetwork: Subnetwork) -> str:
 
 def _training(status: Status, weights: str, logs: Sequence[str], files: Files, clock: Clock) -> Status:
     """Return where a network stands that is not trained yet; `logs` are those of the jobs that lead to it."""
-    folder = resume_folder(weights)
+    lock = lock_of_training(weights)
+    folder = lock.parent
     left = files.names(str(folder)) if files.has(str(folder)) else frozenset()
     pulse = read_pulse(folder / NAME) if NAME in left else None
     if pulse is not None and pulse.is_alive(clock.now, clock.host):
         return replace(status, state="running", pulse=pulse)
-    if failed := _failed(status, logs, files):
+    if failed := _failed(status, logs, files):  # a job that is started again finds no log: Snakemake has removed it
         return failed
-    if not left:
-        return status
+    if held := _held(status, lock, left, pulse, clock):
+        return held
+    return replace(status, state="stopped", note=_broken_off(left, pulse)) if left else status
+
+
+def _held(status: Status, lock: Path, left: Collection[str], pulse: Pulse | None, clock: Clock) -> Status | None:
+    """Return where a training stands of which there is no word, but whose `lock` a process has; None where none has it.
+
+    Nobody can know from here whether a process on another host is there: it is believed as long as a pulse is, and then
+    doubted. If there are newer files than its lock, it was past its start, and gives word or is gone.
+    """
+    holder = holder_of(lock) if lock.name in left else None
+    if holder is None:
+        return None
+    is_here = holder.host == clock.host
+    is_gone = not runs(holder.process, holder.since) if is_here else _newest(lock.parent, left) > holder.since
+    if is_gone:
+        return None
+    if not is_here and clock.now - holder.since > STALE_SECONDS:
+        return replace(status, state="stopped", note=f"{holder} is waiting for a GPU, or gone")
+    note = "starting, waiting for a GPU, or ending"
+    if pulse is not None and (pulse.process, pulse.host) == (holder.process, holder.host):
+        note = f"silent for {duration_text(pulse.age(clock.now))}, at step {pulse.step} of {pulse.n_steps}"
+    return replace(status, state="running", note=f"{note}, {holder}")
+
+
+def _newest(folder: Path, names: Iterable[str]) -> float:
+    """Return when the newest of the files `names` in `folder` was written, in seconds since 1970."""
+    times = [0.0]
+    for name in names:
+        with suppress(OSError):  # removed by now
+            times.append((folder / name).stat().st_mtime)
+    return max(times)
+
+
+def _broken_off(left: Collection[str], pulse: Pulse | None) -> str:
+    """Return what becomes of a training that nobody is at, from the files that it `left`."""
     if FINISHED in left:
-        return replace(status, state="stopped", note="trained when Snakemake was gone; used when its job starts again")
+        return "trained when Snakemake was gone; used when its job starts again"
     steps = [int(found[1]) for found in map(CHECKPOINT.fullmatch, left) if found]
     goes_on = f"goes on from step {max(steps)}" if steps else "begins anew"
     lost = f"process {pulse.process} on {pulse.host} is gone or silent; " if pulse is not None else ""
-    return replace(status, state="stopped", note=f"{lost}{goes_on} when its job starts again")
+    return f"{lost}{goes_on} when its job starts again"
 
 
 def _failed(status: Status, logs: Sequence[str], files: Files) -> Status | None:
@@ -142,10 +184,12 @@ def _failed(status: Status, logs: Sequence[str], files: Files) -> Status | None:
 
 def _needed(experiment: Experiment, paths: Layout, data: DataFiles, files: Files, clock: Clock) -> Iterator[Status]:
     """Yield where data, pretrained weights and initial weights stand."""
-    splits = (experiment.splits.train, *experiment.evaluated_splits)
+    splits = [experiment.splits.train, *experiment.evaluated_splits]
+    splits += [PRETRAIN] if experiment.data == "scenes" else []
     made = [*data.features_of(splits), *(paths.encoded_questions.format(split=split) for split in splits)]
-    others = (*GRID_RULES, *SHOWING_RULES, "pretrain.", "import_weights", "snapshot_initial_weights")
-    logs = [f"{paths.log}/{name}" for name in sorted(files.names(paths.log)) if not name.startswith(others)]
+    others = (*GRID_RULES, "pretrain.", "import_weights", "snapshot_initial_weights")
+    names = [name for name in sorted(files.names(paths.log)) if not (_shows(name) or name.startswith(others))]
+    logs = [f"{paths.log}/{name}" for name in names]
     yield _made(Status("data", None, "waiting"), made, logs, files)
     status = Status("pretrained", None, "waiting")
     logs = [paths.log_of("pretrain"), paths.log_of("import_weights")]
@@ -156,10 +200,27 @@ def _needed(experiment: Experiment, paths: Layout, data: DataFiles, files: Files
         yield _made(Status("initial", seed, "waiting"), [paths.initial.format(seed=seed)], logs, files)
 
 
-def _shown(paths: Layout, files: Files) -> Status:
-    made = [paths.results, f"{paths.table}.csv", paths.figure.format(figure="figure1", format="png")]
-    logs = [f"{paths.log}/{name}" for name in sorted(files.names(paths.log)) if name.startswith(SHOWING_RULES)]
-    return _made(Status("tables, figures", None, "waiting"), made, logs, files)
+def _shown(experiment: Experiment, paths: Layout, files: Files) -> Status:
+    logs = [f"{paths.log}/{name}" for name in sorted(files.names(paths.log)) if _shows(name)]
+    return _made(Status("tables, figures", None, "waiting"), shown_files(experiment, paths), logs, files)
+
+
+def _shows(log: str) -> bool:
+    """Tell whether the log of this name is that of a job which shows results."""
+    return log.startswith(SHOWING_RULES) and not log.startswith(DRAWS_DATA)
+
+
+def shown_files(experiment: Experiment, paths: Layout) -> list[str]:
+    """Return the files that show results, of those which `rule all` asks for."""
+    figures = ["figure1", "answer_types", "question_types", "learning_curves"]
+    figures += ["sparsity"] if experiment.names_of(MagnitudeSubnetwork) else []
+    figures += ["contact_sheet"] if experiment.data == "scenes" else []
+    files = [paths.results, paths.examples, paths.run_times]
+    files += [f"{paths.table}.{ending}" for ending in ("csv", "md", "tex", "html")]
+    files += [f"{paths.configuration}.{ending}" for ending in ("yaml", "html")]
+    for figure in figures:
+        files += [paths.figure.format(figure=figure, format=ending) for ending in ("png", "pdf", "svg")]
+    return files
 
 
 def _made(status: Status, made: Sequence[str], logs: Sequence[str], files: Files) -> Status:

@@ -1,11 +1,12 @@
 """What a run that is under way tells about itself: a small file beside its checkpoints, read on any machine."""
 
 import json
-import os
 import socket
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from lxmert_tickets.monitoring.local_processes import runs
 
 NAME = "progress.json"
 STALE_SECONDS = 300.0  # without a word; writing a checkpoint to a slow disk takes minutes
@@ -38,7 +39,7 @@ class Pulse:
         """Tell whether the run goes on, as far as `host` can know: it spoke lately, and did not end here."""
         if self.age(now) > max(STALE_SECONDS, 3 * self.seconds_between):
             return False
-        return self.host != host or _runs(self.process)
+        return self.host != host or runs(self.process)
 
 
 def this_host() -> str:
@@ -62,13 +63,3 @@ def read_pulse(path: Path) -> Pulse | None:
         return Pulse(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)  # sends nothing
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True

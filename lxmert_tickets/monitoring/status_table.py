@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lxmert_tickets.monitoring.grid import State, Status
+from lxmert_tickets.progress import duration_text
 
 MOST_ROWS = 40  # of networks, cell by cell; of a larger grid, how many are in which state
 MOST_TOLD = 10  # lines about networks of one state
@@ -125,16 +126,3 @@ def _note(status: Status, now: float) -> str:
 def _percent(status: Status) -> int:
     assert status.pulse is not None
     return 100 * status.pulse.step // max(status.pulse.n_steps, 1)
-
-
-def duration_text(seconds: float) -> str:
-    """Return a duration as people read it: "45 s", "12 min", "3 h 05 min", "2 d 4 h"."""
-    if seconds < 59.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 24 * 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    hours = round(seconds / 3600)
-    return f"{hours // 24} d {hours % 24} h"

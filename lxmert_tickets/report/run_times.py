@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from lxmert_tickets.progress import duration_text
 from lxmert_tickets.report.pages import page
 
 STYLE = "td.bar{text-align:left;width:20em}td.bar i{display:block;height:.8em;background:#0072B2}"
@@ -48,8 +49,8 @@ def run_times_page(run_times: Iterable[RunTime]) -> str:
     )
     n_jobs = sum(map(len, by_rule.values()))
     body = (
-        f"<p>{n_jobs:,} jobs, {duration(whole)} of work if they run one after the other. Each counts as it ran last, "
-        "from its start to its end; jobs that ran at once shared the machine. Memory is the most that a job was "
+        f"<p>{n_jobs:,} jobs, {duration_text(whole)} of work if they run one after the other. Each counts as it ran "
+        "last, from its start to its end; jobs that ran at once shared the machine. Memory is the most that a job was "
         "seen to hold; one that takes less than a second is looked at too early. The same for each job: "
         "<code>benchmarks/</code> of the experiment.</p>"
         "<table><thead><tr><th></th><th>jobs</th><th>together</th><th>longest</th><th>peak memory</th><th></th></tr>"
@@ -62,22 +63,9 @@ def _row(rule: str, jobs: list[RunTime], share: float) -> str:
     peaks = [one.peak_mb for one in jobs if one.peak_mb is not None]
     cells = [
         f"{len(jobs):,}",
-        duration(sum(one.seconds for one in jobs)),
-        duration(max(one.seconds for one in jobs)),
+        duration_text(sum(one.seconds for one in jobs)),
+        duration_text(max(one.seconds for one in jobs)),
         f"{max(peaks):,.0f} MB" if peaks else "",
     ]
     bar = f'<td class="bar"><i style="width:{100 * share:.1f}%"></i></td>'
     return f"<tr><th>{rule}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}{bar}</tr>"
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it: 0.4 s, 12 s, 3 min 05 s, 7 h 04 min."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60:,} h {minutes % 60:02d} min"

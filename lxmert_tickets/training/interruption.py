@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lxmert_tickets.artifacts import Metadata, remove_torn
 from lxmert_tickets.finished import keep_results, kept_results, put_back_results
-from lxmert_tickets.layout import resume_folder
+from lxmert_tickets.layout import lock_of_training
 from lxmert_tickets.locks import alone, remove_with_folder
 from lxmert_tickets.training.resume import ARITHMETIC, Checkpoints, Interrupted
 
@@ -29,7 +29,7 @@ def alone_at_run(weights: str | Path) -> Iterator[None]:
     def wait(holder: str) -> None:
         log.warning("%s: %s is training it: waiting for it to end, or for you to end it", weights, holder)
 
-    with alone(_lock_of(weights), weights, "train it", wait):
+    with alone(lock_of_training(weights), weights, "train it", wait):
         yield
 
 
@@ -43,7 +43,7 @@ def resumable(
     asked to end by one of SIGNALS ends the process with EXIT_INTERRUPTED. To be called within `alone_at_run`.
     """
     results = [Path(output) for output in outputs]
-    lock = _lock_of(results[0])
+    lock = lock_of_training(results[0])
     folder = lock.parent
     lasting = {name: value for name, value in identity.items() if name != ARITHMETIC}
     remove_torn(folder)  # nobody else writes there
@@ -62,10 +62,6 @@ def resumable(
             if not keep_results(folder, lasting, results):
                 return  # and the checkpoints stay
         remove_with_folder(lock, kept_results(folder))
-
-
-def _lock_of(weights: str | Path) -> Path:
-    return resume_folder(weights) / "lock"
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """What a network is at is told by the files there are: made-up folders, one state after another."""
 
+import fcntl
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +11,16 @@ import pytest
 from lxmert_tickets.configuration import read_experiment
 from lxmert_tickets.configuration_files import read_configuration
 from lxmert_tickets.experiment import Experiment
-from lxmert_tickets.layout import Layout
-from lxmert_tickets.monitoring.grid import Clock, Status, statuses
+from lxmert_tickets.layout import Layout, lock_of_training
+from lxmert_tickets.locks import alone
+from lxmert_tickets.monitoring.grid import Clock, Status, shown_files, statuses
 from lxmert_tickets.monitoring.pulse import STALE_SECONDS, Pulse, write_pulse
 from lxmert_tickets.sources import files_of
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOW = 10_000.0
 MODEL = "low_magnitude/s50"
+GONE = 2**22 + 1  # a process beyond the largest number
 ERROR = "2026-01-02 03:04:05 ERROR seed 0, step 6 of 16: the loss is nan; expected a finite loss.\n"
 
 
@@ -41,10 +45,12 @@ def of_model(host: str = "elsewhere") -> Status:
     return found(host=host)[MODEL, 0]
 
 
-def put(path: str, content: str = "") -> Path:
+def put(path: str, content: str = "", age: float | None = None) -> Path:
     file = Path("results/smoke") / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(content)
+    if age is not None:
+        os.utime(file, (NOW - age, NOW - age))
     return file
 
 
@@ -59,6 +65,22 @@ def scored() -> None:
         put(f"seed0/{MODEL}/score.{split}.json")
         if split != "val":
             put(f"submissions/{split}/seed0/{MODEL}.json")
+
+
+def data_made(*splits: str) -> None:
+    for split in splits:
+        put(f"data/{split}/features.h5")
+        put(f"data/{split}/questions.h5")
+
+
+def shown() -> list[Path]:
+    """Make all tables and figures, and return them."""
+    paths = shown_files(experiment(), Layout("results/smoke"))
+    return [put(str(Path(path).relative_to("results/smoke"))) for path in paths]
+
+
+def lock(words: str, age: float | None = None) -> None:
+    put(f"seed0/{MODEL}/.resume/lock", words, age)
 
 
 def pulse(age: float = 5.0, process: int | None = None) -> None:
@@ -110,10 +132,80 @@ def test_a_run_that_ended_when_snakemake_was_gone_tells_that_its_result_will_be_
 
 
 def test_a_run_that_was_asked_to_end_is_stopped(folder: Path) -> None:
-    put(f"seed0/{MODEL}/.resume/lock", "process 7 on node7")
-    put(f"seed0/{MODEL}/.resume/step0000000042.safetensors")
+    lock("process 7 on node7", age=20)
+    put(f"seed0/{MODEL}/.resume/step0000000042.safetensors", age=10)
     put("logs/retrain.0.low_magnitude.50.log", "2026-01-02 03:04:05 WARNING SIGTERM came: the run stops\n")
     assert of_model().state == "stopped"
+    assert of_model().note == "goes on from step 42 when its job starts again"
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_a_run_whose_lock_a_process_here_has_is_running_before_it_gives_word(folder: Path, checkpoint: bool) -> None:
+    if checkpoint:
+        put(f"seed0/{MODEL}/.resume/step0000000042.safetensors")
+    here = socket.gethostname()
+    with alone(lock_of_training(f"results/smoke/seed0/{MODEL}/weights.safetensors"), "it", "train it"):
+        status = of_model(here)
+        assert (status.state, status.pulse) == ("running", None)
+        assert status.note == f"starting, waiting for a GPU, or ending, process {os.getpid()} on {here}"
+        put("logs/retrain.0.low_magnitude.50.log", ERROR)
+        assert of_model(here).state == "failed"  # and its process is about to end
+
+
+def test_pretraining_is_running_too_before_it_gives_word(folder: Path) -> None:
+    with alone(lock_of_training("results/smoke/pretrained/weights.safetensors"), "it", "train it"):
+        assert found(host=socket.gethostname())["pretrained", None].state == "running"
+
+
+def test_a_run_that_has_been_silent_for_long_but_is_there_tells_since_when(folder: Path) -> None:
+    lock(f"process {os.getpid()} on node7")
+    pulse(age=1500)
+    status = of_model("node7")
+    assert status.state == "running"
+    assert status.note == f"silent for 25 min, at step 120 of 400, process {os.getpid()} on node7"
+
+
+def test_a_lock_whose_process_is_gone_from_this_machine_is_nobody_s(folder: Path) -> None:
+    lock(f"process {GONE} on node7", age=10)
+    assert of_model("node7").state == "stopped"
+    assert of_model("node7").note == "begins anew when its job starts again"
+    lock(f"process {os.getpid()} on node7", age=10)  # the number has come again: this process began after NOW
+    assert of_model("node7").state == "stopped"
+
+
+def test_a_lock_of_another_machine_is_believed_for_as_long_as_a_pulse_and_then_doubted(folder: Path) -> None:
+    lock(f"process {GONE} on node7", age=STALE_SECONDS - 1)
+    assert of_model("node8").state == "running"
+    assert of_model("node8").note == f"starting, waiting for a GPU, or ending, process {GONE} on node7"
+    lock(f"process {GONE} on node7", age=STALE_SECONDS + 1)
+    for checkpoint in (False, True):  # of the run before
+        if checkpoint:
+            put(f"seed0/{MODEL}/.resume/step0000000042.safetensors", age=STALE_SECONDS + 2)
+        assert of_model("node8").state == "stopped"
+        assert of_model("node8").note == f"process {GONE} on node7 is waiting for a GPU, or gone"
+
+
+@pytest.mark.parametrize("words", ["", "{torn", "process 0 on node7", f"process {10**30} on node7", "process 7 on "])
+def test_a_lock_without_sensible_words_is_nobody_s(folder: Path, words: str) -> None:
+    lock(words)
+    assert of_model("node7").note == "begins anew when its job starts again"
+
+
+def test_a_grid_is_looked_at_without_touching_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock(f"process {os.getpid()} on node7")
+    for path in folder.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+
+    def files() -> dict[Path, tuple[int, int, int]]:
+        return {path: (s.st_ino, s.st_size, s.st_mtime_ns) for path in folder.rglob("*") for s in [path.stat()]}
+
+    def no_lock(*_: object) -> None:
+        raise AssertionError
+
+    there = files()
+    monkeypatch.setattr(fcntl, "flock", no_lock)
+    assert of_model("node7").state == "running"
+    assert files() == there
 
 
 @pytest.mark.parametrize("log", ["retrain.0.low_magnitude.50.log", "prune_round.0.low_magnitude.50.log"])
@@ -163,7 +255,43 @@ def test_what_all_networks_need_is_told_too(folder: Path) -> None:
     assert grid["pretrained", None].state == "done"
     assert (grid["initial", 0].state, grid["initial", 1].state) == ("waiting", "done")
     assert grid["data", None].state == "failed"
-    for split in ("train", "val", "test-dev", "test-std"):
-        put(f"data/{split}/features.h5")
-        put(f"data/{split}/questions.h5")
+    data_made("train", "val", "test-dev", "test-std", "pretrain")
     assert found()["data", None].state == "done"
+
+
+@pytest.mark.parametrize("rule", ["draw_images", "extract_features", "convert_features", "encode_questions"])
+def test_data_that_only_pretraining_needs_is_needed_too(folder: Path, rule: str) -> None:
+    data_made("train", "val", "test-dev", "test-std")
+    assert found()["data", None].state == "waiting"
+    put(f"logs/{rule}.pretrain.log", ERROR)
+    grid = found()
+    assert grid["data", None].state == "failed"
+    assert grid["data", None].log == f"results/smoke/logs/{rule}.pretrain.log"
+    assert grid["tables, figures", None].state == "waiting"
+
+
+def test_tables_and_figures_are_done_when_all_of_them_are_there(folder: Path) -> None:
+    made = shown()
+    assert found()["tables, figures", None].state == "done"
+    for path in made:
+        path.unlink()
+        assert found()["tables, figures", None].state == "waiting", path
+        path.touch()
+
+
+@pytest.mark.parametrize(
+    ("rule", "missing"),
+    [
+        ("draw_sparsity", "figures/sparsity.svg"), ("draw_contact_sheet", "figures/contact_sheet.pdf"),
+        ("make_table", "tables/table1.tex"), ("show_examples", "figures/examples.html"),
+        ("show_configuration", "configuration.html"), ("show_run_times", "tables/run_times.html"),
+    ],
+)  # fmt: skip
+def test_a_table_or_figure_that_failed_has_failed_though_others_are_there(
+    folder: Path, rule: str, missing: str
+) -> None:
+    shown()
+    Path("results/smoke", missing).unlink()
+    put(f"logs/{rule}.log", ERROR)
+    assert found()["tables, figures", None].state == "failed"
+    assert found()["tables, figures", None].log == f"results/smoke/logs/{rule}.log"

@@ -12,7 +12,7 @@ from rich.console import Console
 from lxmert_tickets.cli import main
 from lxmert_tickets.monitoring.grid import Status
 from lxmert_tickets.monitoring.pulse import Pulse
-from lxmert_tickets.monitoring.status_table import duration_text, print_statuses
+from lxmert_tickets.monitoring.status_table import print_statuses
 
 PROJECT = Path(__file__).resolve().parents[2]
 RUNNING = Pulse(120, 480, 2.0, {"train_loss": 0.51239, "learning_rate": 5e-5}, 1000.0, 10.0, 12, "node7")
@@ -43,11 +43,11 @@ def test_the_grid_has_a_cell_a_network_and_a_line_for_what_runs_or_failed() -> N
     cells = ([cell.strip() for cell in line.split("│")[1:4]] for line in text.splitlines() if "│" in line)
     rows = {name: states for name, *states in cells}
     assert rows["dense"] == ["done", "failed"]
-    assert rows["low_magnitude/s50"] == ["25 %, 3 min", "waiting"]
+    assert rows["low_magnitude/s50"] == ["25 %, 3 min 00 s", "waiting"]
     assert rows["initial weights"] == ["done", "waiting"]
     assert (
         "running  seed 0 low_magnitude/s50: step 120 of 480 (25 %), loss 0.5124, 2.0 steps a second, "
-        "3 min left, process 12 on node7\n"
+        "3 min 00 s left, process 12 on node7\n"
     ) in text
     assert "failed   seed 1 dense: the loss is [bold]nan (results/x/logs/finetune.1.log)\n" in text
 
@@ -93,12 +93,11 @@ def test_all_has_a_line_for_each_network() -> None:
     assert shown(large(), everything=True).count("done     seed") == 1000
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min"), (3599, "1 h 00 min"), (7500, "2 h 05 min"), (100_000, "1 d 4 h")],
-)
-def test_a_duration_reads_well(seconds: float, text: str) -> None:
-    assert duration_text(seconds) == text
+def test_a_run_that_gives_no_word_yet_is_running_and_tells_why() -> None:
+    starting = Status("dense", 0, "running", "starting, waiting for a GPU, or ending, process 12 on node7")
+    text = shown([starting, *GRID[6:]])
+    assert text.startswith("x: 3 networks, 1 running, 1 failed, 1 waiting\n")
+    assert "running  seed 0 dense: starting, waiting for a GPU, or ending, process 12 on node7\n" in text
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,10 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from lxmert_tickets.monitoring.configuration_files import read_configuration
 from safetensors.numpy import load_file
 from workflow_runs import ROOT, snakemake
 
 from lxmert_tickets.cli import main
+from lxmert_tickets.configuration import read_experiment
+from lxmert_tickets.layout import Layout
+from lxmert_tickets.monitoring.grid import shown_files
 from lxmert_tickets.pruning.mask_files import load_mask
 from lxmert_tickets.pruning.masks import n_kept, n_prunable, n_pruned_at
 
@@ -200,7 +205,11 @@ def test_status_finds_all_of_a_finished_grid_done(smoke: Path, capsys: pytest.Ca
         ("snapshot_initial_weights.0.log", "seed0/initial.safetensors"),
         ("pretrain.log", "pretrained/weights.safetensors"),
         ("convert_features.val.log", "data/val/features.h5"),
+        ("extract_features.pretrain.log", "data/pretrain/features.h5"),
+        ("draw_images.val.log", "data/val/features.h5"),
         ("make_table.log", "tables/table1.csv"),
+        ("draw_sparsity.log", "figures/sparsity.svg"),
+        ("show_examples.log", "figures/examples.html"),
     ],
 )
 def test_status_reads_the_logs_that_jobs_write(
@@ -214,6 +223,26 @@ def test_status_reads_the_logs_that_jobs_write(
     (results / missing).unlink()
     failed = [entry for entry in status(tmp_path, capsys).values() if entry["state"] == "failed"]
     assert [(entry["note"], entry["log"]) for entry in failed] == [("the disk is full", f"results/smoke/logs/{log}")]
+
+
+NOT_ASKED_FOR = {f"{name}.csv" for name in ("question_types", "histories", "sparsities")}  # beside results.csv
+
+
+@pytest.mark.parametrize(
+    ("experiment", "changes"),
+    [("smoke", {}), ("smoke", {"subnetworks": {"low_magnitude": None, "high_magnitude": None}}), ("vqa2", {})],
+)
+def test_status_knows_the_tables_and_figures_that_the_workflow_makes(
+    tmp_path: Path, overlay: Callable[[dict[str, Any]], Path], experiment: str, changes: dict[str, Any]
+) -> None:
+    file = overlay(changes)
+    run = snakemake(tmp_path, "--summary", configs=(file,), experiment=experiment)
+    assert run.returncode == 0, run.stderr
+    made = [line.split("\t") for line in run.stdout.splitlines()]
+    shown = {file for file, _, rule, *_ in made if re.match("collect_results|make_table|draw_(?!images)|show_", rule)}
+    given = read_experiment(read_configuration(ROOT, [ROOT / "configs" / f"{experiment}.yaml", file]))
+    paths = Layout(f"results/{experiment}")
+    assert set(shown_files(given, paths)) == shown - {f"{paths.root}/{file}" for file in NOT_ASKED_FOR}
 
 
 def test_every_training_leaves_its_curve(results: Path) -> None:

@@ -1,0 +1,29 @@
+"""A process is known by its number, and by when it began: numbers come again."""
+
+import os
+import subprocess
+import sys
+import time
+
+from lxmert_tickets.monitoring.local_processes import DRIFT_SECONDS, runs
+
+
+def test_a_process_runs_until_it_has_ended() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert runs(process.pid)
+        assert runs(process.pid, time.time())
+        process.communicate(b"\n")
+    assert not runs(process.pid)
+    assert not runs(process.pid, time.time())
+
+
+def test_a_process_that_began_later_is_another_of_the_same_number() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        began = time.time()
+        assert runs(process.pid, began - DRIFT_SECONDS + 5)  # clocks differ
+        assert not runs(process.pid, began - DRIFT_SECONDS - 5)
+        process.communicate(b"\n")
+
+
+def test_this_process_was_there_before_its_tests() -> None:
+    assert runs(os.getpid(), time.time())
