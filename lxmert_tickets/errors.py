@@ -8,7 +8,7 @@ TicketsError
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class TicketsError(Exception):
@@ -44,3 +44,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names) or 'none'}"
+
+
+def listed(problems: Sequence[str], n_shown: int) -> str:
+    """Return the first of many problems for a message: "a is missing; b is unknown; and 3 more"."""
+    more = len(problems) - n_shown
+    return "; ".join(problems[:n_shown]) + (f"; and {more} more" if more > 0 else "")

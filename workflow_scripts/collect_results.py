@@ -1,13 +1,10 @@
 """All scores, histories and sparsities as tidy tables: what every table and figure is drawn from."""
 
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from lxmert_tickets.artifacts import write_text
-from lxmert_tickets.evaluation.accuracy import Score
+from lxmert_tickets.evaluation.accuracy import read_score
 from lxmert_tickets.evaluation.evalai import read_evalai_scores
 from lxmert_tickets.job import job
 from lxmert_tickets.report.results import collect_files, collect_question_types, collect_results
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
 with job(snakemake.log[0]) as log:
     paths, params, output = snakemake.input, snakemake.params, snakemake.output
     scores = [
-        (*which, msgspec.json.decode(Path(path).read_bytes(), type=Score))
+        (*which, read_score(path))
         for which, path in zip(product(params.seeds, params.models, params.splits), paths.scores, strict=True)
     ]
     scores += read_evalai_scores(paths.evalai, params.seeds, params.models)

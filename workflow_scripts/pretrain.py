@@ -41,7 +41,7 @@ with (
     written = read_captions(paths.captions[0])
     ids, length = encode_texts(tokenizer, [text for _, text in written], params.max_length)
     names = [image_name(DATA_TYPE, PRETRAIN, image_id) for image_id, _ in written]
-    captions = Captions(ids, length, questions.regions.rows_of(names))
+    captions = Captions(ids, length, questions.regions.rows_of(names, "the captions"))
 
     origin = provenance(snakemake.rule, params.recipe, recipe.seed, paths)
     decoded = {name: msgspec.json.decode(params[name]) for name in ("recipe", "model")}

@@ -19,11 +19,11 @@ with job(snakemake.log[0]) as log:
     for (predicted, asked, annotated), output in zip(parts, snakemake.output.scores, strict=True):
         predictions, _ = load_predictions(predicted)
         if annotated is None:
-            score = score_by_soft_labels(read_split([asked]), predictions.pairs(), predicted)
+            score = score_by_soft_labels(read_split([asked]), predictions.pairs(), predicted, asked)
         else:
             answers = read_annotations(annotated)
             check_belong_together(read_questions(asked), answers, asked, annotated)
-            score = score_predictions(answers, predictions.pairs(), predicted)
+            score = score_predictions(answers, predictions.pairs(), predicted, annotated)
         parents = [predicted, asked, *([annotated] if annotated else [])]
         origin = provenance(snakemake.rule, "", int(snakemake.wildcards.seed), parents)
         write_json(output, score.as_json() | {"provenance": origin})

@@ -1,14 +1,11 @@
 """Example questions with pictures, and what people and networks answer."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from lxmert_tickets.artifacts import write_text
 from lxmert_tickets.data.parts import read_split, source_files
 from lxmert_tickets.data.pictures import read_pictures
-from lxmert_tickets.evaluation.accuracy import Score
+from lxmert_tickets.evaluation.accuracy import read_score
 from lxmert_tickets.evaluation.predictions import load_predictions
 from lxmert_tickets.job import job
 from lxmert_tickets.report.examples import N_EXAMPLES, Answers, choose_examples, examples_page
@@ -20,8 +17,8 @@ with job(snakemake.log[0]):
     paths, params = snakemake.input, snakemake.params
     answers = []
     for model, predicted, scored in zip(params.models, paths.predictions, paths.scores, strict=True):
-        score = msgspec.json.decode(Path(scored).read_bytes(), type=Score)
-        answers.append(Answers(model, dict(load_predictions(predicted)[0].pairs()), score.per_question))
+        given = dict(load_predictions(predicted)[0].pairs())
+        answers.append(Answers(model, given, read_score(scored).per_question))
     asked = read_split(source_files(paths.questions), source_files(paths.get("annotations", ())), params.subtypes)
     chosen = choose_examples(asked, N_EXAMPLES)
     pictures: dict[str, bytes] = {}

@@ -17,13 +17,10 @@ from pathlib import Path
 from isal import isal_zlib
 
 from lxmert_tickets.errors import DataError
+from lxmert_tickets.file_kinds import EMPTY_ZIP_MAGIC, GZIP_MAGIC, ZIP_DAMAGES, ZIP_MAGIC
 
 EXPECTED = "a TSV file of region features, or a zip archive that holds one"
 DOWNLOAD_AGAIN = "Download it again."
-ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
-"""The first bytes of an archive, and of an empty one."""
-
-GZIP_MAGIC = b"\x1f\x8b"
 LOCAL_HEADER = struct.Struct("<4s2xHH16xHH")
 """Of a file in an archive: magic, flags, method, and the lengths of the name and of what follows it."""
 
@@ -106,7 +103,7 @@ def find_table(path: str | Path) -> Table:
     path = Path(path)
     with _opened(path) as file:
         magic, status = file.read(4), os.fstat(file.fileno())
-    if magic in ZIP_MAGICS:
+    if magic in (ZIP_MAGIC, EMPTY_ZIP_MAGIC):
         member = _only_table(path)
         label = _label(path, member)
         return Table(path, label, member.file_size, status.st_mtime_ns, status.st_size, member.CRC, member)
@@ -121,7 +118,7 @@ def _only_table(path: Path) -> zipfile.ZipInfo:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
+    except ZIP_DAMAGES as error:
         raise _damaged(path, f"a damaged or truncated zip archive ({error})", EXPECTED) from None
     tables = [member for member in members if member.filename.lower().endswith(".tsv") and not _is_macos(member)]
     if len(tables) != 1:
@@ -156,7 +153,7 @@ def _data_offset(path: Path, file: FileIO, member: zipfile.ZipInfo) -> int:
         header = file.read(LOCAL_HEADER.size)
     if len(header) == LOCAL_HEADER.size:
         magic, flags, method, n_name, n_extra = LOCAL_HEADER.unpack(header)
-        if magic == ZIP_MAGICS[0] and method == member.compress_type and not flags & ENCRYPTED:
+        if magic == ZIP_MAGIC and method == member.compress_type and not flags & ENCRYPTED:
             return member.header_offset + LOCAL_HEADER.size + int(n_name) + int(n_extra)
     raise _damaged(path, f"no {member.filename} at byte {member.header_offset}", "what its directory tells")
 

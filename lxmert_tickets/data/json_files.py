@@ -5,7 +5,6 @@ taken.
 """
 
 import gzip
-import lzma
 import re
 import zipfile
 import zlib
@@ -17,16 +16,9 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from lxmert_tickets.errors import DataError
+from lxmert_tickets.file_kinds import EMPTY_ZIP_MAGIC, GZIP_MAGIC, ZIP_DAMAGES, ZIP_MAGIC
 
 Record = TypeVar("Record")
-
-GZIP_MAGIC = b"\x1f\x8b"
-ZIP_MAGIC = b"PK\x03\x04"
-EMPTY_ZIP_MAGIC = b"PK\x05\x06"
-ZIP_DAMAGES = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, ValueError, RuntimeError
-)  # fmt: skip
-"""What Python says of a zip that it cannot make sense of."""
 
 MAX_BYTES = 1 << 30
 """More than any file of VQA v2 unpacked; the largest, annotations of train2014, has less than half of it."""

@@ -1,12 +1,12 @@
 """Pictures as files that a page can show, by the name of the image in the feature files."""
 
 import io
-import zipfile
 from collections.abc import Collection
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from lxmert_tickets.data.image_zips import zip_of_images
 from lxmert_tickets.errors import DataError
 
 LARGEST_SIDE = 400
@@ -17,13 +17,13 @@ QUALITY = 85
 def read_pictures(place: str | Path, names: Collection[str]) -> dict[str, bytes]:
     """Return the pictures of these images, encoded and no larger than LARGEST_SIDE, as far as `place` has them.
 
-    It is a zip of PNGs, or a folder of JPEGs. Raises DataError for a file that is no picture.
+    It is a zip of PNGs, or a folder of JPEGs. Raises DataError for a damaged zip, and for a file that is no picture.
     """
     folder = Path(place)
     if folder.is_dir():
         files = {name: folder / f"{name}.jpg" for name in names}
         return {name: _shrunk(file.read_bytes(), file) for name, file in files.items() if file.is_file()}
-    with zipfile.ZipFile(place) as archive:
+    with zip_of_images(place) as archive:
         members = {Path(entry).stem: entry for entry in archive.namelist()}
         return {name: _shrunk(archive.read(members[name]), place) for name in names if name in members}
 

@@ -11,11 +11,10 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from lxmert_tickets.data.json_files import ZIP_DAMAGES
 from lxmert_tickets.errors import DataError
+from lxmert_tickets.file_kinds import ZIP_DAMAGES, ZIP_MAGIC, is_page
 from lxmert_tickets.progress import Progress
 
-ZIP = b"PK\x03\x04"
 PICKLED_TORCH = bytes.fromhex("8a0a6cfc9c46f9206aa85019")  # torch.save before 1.6: its magic number as a pickled long
 TELL_THEIR_END = (".zip", ".json")  # a cut file of these kinds does not pass, wherever it was cut
 BLOCK_BYTES = 1 << 20
@@ -36,7 +35,7 @@ def check_content(path: Path, name: str) -> None:
     if fault := opening_fault(name, head):
         raise DataError(path, *fault)
     kind = Path(name).suffix.lower()
-    if head.startswith(ZIP):
+    if head.startswith(ZIP_MAGIC):
         _check_zip(path, name, read_members=kind == ".zip")  # torch may leave out the checksums
     elif kind == ".json":
         _check_json(path)
@@ -51,20 +50,13 @@ def opening_fault(name: str, head: bytes, content_type: str = "") -> tuple[str, 
         return "is empty", "a file with content"
     if kind not in (".html", ".htm") and is_page(head, content_type):
         return f"is a web page{page_title(head)}", f"the file {name}"
-    if kind == ".zip" and not head.startswith(ZIP):
+    if kind == ".zip" and not head.startswith(ZIP_MAGIC):
         return f"begins with {head[:8]!r}", "a zip file"
     if kind == ".json" and not head.removeprefix(BOM_UTF8).lstrip().startswith((b"{", b"[")):
         return f"begins with {head[:20]!r}", "JSON: an object or a list"
-    if kind in (".pth", ".bin") and ZIP not in head[:4] and PICKLED_TORCH not in head[:16]:
+    if kind in (".pth", ".bin") and ZIP_MAGIC not in head[:4] and PICKLED_TORCH not in head[:16]:
         return f"begins with {head[:12]!r}", "weights as torch saves them"
     return None
-
-
-def is_page(head: bytes, content_type: str = "") -> bool:
-    """Return whether a file that begins with `head`, served as `content_type`, is a web page."""
-    begins = head.removeprefix(BOM_UTF8).lstrip().lower()
-    begins = re.sub(rb"\A(<\?xml.*?\?>|<!--.*?-->|\s+)+", b"", begins, flags=re.DOTALL)
-    return begins.startswith((b"<!doctype html", b"<html")) or content_type.lower().startswith("text/html")
 
 
 def page_title(head: bytes) -> str:
@@ -124,6 +116,8 @@ def _check_json(path: Path) -> None:
             msgspec.json.decode(memoryview(text)[start:], type=msgspec.Raw)  # walks through it all, but builds nothing
         except msgspec.DecodeError as error:
             raise DataError(path, f"is damaged JSON ({error})", "JSON that parses to its end") from None
+        except RecursionError:
+            raise DataError(path, "is JSON nested too deep to be read", "JSON that parses to its end") from None
 
 
 def _check_text(path: Path) -> None:

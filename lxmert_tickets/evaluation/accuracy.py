@@ -13,14 +13,15 @@ from typing import Any, Literal
 
 import msgspec
 
+from lxmert_tickets.artifacts import REMAKE
 from lxmert_tickets.data.asked import AskedQuestion
+from lxmert_tickets.data.json_files import read_json
 from lxmert_tickets.data.normalise import clean_whitespace, normalise
-from lxmert_tickets.data.vqa_json import Annotation, HumanAnswer
+from lxmert_tickets.data.vqa_json import Annotation, HumanAnswer, first_few
 from lxmert_tickets.errors import DataError
 
 MATCHES_FOR_FULL_CREDIT = 3
 DECIMALS = 2
-SHOWN_IDS = 5
 
 Typed = Annotation | AskedQuestion
 
@@ -31,7 +32,6 @@ class Score(msgspec.Struct, frozen=True):
     `measure` is "official", or "soft labels" where the ten answers are not known: how much the answers given score
     among the labels that networks are trained on. The two differ by tenths of a percent: soft labels take an answer
     as it was typed, give 30, 60, 90, 100 for 1, 2, 3, 4 people, and know only the vocabulary of whoever made them.
-    A file of `as_json()` is read back by `msgspec.json.decode(content, type=Score)`.
     """
 
     overall: float
@@ -45,21 +45,32 @@ class Score(msgspec.Struct, frozen=True):
         return dict(msgspec.to_builtins(self, str_keys=True))
 
 
+def read_score(path: str | Path) -> Score:
+    """Return the score in a file of `as_json()`; what else stands beside it, such as provenance, is left out.
+
+    Raises DataError, naming the file, when it is missing, damaged, or no score.
+    """
+    score: Score = read_json(path, Score, "accuracies as JSON", REMAKE, if_damaged=REMAKE)
+    return score
+
+
 def score_predictions(
     annotations: Sequence[Annotation],
     predictions: Iterable[tuple[int, str]],
     place: str | Path = "predictions",
+    annotations_place: str | Path = "annotations",
 ) -> Score:
     """Return the official accuracies of `predictions`: pairs of question_id and answer, in any order.
 
     Raises DataError, naming `place`, unless every annotated question has exactly one prediction and no other has
-    one; and when a question was answered by no human.
+    one; and, naming `annotations_place`, when a question was answered by no human.
     """
     answer_of = _one_answer_a_question(annotations, list(predictions), place)
     accuracies: list[float] = []
     for annotation in annotations:
         if not annotation.answers:
-            raise DataError(f"annotation of question {annotation.question_id}", "no human answers", "at least one")
+            at = f"{annotations_place}, question_id {annotation.question_id}"
+            raise DataError(at, "no human answers", "at least one", "Leave the question out of both files.")
         accuracies.append(answer_accuracy(annotation.answers, answer_of[annotation.question_id]))
     return _summed_up(annotations, accuracies, "official")
 
@@ -68,17 +79,19 @@ def score_by_soft_labels(
     asked: Sequence[AskedQuestion],
     predictions: Iterable[tuple[int, str]],
     place: str | Path = "predictions",
+    asked_place: str | Path = "questions",
 ) -> Score:
     """Return the mean soft label of `predictions`, as LXMERT's own code scores minival: 0 for an answer without one.
 
-    Raises DataError, naming `place`, unless every question has exactly one prediction and no other has one; and when
-    a question has no labels.
+    Raises DataError, naming `place`, unless every question has exactly one prediction and no other has one; and,
+    naming `asked_place`, when a question has no labels.
     """
     answer_of = _one_answer_a_question(asked, list(predictions), place)
     accuracies: list[float] = []
     for question in asked:
         if question.labels is None:
-            raise DataError(f"question {question.question_id}", "no labels", "the labels of a split that has answers")
+            at = f"{asked_place}, question_id {question.question_id}"
+            raise DataError(at, "no labels", "the labels of a split that has answers", "Score another split.")
         accuracies.append(dict(question.labels).get(answer_of[question.question_id], 0.0))
     return _summed_up(asked, accuracies, "soft labels")
 
@@ -150,7 +163,7 @@ def _one_answer_a_question(
         ("without a prediction", [key for key in n_annotated if key not in n_predicted]),
         ("predicted but not annotated", [key for key in n_predicted if key not in n_annotated]),
     ]
-    found = "; ".join(f"{what}: {len(ids)} (question_id {_first_few(ids)})" for what, ids in problems if ids)
+    found = "; ".join(f"{what}: {len(ids)} (question_id {first_few(ids)})" for what, ids in problems if ids)
     if found or not annotations:
         raise DataError(
             place,
@@ -159,7 +172,3 @@ def _one_answer_a_question(
             "Predict the questions of the split that the annotations are of.",
         )
     return answer_of
-
-
-def _first_few(ids: Sequence[int]) -> str:
-    return ", ".join(map(str, ids[:SHOWN_IDS])) + (", ..." if len(ids) > SHOWN_IDS else "")

@@ -39,7 +39,7 @@ def run_score(args: Namespace) -> int:
     questions = read_questions(args.questions)
     annotations = read_annotations(args.annotations)
     check_belong_together(questions, annotations, args.questions, args.annotations)
-    score = score_predictions(annotations, _read_predictions(args.predictions), place=args.predictions)
+    score = score_predictions(annotations, _read_predictions(args.predictions), args.predictions, args.annotations)
     write_json(args.out, score.as_json())
     sys.stdout.write(f"{summary(score)}\nwritten to {args.out}\n")
     return 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lxmert_tickets.errors import ArtifactError
+from lxmert_tickets.errors import ArtifactError, listed
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.lxmert import LxmertForVqa
 
@@ -40,7 +40,6 @@ def build_network(
         if name in weights and weights[name].dtype != np.float32
     ]
     if wrong:
-        listed = "; ".join(wrong[:SHOWN]) + (f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else "")
-        raise ArtifactError(place, listed, f"the {len(expected)} tensors of {architecture}")
+        raise ArtifactError(place, listed(wrong, SHOWN), f"the {len(expected)} tensors of {architecture}")
     network.load_state_dict({name: torch.from_numpy(weights[name]) for name in expected})
     return network

@@ -9,9 +9,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from lxmert_tickets.errors import DataError
+from lxmert_tickets.errors import DataError, listed
+from lxmert_tickets.file_kinds import ZIP_MAGIC, is_page
 
-ZIP_MAGIC = b"PK\x03\x04"
 PICKLE_MAGIC = b"\x80"
 EXPECTED = "a PyTorch checkpoint (.pth, .bin) or a safetensors file of tensors by name"
 AGAIN = "Download it again, from a source that you trust."
@@ -37,8 +37,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         raise DataError(path, f"holds one {type(content).__name__}", EXPECTED, AGAIN)
     wrong = [problem for name, value in content.items() if (problem := _problem(name, value))]
     if wrong:
-        listed = "; ".join(wrong[:SHOWN]) + (f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else "")
-        raise DataError(path, f"holds more than tensors by name: {listed}", EXPECTED, AGAIN)
+        raise DataError(path, f"holds more than tensors by name: {listed(wrong, SHOWN)}", EXPECTED, AGAIN)
     return content
 
 
@@ -91,7 +90,7 @@ def _problem(name: object, value: object) -> str:
 
 
 def _what_it_is(start: bytes) -> str:
-    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<")):
+    if is_page(start):
         return "is a web page"
     if start.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the file that it stands for"

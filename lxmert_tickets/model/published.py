@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from lxmert_tickets.artifacts import Tensors
-from lxmert_tickets.errors import DataError
+from lxmert_tickets.errors import DataError, listed
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.lxmert import LxmertForVqa
 
@@ -74,7 +74,8 @@ def published_weights(
     taken = {name: ours[name] for name in expected if name in ours}
     wrong |= {name: problem for name, tensor in taken.items() if (problem := _problem(tensor, expected[name]))}
     if wrong:
-        raise DataError(place, _listed(wrong), f"the {len(expected)} tensors of {architecture}", REMEDY)
+        problems = [f"{name} {problem}" for name, problem in sorted(wrong.items())]
+        raise DataError(place, listed(problems, SHOWN), f"the {len(expected)} tensors of {architecture}", REMEDY)
 
     stored_as = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in taken.values())
     for dtype in sorted(stored_as.keys() - {"float32"}):
@@ -128,8 +129,3 @@ def _problem(tensor: Tensor, shape: tuple[int, ...]) -> str:
     if tensor.dtype not in READABLE:
         return f"is {str(tensor.dtype).removeprefix('torch.')}, not float32, float16 or bfloat16"
     return "" if torch.isfinite(tensor).all() else "has values that are not finite numbers"
-
-
-def _listed(wrong: Mapping[str, str]) -> str:
-    shown = "; ".join(f"{name} {problem}" for name, problem in sorted(wrong.items())[:SHOWN])
-    return f"{shown}; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else shown

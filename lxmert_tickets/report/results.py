@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from lxmert_tickets.artifacts import REMAKE
+from lxmert_tickets.errors import ArtifactError
 from lxmert_tickets.evaluation.accuracy import Score
 from lxmert_tickets.report.names import subnetwork_of
 
@@ -16,8 +18,14 @@ NAMES = ("subnetwork", "split", "measure", "question_type", "part", "name", "str
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Return a CSV file of the workflow: names as they are, NaN where a number is left empty."""
-    return pd.read_csv(path, dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values=[""])
+    """Return a CSV file of the workflow: names as they are, NaN where a number is left empty.
+
+    Raises ArtifactError, naming the file, when it is missing or damaged so that it cannot be read.
+    """
+    try:
+        return pd.read_csv(path, dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values=[""])
+    except (OSError, ValueError) as error:  # all that pandas says of a file is a ValueError
+        raise ArtifactError(path, f"cannot be read ({str(error).strip()})", "a table as CSV", REMAKE) from None
 
 
 def collect_results(scores: Iterable[tuple[int, str, str, Score]]) -> pd.DataFrame:

@@ -109,8 +109,9 @@ def train(
                 after_batch()
             mean_loss = losses.mean_of_last(steps_per_epoch)
             last_rate = learning_rate(recipe, now.step - 1, n_steps)
-            check_finite(network, f"{name}, step {now.step} of {n_steps}", recipe.learning_rate, LOWER)
-            accuracy = soft_accuracy_percent(network, val, recipe, after_batch)
+            place = f"{name}, step {now.step} of {n_steps}"
+            check_finite(network, place, recipe.learning_rate, LOWER)
+            accuracy = soft_accuracy_percent(network, val, recipe, after_batch, place)
             now.history.append(Epoch(epoch, now.step, mean_loss, last_rate, accuracy))
             log.info("%s: epoch %d, loss %.4f, val %.2f %%", name, epoch, mean_loss, accuracy)
             if recipe.keep == "last" or not now.best or accuracy > now.history[now.best_epoch - 1].val_accuracy_percent:
@@ -126,10 +127,12 @@ def _check_data(name: str, data: VqaData, val: VqaData, batch_size: int, n_answe
         )
     if len(val) == 0 or not val.questions.labelled:
         lacking = "no labels" if len(val) else "no questions"
-        raise TrainingError(name, f"the split to validate on has {lacking}", "questions with labels")
+        found = f"the split to validate on has {lacking}"
+        raise TrainingError(name, found, "questions with labels", "Name another in splits.validate.")
     for asked in (data.questions, val.questions):
         if asked.n_answers != n_answers:
-            raise TrainingError(name, f"{asked.n_answers} answers of questions", f"the {n_answers} of the network")
+            found, expected = f"{asked.n_answers} answers of questions", f"the {n_answers} of the network"
+            raise TrainingError(name, found, expected, "Take questions and initial weights made for the same answers.")
 
 
 class LossWatch:
@@ -237,16 +240,20 @@ def check_finite(network: nn.Module, place: str, largest_rate: float, remedy: st
 
 @torch.inference_mode()
 def soft_accuracy_percent(
-    network: LxmertForVqa, data: VqaData, recipe: TrainingRecipe, after_batch: Callable[[], None] = lambda: None
+    network: LxmertForVqa,
+    data: VqaData,
+    recipe: TrainingRecipe,
+    after_batch: Callable[[], None] = lambda: None,
+    place: str = "training",
 ) -> float:
     """Return the mean soft label of the network's answers, in percent: LXMERT's own validation score.
 
-    Raises TrainingError when an answer has no finite score.
+    Raises TrainingError, naming `place`, when an answer has no finite score.
     """
     total = 0.0
     for rows, chosen, scores in answers(network, data, recipe.precision):
         if not bool(scores.isfinite().all()):
-            raise TrainingError("validation", "an answer's score is not finite", "finite scores", LOWER)
+            raise TrainingError(place, "in validation, an answer's score is not finite", "finite scores", LOWER)
         total += float(data.targets(rows).gather(1, chosen[:, None]).double().sum())
         after_batch()
     return 100 * total / len(data)

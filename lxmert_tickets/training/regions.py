@@ -43,10 +43,10 @@ class Regions:
     def feature_dim(self) -> int:
         return int(self._of_images.features.shape[2])
 
-    def rows_of(self, image_names: Iterable[str]) -> np.ndarray:
-        """Return the rows of images by name; raises DataError when one has no features."""
+    def rows_of(self, image_names: Iterable[str], asked_by: str) -> np.ndarray:
+        """Return the rows of images by name; raises DataError, saying `asked_by` what, when one has no features."""
         names = list(image_names)
-        check_images_present(self._of_images, names)
+        check_images_present(self._of_images, names, asked_by)
         return np.asarray([self._of_images.row_of[name] for name in names])
 
 

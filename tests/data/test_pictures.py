@@ -31,6 +31,17 @@ def test_pictures_of_scenes_come_as_they_are_in_their_zip(tmp_path: Path) -> Non
     assert Image.open(io.BytesIO(picture)).size[0] > 0
 
 
+def test_a_damaged_zip_is_named_with_the_remedy(tmp_path: Path) -> None:
+    write_images(tmp_path / "images.zip", {PHOTO: draw_scene(1, np.random.default_rng(1))})
+    whole = (tmp_path / "images.zip").read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1  # within the picture: its checksum tells
+    for content in (b"", whole[: len(whole) // 2], bytes(flipped)):
+        (tmp_path / "images.zip").write_bytes(content)
+        with pytest.raises(DataError, match=r"images\.zip: cannot be read.*expected a zip of images\. Delete it"):
+            read_pictures(tmp_path / "images.zip", {PHOTO})
+
+
 def test_a_small_photograph_comes_as_it_is(tmp_path: Path) -> None:
     content = write_photo(tmp_path, LARGEST_SIDE, 10)
     assert read_pictures(tmp_path, {PHOTO, "COCO_val2014_000000000043"}) == {PHOTO: content}

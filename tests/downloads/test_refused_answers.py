@@ -8,6 +8,7 @@ from downloads_made import OTHER_ZIP, PAGE, QUICK, ZIP, Get, break_off, part_of,
 from made_zips import zip_bytes
 
 from lxmert_tickets.downloads.fetch import fetch
+from lxmert_tickets.downloads.half_file import HalfFile, Origin
 from lxmert_tickets.errors import DataError
 
 
@@ -50,6 +51,18 @@ def test_a_cut_zip_on_one_mirror_leads_to_the_next(server: BreakingServer, mirro
     server.files["/train.zip"] = Served(ZIP[:-100])
     mirror.files["/train.zip"] = Served(ZIP)
     assert get(server.url(), mirror.url()) == receipt_of(ZIP)
+
+
+def test_json_nested_without_end_leads_to_the_next_mirror(
+    server: BreakingServer, mirror: BreakingServer, target: Path, lock: Path
+) -> None:
+    target = target.with_name("a.json")
+    server.files["/a.json"], mirror.files["/a.json"] = Served(b"[" * 200_000), Served(b"[]")
+    with pytest.raises(DataError, match="gave a file that is JSON nested too deep"):
+        fetch([server.url("/a.json")], target, lock=lock, patience=QUICK)
+    assert not part_of(target).exists()
+    urls = [server.url("/a.json"), mirror.url("/a.json")]
+    assert fetch(urls, target, lock=lock, patience=QUICK) == receipt_of(b"[]")
 
 
 def test_other_bytes_than_the_pinned_are_refused_with_both_digests_and_the_remedy(
@@ -215,3 +228,17 @@ def test_a_run_killed_before_the_last_step_needs_no_network(server: BreakingServ
     assert get() == receipt_of(ZIP)
     assert target.read_bytes() == ZIP
     assert not server.asked
+
+
+def test_what_a_killed_run_has_brought_is_thrown_away_when_it_is_nested_without_end(
+    server: BreakingServer, mirror: BreakingServer, target: Path, lock: Path
+) -> None:
+    target, bad = target.with_name("a.json"), b"[" * 200_000
+    target.parent.mkdir(parents=True)
+    with HalfFile(target) as half:
+        half.begin(Origin(server.url("/a.json"), '"1"', len(bad)))
+        half.append(bad)
+    mirror.files["/a.json"] = Served(b"[]")
+    urls = [server.url("/a.json"), mirror.url("/a.json")]
+    assert fetch(urls, target, lock=lock, patience=QUICK) == receipt_of(b"[]")
+    assert target.read_bytes() == b"[]"

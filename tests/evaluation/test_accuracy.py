@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +15,13 @@ from lxmert_tickets.data.asked import AskedQuestion
 from lxmert_tickets.data.parts import read_split
 from lxmert_tickets.data.vqa_json import Annotation, HumanAnswer, read_annotations
 from lxmert_tickets.errors import DataError
-from lxmert_tickets.evaluation.accuracy import Score, answer_accuracy, score_by_soft_labels, score_predictions
+from lxmert_tickets.evaluation.accuracy import (
+    Score,
+    answer_accuracy,
+    read_score,
+    score_by_soft_labels,
+    score_predictions,
+)
 
 PROJECT = Path(__file__).resolve().parents[2]
 ANSWERS = (
@@ -185,16 +190,19 @@ def test_soft_labels_and_the_official_accuracy_agree_closely_on_real_answers(sha
 def test_soft_labels_are_asked_of_every_question_once_and_must_be_there() -> None:
     with pytest.raises(DataError, match=r"mine\.json: without a prediction: 1 \(question_id 3\)"):
         score_by_soft_labels(SOFT, [(1, "yes"), (2, "red")], place="mine.json")
-    with pytest.raises(DataError, match="question 4: no labels"):
-        score_by_soft_labels([AskedQuestion(4, "COCO_a", "?")], [(4, "yes")])
+    with pytest.raises(DataError, match=r"minival\.json, question_id 4: no labels;.* Score another split"):
+        score_by_soft_labels([AskedQuestion(4, "COCO_a", "?")], [(4, "yes")], asked_place="minival.json")
 
 
-def test_files_without_a_measure_are_official() -> None:
-    old = b'{"overall": 1.0, "per_answer_type": {}, "per_question_type": {}, "per_question": {}}'
-    assert msgspec.json.decode(old, type=Score).measure == "official"
+OLD = '{"overall": 1.0, "per_answer_type": {}, "per_question_type": {}, "per_question": {}}'
 
 
-def test_a_score_is_json_with_question_ids_as_strings_and_reads_back() -> None:
+def test_files_without_a_measure_are_official(tmp_path: Path) -> None:
+    (tmp_path / "score.json").write_text(OLD)
+    assert read_score(tmp_path / "score.json").measure == "official"
+
+
+def test_a_score_is_json_with_question_ids_as_strings_and_reads_back(tmp_path: Path) -> None:
     score = score_predictions([annotation(413918000, *matched_by(0))], [(413918000, "cat")])
     assert score.as_json() == {
         "overall": 0.0,
@@ -203,7 +211,15 @@ def test_a_score_is_json_with_question_ids_as_strings_and_reads_back() -> None:
         "per_question": {"413918000": 0.0},
         "measure": "official",
     }
-    assert msgspec.json.decode(json.dumps(score.as_json()), type=Score) == score
+    (tmp_path / "score.json").write_text(json.dumps(score.as_json() | {"provenance": {"rule": "score"}}))
+    assert read_score(tmp_path / "score.json") == score
+
+
+@pytest.mark.parametrize("content", ["", OLD[:50], OLD.replace("1.0", '"high"'), "[]", '"\udcff'])
+def test_a_damaged_score_is_named_with_the_remedy(tmp_path: Path, content: str) -> None:
+    (tmp_path / "score.val.json").write_text(content, errors="surrogateescape")
+    with pytest.raises(DataError, match=r"score\.val\.json.*; expected accuracies as JSON\. Delete it"):
+        read_score(tmp_path / "score.val.json")
 
 
 def test_missing_and_extra_predictions_are_counted_and_the_first_few_shown() -> None:
@@ -212,7 +228,7 @@ def test_missing_and_extra_predictions_are_counted_and_the_first_few_shown() -> 
         score_predictions(annotations, [(7, "cat"), (70, "cat"), (71, "cat")], place="mine.json")
     assert caught.value.place == "mine.json"
     assert caught.value.found == (
-        "without a prediction: 6 (question_id 1, 2, 3, 4, 5, ...); predicted but not annotated: 2 (question_id 70, 71)"
+        "without a prediction: 6 (question_id 1, 2, 3, 4, 5, …); predicted but not annotated: 2 (question_id 70, 71)"
     )
 
 
@@ -232,8 +248,8 @@ def test_no_questions_have_no_accuracy() -> None:
 
 
 def test_a_question_that_no_human_answered_is_refused() -> None:
-    with pytest.raises(DataError, match="annotation of question 5: no human answers"):
-        score_predictions([annotation(5)], [(5, "cat")])
+    with pytest.raises(DataError, match=r"a\.json, question_id 5: no human answers;.* Leave the question out"):
+        score_predictions([annotation(5)], [(5, "cat")], annotations_place="a.json")
 
 
 def test_scoring_loads_neither_torch_nor_pandas() -> None:

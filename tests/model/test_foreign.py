@@ -184,6 +184,8 @@ def test_a_torchscript_archive_is_refused(tmp_path: Path) -> None:
         (b"", "is empty"),
         (b"<!DOCTYPE html><html><body>503</body></html>", "is a web page"),
         (b"\n <html lang='en'>", "is a web page"),
+        (b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- sorry --><!DOCTYPE html>', "is a web page"),
+        (b"<Error><Code>NoSuchKey</Code></Error>", r"is another kind of file \(starts with b'<Error>"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", "is a Git LFS pointer"),
         (b'{"a": 1}', r"is another kind of file \(starts with "),
     ],

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lxmert_tickets.errors import ArtifactError
 from lxmert_tickets.evaluation.accuracy import Score
 from lxmert_tickets.report.results import (
     collect_files,
@@ -93,3 +94,10 @@ def test_the_deviation_of_one_seed_is_unknown_and_not_zero() -> None:
 def test_groups_do_not_mix() -> None:
     table = pd.DataFrame({"subnetwork": list("aabb"), "overall": [1.0, 3.0, 10.0, 30.0]})
     assert over_seeds(table, ["subnetwork"], ["overall"])["overall", "mean"].to_dict() == {"a": 2.0, "b": 20.0}
+
+
+@pytest.mark.parametrize("content", [b"", b"a,b\n1,2,3,4\n1\n1,2,3,4,5\n", b"a,b\n\xff,1\n"])
+def test_a_table_that_cannot_be_read_is_named_with_the_remedy(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "history.csv").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"history\.csv: cannot be read.*; expected a table as CSV\. Delete it"):
+        collect_files([(0, "dense", str(tmp_path / "history.csv"))])

@@ -182,6 +182,32 @@ def test_the_truth_behind_an_image_can_be_looked_up(tmp_path: Path) -> None:
     assert scene["objects"] == [dataclasses.asdict(item) for item in VAL.scenes[0].objects]
 
 
+def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path) -> None:
+    def write_their_images(path: Path, image_set: ImageSet) -> None:
+        write_images(path, by_name(image_set))
+
+    for write, read in (
+        (write_their_images, lambda path: list(read_images(path))),
+        (write_boxes, read_boxes),
+        (write_captions, read_captions),
+        (write_scenes, read_scenes),
+    ):
+        path = tmp_path / f"{write.__name__}.file"
+        write(path, VAL)
+        whole = path.read_bytes()
+        for content in (b"", whole[: len(whole) // 2], b"{}" if read is read_captions else b"[]"):
+            path.write_bytes(content)
+            with pytest.raises(DataError, match=rf"{path.name}.*; expected .*\. Delete it and run snakemake again"):
+                read(path)
+
+
+@pytest.mark.parametrize("boxes", [[[1, 2, 3]], [[1, 2, 3, "4"]], [1, 2, 3, 4]])
+def test_boxes_without_four_numbers_each_are_refused_by_place(tmp_path: Path, boxes: list[Any]) -> None:
+    (tmp_path / "boxes.json").write_text(json.dumps({"SCENES_val_000000000001": boxes}))
+    with pytest.raises(DataError, match=r"boxes\.json at \$\[\.\.\.\]\[0\]"):
+        read_boxes(tmp_path / "boxes.json")
+
+
 def test_scenes_come_back_in_order(tmp_path: Path) -> None:
     write_scenes(tmp_path / "scenes.json", VAL)
     found = read_scenes(tmp_path / "scenes.json")

@@ -103,9 +103,9 @@ def test_files_become_the_same_batches(tmp_path: Path) -> None:
     assert data.regions.feature_dim == TINY.feature_dim
     assert np.array_equal(features.numpy(), regions[data.questions.image_row[:3]].astype(np.float16).astype(np.float32))
     assert boxes[0].tolist() == [[0, 0, 0.25, 0.5], [0.5, 0, 1, 1]]
-    assert data.regions.rows_of(["C", "A", "A"]).tolist() == [2, 0, 0]
-    with pytest.raises(DataError, match=r"features\.h5: no features for 1 of the 2 images.*: D"):
-        data.regions.rows_of(["A", "D"])
+    assert data.regions.rows_of(["C", "A", "A"], "the captions").tolist() == [2, 0, 0]
+    with pytest.raises(DataError, match=r"features\.h5: no features for 1 of the 2 images of the captions: D"):
+        data.regions.rows_of(["A", "D"], "the captions")
 
 
 def test_questions_about_images_that_the_features_have_not_are_refused_by_file(tmp_path: Path) -> None:

@@ -43,6 +43,10 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
 def drop_last_cell(path: Path) -> None:
     lines = path.read_text().splitlines()
     lines[2] = lines[2].rsplit("\t", 1)[0]
@@ -58,6 +62,7 @@ def drop_a_question(path: Path) -> None:
 
 ROUND_BEFORE = "results/smoke/seed0/low_magnitude/s25"
 RUN = "results/smoke/seed0/low_magnitude/s50"
+VAL = "results/smoke/data/val"
 
 
 @pytest.mark.parametrize(
@@ -66,8 +71,15 @@ RUN = "results/smoke/seed0/low_magnitude/s50"
         (truncate, f"{ROUND_BEFORE}/mask.safetensors", f"{RUN}/start.safetensors"),
         (truncate, f"{RUN}/weights.safetensors", f"{RUN}/predictions.val.parquet"),
         (truncate, "results/smoke/seed0/initial.safetensors", f"{RUN}/start.safetensors"),
-        (drop_last_cell, "results/smoke/data/val/features.tsv", "results/smoke/data/val/features.h5"),
-        (drop_a_question, "results/smoke/data/val/questions.json", "results/smoke/data/val/questions.h5"),
+        (drop_last_cell, f"{VAL}/features.tsv", f"{VAL}/features.h5"),
+        (drop_a_question, f"{VAL}/questions.json", f"{VAL}/questions.h5"),
+        (truncate, f"{VAL}/scenes.json", f"{VAL}/images.zip"),
+        (truncate, f"{VAL}/images.zip", f"{VAL}/features.tsv"),
+        (truncate, f"{VAL}/boxes.json", f"{VAL}/features.tsv"),
+        (truncate, "results/smoke/data/pretrain/captions.json", "results/smoke/data/tokenizer.json"),
+        (truncate, f"{RUN}/score.test-dev.json", "results/smoke/results.csv"),
+        (truncate, f"{RUN}/score.test-dev.json", "results/smoke/figures/examples.html"),
+        (empty, f"{RUN}/history.csv", "results/smoke/results.csv"),
     ],
 )
 def test_a_damaged_file_is_named_and_nothing_is_left_half_written(
@@ -86,7 +98,10 @@ def test_a_damaged_file_is_named_and_nothing_is_left_half_written(
     assert not list(made.parent.glob(".*.tmp"))
 
 
-RULES_OF_TARGETS = ["prune_round", "predict", "convert_features", "encode_questions"]
+RULES_OF_TARGETS = [
+    "prune_round", "predict", "convert_features", "encode_questions", "draw_images", "extract_features",
+    "train_tokenizer", "collect_results", "show_examples",
+]  # fmt: skip
 
 
 def test_a_mask_for_another_network_is_refused(broken_grid: Path) -> None:

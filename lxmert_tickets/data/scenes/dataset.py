@@ -1,19 +1,21 @@
 """One image set of `scenes`: drawn from a seed, and written in the official formats."""
 
 import io
-import json
 import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 from PIL import Image
 
-from lxmert_tickets.artifacts import replacing, write_json
+from lxmert_tickets.artifacts import REMAKE, replacing, write_json
+from lxmert_tickets.data.image_zips import zip_of_images
+from lxmert_tickets.data.json_files import read_json
 from lxmert_tickets.data.scenes.annotators import answer_in_tens
 from lxmert_tickets.data.scenes.captions import caption
 from lxmert_tickets.data.scenes.questions import ask_in_pairs
@@ -27,6 +29,17 @@ from lxmert_tickets.seeds import derive_seed
 DATA_TYPE = "scenes"
 IDS_AN_IMAGE = 1000
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # a fixed date: equal images give equal bytes
+
+Box = tuple[float, float, float, float]
+
+
+class _Caption(msgspec.Struct, frozen=True):
+    image_id: int
+    caption: str
+
+
+class _CaptionFile(msgspec.Struct, frozen=True):
+    annotations: list[_Caption]
 
 
 @dataclass(frozen=True)
@@ -107,8 +120,11 @@ def _png(scene: Scene) -> bytes:
 
 
 def read_images(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the name and the pixels, uint8 (H, W, 3), of each image in a zip of PNGs."""
-    with zipfile.ZipFile(path) as archive:
+    """Yield the name and the pixels, uint8 (H, W, 3), of each image in a zip of PNGs.
+
+    Raises DataError, naming the zip, when it is missing or damaged.
+    """
+    with zip_of_images(path) as archive:
         for entry in archive.namelist():
             yield Path(entry).stem, np.asarray(Image.open(io.BytesIO(archive.read(entry))).convert("RGB"))
 
@@ -121,8 +137,9 @@ def write_boxes(path: str | Path, image_set: ImageSet) -> None:
 
 
 def read_boxes(path: str | Path) -> Mapping[str, np.ndarray]:
-    """Return float32 boxes (regions, 4) by image name."""
-    return {name: np.asarray(boxes, dtype=np.float32) for name, boxes in json.loads(Path(path).read_text()).items()}
+    """Return float32 boxes (regions, 4) by image name; raises DataError, naming the file, when it is damaged."""
+    boxes_of = _read(path, dict[str, list[Box]], "boxes by image name")
+    return {name: np.asarray(boxes, dtype=np.float32) for name, boxes in boxes_of.items()}
 
 
 def write_scenes(path: str | Path, image_set: ImageSet) -> None:
@@ -131,8 +148,9 @@ def write_scenes(path: str | Path, image_set: ImageSet) -> None:
 
 
 def read_scenes(path: str | Path) -> dict[str, Scene]:
-    """Return what is in each image, by image name and in that order."""
-    return msgspec.json.decode(Path(path).read_bytes(), type=dict[str, Scene])
+    """Return what is in each image, by image name and in that order; raises DataError as `read_boxes` does."""
+    scenes: dict[str, Scene] = _read(path, dict[str, Scene], "scenes by image name")
+    return scenes
 
 
 def write_captions(path: str | Path, image_set: ImageSet) -> None:
@@ -142,5 +160,11 @@ def write_captions(path: str | Path, image_set: ImageSet) -> None:
 
 
 def read_captions(path: str | Path) -> list[tuple[int, str]]:
-    """Return the image id and the sentence of each caption."""
-    return [(entry["image_id"], entry["caption"]) for entry in json.loads(Path(path).read_text())["annotations"]]
+    """Return the image id and the sentence of each caption; raises DataError as `read_boxes` does."""
+    file: _CaptionFile = _read(path, _CaptionFile, "captions in COCO's layout")
+    return [(written.image_id, written.caption) for written in file.annotations]
+
+
+def _read(path: str | Path, kind: Any, expected: str) -> Any:
+    """Return what is in a file that `make_scenes` wrote."""
+    return read_json(path, kind, expected, REMAKE, if_damaged=REMAKE)

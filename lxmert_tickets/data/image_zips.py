@@ -1,0 +1,20 @@
+"""A zip of images, opened. A file of its own: an edit of how pictures are shown must not draw them anew."""
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lxmert_tickets.artifacts import REMAKE
+from lxmert_tickets.errors import DataError
+from lxmert_tickets.file_kinds import ZIP_DAMAGES
+
+
+@contextmanager
+def zip_of_images(path: str | Path) -> Iterator[zipfile.ZipFile]:
+    """Yield the zip at `path`; raises DataError, naming it, when it or what is read of it is missing or damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except ZIP_DAMAGES as error:
+        raise DataError(path, f"cannot be read ({error})", "a zip of images", REMAKE) from None

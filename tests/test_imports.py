@@ -1,0 +1,49 @@
+"""Imports go one way, in the order that the package's docstring tells."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import lxmert_tickets
+
+PACKAGE = Path(lxmert_tickets.__file__).parent
+PARTS = sorted(
+    {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")} - {"__init__"}
+)
+
+
+def order() -> list[list[str]]:
+    """Return the modules and folders of the package as its docstring orders them, those of one place together."""
+    lines = [line for line in (lxmert_tickets.__doc__ or "").splitlines() if line.startswith("    ")]
+    return [[name.strip() for name in place.split(",")] for place in " ".join(lines).split("<-")]
+
+
+def imported_by(part: str) -> Iterator[tuple[str, str]]:
+    """Yield the file and the other part of the package, for each import in a module or folder."""
+    for path in [*(PACKAGE / part).rglob("*.py"), *PACKAGE.glob(f"{part}.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            if isinstance(node, ast.ImportFrom):
+                assert not node.level, f"{path}: a relative import, which this test does not follow"
+                names = [f"{node.module}.{name}" for name in names]
+            for name in names:
+                package, other, *_ = [*name.split("."), ""]
+                if package == PACKAGE.name and other != part:
+                    yield path.name, other
+
+
+def test_the_order_tells_of_every_part_once() -> None:
+    assert sorted(name for place in order() for name in place) == PARTS
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_imports_only_what_stands_before_it(part: str) -> None:
+    at = next(position for position, place in enumerate(order()) if part in place)
+    before = {name for place in order()[:at] for name in place}
+    assert [(file, other) for file, other in imported_by(part) if other not in before] == []
+
+
+def test_imports_are_seen() -> None:
+    assert {other for _, other in imported_by("evaluation")} >= {"artifacts", "data", "errors"}
