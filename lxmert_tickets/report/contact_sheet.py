@@ -2,7 +2,6 @@
 
 import math
 import textwrap
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from lxmert_tickets.data.vqa_json import Annotation, Question
 from lxmert_tickets.experiment import Report
 from lxmert_tickets.report.style import settings
+from lxmert_tickets.report.turns import in_turn
 
 N_PAIRS = 12
 CELL_INCHES = 2  # a pair, about
@@ -27,14 +27,13 @@ Pair = tuple[str, tuple[int, str], tuple[int, str]]  # question, (image id, answ
 
 def example_pairs(questions: Sequence[Question], annotations: Sequence[Annotation], n_pairs: int) -> list[Pair]:
     """Return the first balanced pairs of each question type in turn, as neighbours in the file share their wording."""
-    by_type: dict[str, list[Pair]] = defaultdict(list)
+    pairs: list[tuple[str, Pair]] = []
     neighbours = zip(questions[::2], questions[1::2], annotations[::2], annotations[1::2], strict=False)
     for first, second, about_first, about_second in neighbours:
         if first.question == second.question:
             seen = [(item.image_id, item.multiple_choice_answer) for item in (about_first, about_second)]
-            by_type[about_first.question_type].append((first.question, seen[0], seen[1]))
-    in_turn = [pair for k in range(n_pairs) for pairs in by_type.values() for pair in pairs[k : k + 1]]
-    return in_turn[:n_pairs]
+            pairs.append((about_first.question_type, (first.question, seen[0], seen[1])))
+    return in_turn(pairs, n_pairs)
 
 
 def contact_sheet(pairs: Sequence[Pair], images: Mapping[int, np.ndarray], look: Report) -> Figure:
