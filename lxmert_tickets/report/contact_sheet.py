@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lxmert_tickets.data.vqa_json import Annotation, Question
-from lxmert_tickets.experiment import Report
 from lxmert_tickets.report.style import settings
 from lxmert_tickets.report.turns import in_turn
 
@@ -36,28 +35,27 @@ def example_pairs(questions: Sequence[Question], annotations: Sequence[Annotatio
     return in_turn(pairs, n_pairs)
 
 
-def contact_sheet(pairs: Sequence[Pair], images: Mapping[int, np.ndarray], look: Report) -> Figure:
+def contact_sheet(pairs: Sequence[Pair], images: Mapping[int, np.ndarray], width_inches: float) -> Figure:
     """Return a sheet of pairs; `images` are uint8 pixels (H, W, 3) by image id."""
-    width = look.figure_width_inches
-    n_columns = max(1, round(width / CELL_INCHES))
+    n_columns = max(1, round(width_inches / CELL_INCHES))
     n_rows = math.ceil(len(pairs) / n_columns)
-    cell = width / n_columns
+    cell = width_inches / n_columns
     side = cell * (1 - PAIR_GAP - IMAGE_GAP) / 2  # of an image, in inches
     row_height = side + cell * (ABOVE + BELOW)
     height = n_rows * row_height
     words: dict[str, Any] = {"fontsize": FONT_SIZE * cell / CELL_INCHES, "ha": "center"}
-    with mpl.rc_context(settings(width)):
-        figure = Figure(figsize=(width, height))
+    with mpl.rc_context(settings(width_inches)):
+        figure = Figure(figsize=(width_inches, height))
         for position, (question, *seen) in enumerate(pairs):
             row, column = divmod(position, n_columns)
             left, bottom = (column + PAIR_GAP / 2) * cell, (n_rows - 1 - row) * row_height + cell * BELOW
             middle, top = left + side + cell * IMAGE_GAP / 2, bottom + side + cell * WORD_GAP
-            figure.text(middle / width, top / height, textwrap.fill(question, CHARACTERS), va="bottom", **words)
+            figure.text(middle / width_inches, top / height, textwrap.fill(question, CHARACTERS), va="bottom", **words)
             for place, (image_id, answer) in enumerate(seen):
                 x = left + place * (side + cell * IMAGE_GAP)
-                axes = figure.add_axes((x / width, bottom / height, side / width, side / height))
+                axes = figure.add_axes((x / width_inches, bottom / height, side / width_inches, side / height))
                 axes.imshow(images[image_id], interpolation="nearest")
                 axes.set_axis_off()
                 x, y = x + side / 2, bottom - cell * WORD_GAP
-                figure.text(x / width, y / height, answer, va="top", fontweight="bold", **words)
+                figure.text(x / width_inches, y / height, answer, va="top", fontweight="bold", **words)
     return figure
