@@ -66,9 +66,10 @@ rule make_table:
         "../workflow_scripts/make_table.py"
 
 
+# The figures of report/figures.py: one script, and just the `settings` that each depends on.
 rule draw_accuracy:
     input:
-        results=PATHS.results,
+        table=PATHS.results,
     output:
         **shown("figure1", "2 Figure 1", "Accuracy against sparsity"),
     log:
@@ -78,86 +79,66 @@ rule draw_accuracy:
     conda:
         ENVIRONMENT
     params:
-        style=stage("report"),
-        split=SHOWN_SPLIT,
-        code=code_of("draw_accuracy"),
+        figure="figure1",
+        settings=dict(split=SHOWN_SPLIT, spread=EXPERIMENT.report.spread),
+        width_inches=EXPERIMENT.report.figure_width_inches,
+        dpi=EXPERIMENT.report.figure_dpi,
+        code=code_of("draw_figure"),
     script:
-        "../workflow_scripts/draw_accuracy.py"
+        "../workflow_scripts/draw_figure.py"
 
 
-rule draw_answer_types:
-    input:
-        results=PATHS.results,
+use rule draw_accuracy as draw_answer_types with:
     output:
         **shown("answer_types", "3 By kind of question", "By type of answer"),
     log:
         log_of("draw_answer_types"),
     benchmark:
         benchmark_of("draw_answer_types")
-    conda:
-        ENVIRONMENT
     params:
-        style=stage("report"),
-        split=SHOWN_SPLIT,
-        code=code_of("draw_answer_types"),
-    script:
-        "../workflow_scripts/draw_answer_types.py"
+        figure="answer_types",
 
 
-rule draw_question_types:
+use rule draw_accuracy as draw_question_types with:
     input:
-        question_types=PATHS.question_types,
+        table=PATHS.question_types,
     output:
         **shown("question_types", "3 By kind of question", "By first words"),
     log:
         log_of("draw_question_types"),
     benchmark:
         benchmark_of("draw_question_types")
-    conda:
-        ENVIRONMENT
     params:
-        style=stage("report"),
-        split=SHOWN_SPLIT,
-        code=code_of("draw_question_types"),
-    script:
-        "../workflow_scripts/draw_question_types.py"
+        figure="question_types",
+        settings=dict(split=SHOWN_SPLIT, sparsity=EXPERIMENT.report.table_sparsity, spread=EXPERIMENT.report.spread),
 
 
-rule draw_sparsity:
+use rule draw_accuracy as draw_sparsity with:
     input:
-        sparsities=PATHS.sparsities,
+        table=PATHS.sparsities,
     output:
         **shown("sparsity", "5 Where the pruned weights sat", "Sparsity of each layer"),
     log:
         log_of("draw_sparsity"),
     benchmark:
         benchmark_of("draw_sparsity")
-    conda:
-        ENVIRONMENT
     params:
-        style=stage("report"),
-        subnetwork=SHOWN_SUBNETWORK,
-        code=code_of("draw_sparsity"),
-    script:
-        "../workflow_scripts/draw_sparsity.py"
+        figure="sparsity",
+        settings=dict(subnetwork=SHOWN_SUBNETWORK),
 
 
-rule draw_learning_curves:
+use rule draw_accuracy as draw_learning_curves with:
     input:
-        histories=PATHS.histories,
+        table=PATHS.histories,
     output:
         **shown("learning_curves", "6 Training", "Learning curves"),
     log:
         log_of("draw_learning_curves"),
     benchmark:
         benchmark_of("draw_learning_curves")
-    conda:
-        ENVIRONMENT
     params:
-        style=stage("report"),
-        code=code_of("draw_learning_curves"),
-    script:
-        "../workflow_scripts/draw_learning_curves.py"
+        figure="learning_curves",
+        settings=dict(sparsity=EXPERIMENT.report.table_sparsity, spread=EXPERIMENT.report.spread),
 
 
 rule draw_contact_sheet:
@@ -174,8 +155,8 @@ rule draw_contact_sheet:
     conda:
         ENVIRONMENT
     params:
-        style=stage("report"),
-        split=SHOWN_SPLIT,
+        width_inches=EXPERIMENT.report.figure_width_inches,
+        dpi=EXPERIMENT.report.figure_dpi,
         code=code_of("draw_contact_sheet"),
     script:
         "../workflow_scripts/draw_contact_sheet.py"

@@ -2,7 +2,6 @@
 
 import math
 import textwrap
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lxmert_tickets.data.vqa_json import Annotation, Question
-from lxmert_tickets.experiment import Report
 from lxmert_tickets.report.style import settings
+from lxmert_tickets.report.turns import in_turn
 
 N_PAIRS = 12
 CELL_INCHES = 2  # a pair, about
@@ -27,38 +26,36 @@ Pair = tuple[str, tuple[int, str], tuple[int, str]]  # question, (image id, answ
 
 def example_pairs(questions: Sequence[Question], annotations: Sequence[Annotation], n_pairs: int) -> list[Pair]:
     """Return the first balanced pairs of each question type in turn, as neighbours in the file share their wording."""
-    by_type: dict[str, list[Pair]] = defaultdict(list)
+    pairs: list[tuple[str, Pair]] = []
     neighbours = zip(questions[::2], questions[1::2], annotations[::2], annotations[1::2], strict=False)
     for first, second, about_first, about_second in neighbours:
         if first.question == second.question:
             seen = [(item.image_id, item.multiple_choice_answer) for item in (about_first, about_second)]
-            by_type[about_first.question_type].append((first.question, seen[0], seen[1]))
-    in_turn = [pair for k in range(n_pairs) for pairs in by_type.values() for pair in pairs[k : k + 1]]
-    return in_turn[:n_pairs]
+            pairs.append((about_first.question_type, (first.question, seen[0], seen[1])))
+    return in_turn(pairs, n_pairs)
 
 
-def contact_sheet(pairs: Sequence[Pair], images: Mapping[int, np.ndarray], look: Report) -> Figure:
+def contact_sheet(pairs: Sequence[Pair], images: Mapping[int, np.ndarray], width_inches: float) -> Figure:
     """Return a sheet of pairs; `images` are uint8 pixels (H, W, 3) by image id."""
-    width = look.figure_width_inches
-    n_columns = max(1, round(width / CELL_INCHES))
+    n_columns = max(1, round(width_inches / CELL_INCHES))
     n_rows = math.ceil(len(pairs) / n_columns)
-    cell = width / n_columns
+    cell = width_inches / n_columns
     side = cell * (1 - PAIR_GAP - IMAGE_GAP) / 2  # of an image, in inches
     row_height = side + cell * (ABOVE + BELOW)
     height = n_rows * row_height
     words: dict[str, Any] = {"fontsize": FONT_SIZE * cell / CELL_INCHES, "ha": "center"}
-    with mpl.rc_context(settings(width)):
-        figure = Figure(figsize=(width, height))
+    with mpl.rc_context(settings(width_inches)):
+        figure = Figure(figsize=(width_inches, height))
         for position, (question, *seen) in enumerate(pairs):
             row, column = divmod(position, n_columns)
             left, bottom = (column + PAIR_GAP / 2) * cell, (n_rows - 1 - row) * row_height + cell * BELOW
             middle, top = left + side + cell * IMAGE_GAP / 2, bottom + side + cell * WORD_GAP
-            figure.text(middle / width, top / height, textwrap.fill(question, CHARACTERS), va="bottom", **words)
+            figure.text(middle / width_inches, top / height, textwrap.fill(question, CHARACTERS), va="bottom", **words)
             for place, (image_id, answer) in enumerate(seen):
                 x = left + place * (side + cell * IMAGE_GAP)
-                axes = figure.add_axes((x / width, bottom / height, side / width, side / height))
+                axes = figure.add_axes((x / width_inches, bottom / height, side / width_inches, side / height))
                 axes.imshow(images[image_id], interpolation="nearest")
                 axes.set_axis_off()
                 x, y = x + side / 2, bottom - cell * WORD_GAP
-                figure.text(x / width, y / height, answer, va="top", fontweight="bold", **words)
+                figure.text(x / width_inches, y / height, answer, va="top", fontweight="bold", **words)
     return figure

@@ -1,7 +1,6 @@
 """Example questions with their pictures, what people answered, and what each network answers."""
 
 import base64
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from lxmert_tickets.data.pictures import mime_type
 from lxmert_tickets.experiment import DENSE, percent_text
 from lxmert_tickets.report.names import row_label, subnetwork_of
 from lxmert_tickets.report.pages import page
+from lxmert_tickets.report.turns import in_turn
 from lxmert_tickets.seeds import derive_seed
 
 N_EXAMPLES = 24
@@ -47,11 +47,7 @@ def choose_examples(asked: Sequence[AskedQuestion], n_examples: int) -> list[Ask
     """Return questions drawn from `asked`, of each question type in turn: by their ids alone, whatever was answered."""
     by_id = sorted(asked, key=lambda question: question.question_id)
     order = np.random.default_rng(derive_seed(0, "examples")).permutation(len(by_id))
-    by_type: dict[str, list[AskedQuestion]] = defaultdict(list)
-    for position in order:
-        by_type[by_id[position].question_type].append(by_id[position])
-    in_turn = [one for k in range(n_examples) for group in by_type.values() for one in group[k : k + 1]]
-    return in_turn[:n_examples]
+    return in_turn(((by_id[position].question_type, by_id[position]) for position in order), n_examples)
 
 
 def examples_page(

@@ -1,6 +1,10 @@
-"""Figure 1 of the paper, and figures that explain it."""
+"""Figure 1 of the paper, and figures that explain it.
 
-from collections.abc import Iterable
+Error bars and bands over seeds show a `spread`: "std", one sample deviation to either side, or "range", from the least
+to the largest.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -9,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lxmert_tickets.experiment import DENSE, Report, percent_text
+from lxmert_tickets.experiment import DENSE, percent_text
 from lxmert_tickets.report.names import label_of
 from lxmert_tickets.report.results import METRICS, over_seeds
 from lxmert_tickets.report.style import DENSE_STYLE, legend_below, line_style, new_figure, settings, step_of_columns
@@ -17,34 +21,34 @@ from lxmert_tickets.report.style import DENSE_STYLE, legend_below, line_style, n
 UNREAD = "*"  # marks layers that the answer does not depend on
 
 
-def accuracy_figure(results: pd.DataFrame, split: str, look: Report) -> Figure:
+def accuracy_figure(results: pd.DataFrame, split: str, spread: str, width_inches: float) -> Figure:
     """Return Figure 1: overall accuracy against sparsity on `split`, over seeds, with the dense network as a line."""
-    with mpl.rc_context(settings(look.figure_width_inches)):
-        figure = new_figure(look, panel_inches=0.58 * look.figure_width_inches)
+    with mpl.rc_context(settings(width_inches)):
+        figure = new_figure(width_inches, panel_inches=0.58 * width_inches)
         axes = figure.axes[0]
-        _draw_accuracy(axes, results[results["split"] == split], "overall", look)
+        _draw_accuracy(axes, results[results["split"] == split], "overall", spread)
         axes.set(xlabel="pruned weights (% of prunable)", ylabel=f"{split} accuracy (%)", xticks=range(0, 101, 20))
         legend_below(figure, axes.get_legend_handles_labels())
     return figure
 
 
-def answer_type_figure(results: pd.DataFrame, split: str, look: Report) -> Figure:
+def answer_type_figure(results: pd.DataFrame, split: str, spread: str, width_inches: float) -> Figure:
     """Return accuracy against sparsity on `split` for each answer type, side by side."""
     kinds = [metric for metric in METRICS if metric != "overall"]
-    with mpl.rc_context(settings(look.figure_width_inches)):
-        figure = new_figure(look, panel_inches=2.3, n_panels=len(kinds), share_y=True)
+    with mpl.rc_context(settings(width_inches)):
+        figure = new_figure(width_inches, panel_inches=2.3, n_panels=len(kinds), share_y=True)
         for axes, kind in zip(figure.axes, kinds, strict=True):
-            _draw_accuracy(axes, results[results["split"] == split], kind, look)
+            _draw_accuracy(axes, results[results["split"] == split], kind, spread)
             axes.set(title=METRICS[kind], xlabel="pruned (%)", xticks=range(20, 100, 20))
         figure.axes[0].set_ylabel(f"{split} accuracy (%)")
         legend_below(figure, figure.axes[0].get_legend_handles_labels())
     return figure
 
 
-def _draw_accuracy(axes: Axes, results: pd.DataFrame, metric: str, look: Report) -> None:
+def _draw_accuracy(axes: Axes, results: pd.DataFrame, metric: str, spread: str) -> None:
     styles = _styles(results["subnetwork"])
     dense = over_seeds(results[results["subnetwork"] == DENSE], ["subnetwork"], [metric])
-    mean, (below, above) = float(dense[metric, "mean"].iloc[0]), _spread(dense, metric, look)[:, 0]
+    mean, (below, above) = float(dense[metric, "mean"].iloc[0]), _reach(dense, metric, spread)[:, 0]
     axes.axhspan(mean - below, mean + above, color="#000000", alpha=0.1, linewidth=0)
     axes.axhline(mean, label=label_of(DENSE), **styles.pop(DENSE) | {"marker": ""})
     for name, style in styles.items():
@@ -52,7 +56,7 @@ def _draw_accuracy(axes: Axes, results: pd.DataFrame, metric: str, look: Report)
         if len(part) == 1:
             style |= {"linestyle": "none"}
         axes.errorbar(
-            part.index, part[metric, "mean"], yerr=_bars(part, metric, look), label=label_of(name), **style
+            part.index, part[metric, "mean"], yerr=_bars(part, metric, spread), label=label_of(name), **style
         )  # fmt: skip
     axes.set_xlim(0, 100)
 
@@ -63,35 +67,37 @@ def _styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     return {DENSE: dict(DENSE_STYLE)} | {name: line_style(position) for position, name in enumerate(subnetworks)}
 
 
-def _spread(part: pd.DataFrame, column: str, look: Report) -> np.ndarray:
+def _reach(part: pd.DataFrame, column: str, spread: str) -> np.ndarray:
     """Return how far error bars reach below and above the mean, (2, n); 0 for one seed."""
-    if look.spread == "range":
+    if spread == "range":
         reach = [part[column, "mean"] - part[column, "min"], part[column, "max"] - part[column, "mean"]]
     else:
         reach = [part[column, "std"].fillna(0)] * 2
     return np.asarray(reach, dtype=float)
 
 
-def _bars(part: pd.DataFrame, column: str, look: Report) -> np.ndarray | None:
+def _bars(part: pd.DataFrame, column: str, spread: str) -> np.ndarray | None:
     """Return the reach of error bars; None for one seed, whose spread is not known."""
-    return _spread(part, column, look) if (part[column, "count"] > 1).any() else None
+    return _reach(part, column, spread) if (part[column, "count"] > 1).any() else None
 
 
-def question_type_figure(question_types: pd.DataFrame, split: str, look: Report) -> Figure:
-    """Return accuracy by question type on `split`: the dense network and every subnetwork at Table 1's sparsity."""
-    part, styles = _at_table_sparsity(question_types[question_types["split"] == split], look)
+def question_type_figure(
+    question_types: pd.DataFrame, split: str, sparsity: float, spread: str, width_inches: float
+) -> Figure:
+    """Return accuracy by question type on `split`: the dense network and every subnetwork at `sparsity`."""
+    part, styles = _at_sparsity(question_types[question_types["split"] == split], sparsity)
     summary = over_seeds(part, ["question_type", "subnetwork"], ["accuracy"])
     order = summary["accuracy", "mean"].xs(DENSE, level="subnetwork").sort_values().index
     rows = np.arange(len(order))
     step = 0.72 / len(styles)
-    with mpl.rc_context(settings(look.figure_width_inches)):
-        figure = new_figure(look, panel_inches=0.6 + 0.1 * len(order) * (1 + len(styles)))
+    with mpl.rc_context(settings(width_inches)):
+        figure = new_figure(width_inches, panel_inches=0.6 + 0.1 * len(order) * (1 + len(styles)))
         axes = figure.axes[0]
         for position, (name, style) in enumerate(styles.items()):
             values = summary.loc[[(kind, name) for kind in order]]
             height = rows + step * ((len(styles) - 1) / 2 - position)
             axes.errorbar(
-                values["accuracy", "mean"], height, xerr=_bars(values, "accuracy", look), label=label_of(name),
+                values["accuracy", "mean"], height, xerr=_bars(values, "accuracy", spread), label=label_of(name),
                 **style | {"linestyle": "none", "elinewidth": 1.2},
             )  # fmt: skip
         axes.set_yticks(rows, [f"{kind} …" for kind in order])
@@ -100,21 +106,21 @@ def question_type_figure(question_types: pd.DataFrame, split: str, look: Report)
         axes.grid(visible=False, which="major", axis="y")
         axes.grid(visible=True, which="minor", axis="y")
         axes.set(
-            xlabel=f"{split} accuracy at {percent_text(look.table_sparsity)} % sparsity (%)",
+            xlabel=f"{split} accuracy at {percent_text(sparsity)} % sparsity (%)",
             xlim=(-3, 103), ylim=(-0.5, len(order) - 0.5),
         )  # fmt: skip
         legend_below(figure, axes.get_legend_handles_labels())
     return figure
 
 
-def _at_table_sparsity(table: pd.DataFrame, look: Report) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
-    """Return the rows of the dense network and of subnetworks at Table 1's sparsity, and how to draw each."""
-    part = table[table["subnetwork"].eq(DENSE) | table["sparsity"].eq(look.table_sparsity)]
+def _at_sparsity(table: pd.DataFrame, sparsity: float) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
+    """Return the rows of the dense network and of subnetworks at `sparsity`, and how to draw each."""
+    part = table[table["subnetwork"].eq(DENSE) | table["sparsity"].eq(sparsity)]
     present = set(part["subnetwork"])
     return part, {name: style for name, style in _styles(table["subnetwork"]).items() if name in present}
 
 
-def sparsity_figure(sparsities: pd.DataFrame, subnetwork: str, look: Report) -> Figure:
+def sparsity_figure(sparsities: pd.DataFrame, subnetwork: str, width_inches: float) -> Figure:
     """Return where magnitude pruned: the sparsity of each layer at each sparsity of the whole, mean over seeds.
 
     A row is a layer, in the order of the network; the color tells more from less than an even share. Where columns are
@@ -127,8 +133,8 @@ def sparsity_figure(sparsities: pd.DataFrame, subnetwork: str, look: Report) -> 
     values, wholes = means.to_numpy(), means.columns.to_numpy()
     excess = values - wholes
     limit = max(1.0, float(np.abs(excess).max()))
-    with mpl.rc_context(settings(look.figure_width_inches)):
-        figure = new_figure(look, panel_inches=max(2.7, 0.9 + 0.2 * len(names)))
+    with mpl.rc_context(settings(width_inches)):
+        figure = new_figure(width_inches, panel_inches=max(2.7, 0.9 + 0.2 * len(names)))
         axes = figure.axes[0]
         mesh = axes.pcolormesh(excess, cmap="PuOr_r", vmin=-limit, vmax=limit, edgecolors="white", linewidth=0.8)
         for row, column in np.ndindex(*values.shape):
@@ -157,19 +163,29 @@ def sparsity_figure(sparsities: pd.DataFrame, subnetwork: str, look: Report) -> 
     return figure
 
 
-def learning_curve_figure(histories: pd.DataFrame, look: Report) -> Figure:
-    """Return loss and validation accuracy by epoch: the dense network and each subnetwork at Table 1's sparsity."""
-    part, styles = _at_table_sparsity(histories, look)
+def learning_curve_figure(histories: pd.DataFrame, sparsity: float, spread: str, width_inches: float) -> Figure:
+    """Return loss and validation accuracy by epoch: the dense network and each subnetwork at `sparsity`."""
+    part, styles = _at_sparsity(histories, sparsity)
     shown = {"train_loss": "training loss", "val_accuracy_percent": "validation accuracy (%)"}
-    with mpl.rc_context(settings(look.figure_width_inches)):
-        figure = new_figure(look, panel_inches=2.4, n_panels=2)
+    with mpl.rc_context(settings(width_inches)):
+        figure = new_figure(width_inches, panel_inches=2.4, n_panels=2)
         for axes, (column, label) in zip(figure.axes, shown.items(), strict=True):
             for name, style in styles.items():
                 line = over_seeds(part[part["subnetwork"] == name], ["epoch"], [column])
                 axes.errorbar(
-                    line.index, line[column, "mean"], yerr=_bars(line, column, look), label=label_of(name), **style
+                    line.index, line[column, "mean"], yerr=_bars(line, column, spread), label=label_of(name), **style
                 )  # fmt: skip
             axes.set(xlabel="epoch", ylabel=label)
             axes.set_xticks(sorted(set(part["epoch"])))
         legend_below(figure, figure.axes[0].get_legend_handles_labels())
     return figure
+
+
+# What draws each, by the name of its file.
+FIGURES: Mapping[str, Callable[..., Figure]] = {
+    "figure1": accuracy_figure,
+    "answer_types": answer_type_figure,
+    "question_types": question_type_figure,
+    "sparsity": sparsity_figure,
+    "learning_curves": learning_curve_figure,
+}

@@ -13,7 +13,6 @@ from matplotlib.text import Text
 from matplotlib.textpath import TextPath
 
 from lxmert_tickets.artifacts import replacing
-from lxmert_tickets.experiment import Report
 
 # Okabe & Ito (2008): told apart with any colour vision; markers and dashes tell them apart in grey.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
@@ -54,12 +53,11 @@ def line_style(position: int) -> dict[str, Any]:
     }
 
 
-def new_figure(look: Report, panel_inches: float, n_panels: int = 1, *, share_y: bool = False) -> Figure:
+def new_figure(width_inches: float, panel_inches: float, n_panels: int = 1, *, share_y: bool = False) -> Figure:
     """Return a figure of empty panels, `panel_inches` high with their labels: side by side, or below each other."""
-    width = look.figure_width_inches
-    n_rows = n_panels if width < NARROW_INCHES else 1
-    with mpl.rc_context(settings(width)):
-        figure = Figure(figsize=(width, panel_inches * n_rows), layout="constrained")
+    n_rows = n_panels if width_inches < NARROW_INCHES else 1
+    with mpl.rc_context(settings(width_inches)):
+        figure = Figure(figsize=(width_inches, panel_inches * n_rows), layout="constrained")
         figure.subplots(n_rows, n_panels // n_rows, sharey=share_y)
         return figure
 

@@ -5,7 +5,6 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from lxmert_tickets.experiment import Report
 from lxmert_tickets.report.results import METRICS
 
 SPLITS = ("val", "test-dev", "test-std")
@@ -17,7 +16,6 @@ LONGER = ("low_magnitude_one_shot", "low_magnitude_per_tensor", "random_per_tens
 WITH_LONGER_NAMES = (*MODELS, *((name, 50.0) for name in LONGER))
 LEVEL |= dict.fromkeys(LONGER, 70.0)
 
-LOOK = Report(table_sparsity=50.0, figure_dpi=40)
 Models = tuple[tuple[str, float], ...]
 
 

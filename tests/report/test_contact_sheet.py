@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
-from made_up import LOOK
 from matplotlib.figure import Figure
 
 from lxmert_tickets.data.scenes.dataset import draw_image_set
@@ -20,7 +18,7 @@ PAIRS = example_pairs(SET.questions, SET.annotations, N_PAIRS)
 
 
 def sheet(n_pairs: int = N_PAIRS, width: float = 6.0) -> Figure:
-    return contact_sheet(PAIRS[:n_pairs], IMAGES, msgspec.structs.replace(LOOK, figure_width_inches=width))
+    return contact_sheet(PAIRS[:n_pairs], IMAGES, width)
 
 
 def asked(*texts: tuple[str, str]) -> tuple[list[Question], list[Annotation]]:
@@ -77,7 +75,7 @@ def test_words_stand_close_to_their_images_and_touch_nothing_else(n_pairs: int, 
 def test_the_longest_question_fits_above_its_pair(width: float) -> None:
     longest = "Is the yellow object right of the orange object?"
     pairs = [(longest, *seen) for _, *seen in PAIRS]
-    figure = contact_sheet(pairs, IMAGES, msgspec.structs.replace(LOOK, figure_width_inches=width))
+    figure = contact_sheet(pairs, IMAGES, width)
     figure.draw_without_rendering()
     asked_in = [text.get_window_extent() for text in figure.texts[::3]]
     answered_in = [text.get_window_extent() for k, text in enumerate(figure.texts) if k % 3]

@@ -4,13 +4,11 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 from made_up import (
     KINDS,
     LAYERS,
-    LOOK,
     MODELS,
     SPLITS,
     WITH_LONGER_NAMES,
@@ -38,29 +36,29 @@ from lxmert_tickets.report.style import COLORS, save_figure
 
 ONE_SPARSITY = tuple(model for model in MODELS if model[1] in {0.0, 50.0})
 LABELS = ["full model", "low-magnitude pruned", "high-magnitude pruned", "random pruned"]
-SMALL, NARROW = (msgspec.structs.replace(LOOK, figure_width_inches=width) for width in (6.0, 3.3))
+WIDE, NARROW = 6.0, 3.3  # inches
 
 Draw = Callable[..., Figure]
 
 
-def figure1(n_seeds: int = 3, models: Models = MODELS, look: object = SMALL) -> Figure:
-    return accuracy_figure(results(n_seeds, models), "test-dev", look)  # type: ignore[arg-type]
+def figure1(n_seeds: int = 3, models: Models = MODELS, width: float = WIDE, spread: str = "std") -> Figure:
+    return accuracy_figure(results(n_seeds, models), "test-dev", spread, width)
 
 
-def answer_types(n_seeds: int = 3, models: Models = MODELS, look: object = SMALL) -> Figure:
-    return answer_type_figure(results(n_seeds, models), "test-dev", look)  # type: ignore[arg-type]
+def answer_types(n_seeds: int = 3, models: Models = MODELS, width: float = WIDE) -> Figure:
+    return answer_type_figure(results(n_seeds, models), "test-dev", "std", width)
 
 
-def types(n_seeds: int = 3, models: Models = MODELS, look: object = SMALL) -> Figure:
-    return question_type_figure(question_types(n_seeds, models), "test-dev", look)  # type: ignore[arg-type]
+def types(n_seeds: int = 3, models: Models = MODELS, width: float = WIDE) -> Figure:
+    return question_type_figure(question_types(n_seeds, models), "test-dev", 50.0, "std", width)
 
 
-def layers(n_seeds: int = 3, models: Models = MODELS, look: object = SMALL) -> Figure:
-    return sparsity_figure(sparsities(n_seeds, models), "low_magnitude", look)  # type: ignore[arg-type]
+def layers(n_seeds: int = 3, models: Models = MODELS, width: float = WIDE) -> Figure:
+    return sparsity_figure(sparsities(n_seeds, models), "low_magnitude", width)
 
 
-def curves(n_seeds: int = 3, models: Models = MODELS, look: object = SMALL) -> Figure:
-    return learning_curve_figure(histories(n_seeds, models), look)  # type: ignore[arg-type]
+def curves(n_seeds: int = 3, models: Models = MODELS, width: float = WIDE) -> Figure:
+    return learning_curve_figure(histories(n_seeds, models), 50.0, "std", width)
 
 
 DRAWN = [figure1, answer_types, types, layers, curves]
@@ -82,15 +80,15 @@ def reach_of(bar: ErrorbarContainer) -> np.ndarray:
 
 
 @pytest.mark.parametrize("draw", DRAWN)
-@pytest.mark.parametrize("look", [SMALL, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("width", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("models", [MODELS, ONE_SPARSITY], ids=["many", "one"])
 @pytest.mark.parametrize("n_seeds", [1, 3])
 def test_a_figure_is_drawn_as_wide_as_asked_for(
-    tmp_path: Path, draw: Draw, look: object, models: Models, n_seeds: int
+    tmp_path: Path, draw: Draw, width: float, models: Models, n_seeds: int
 ) -> None:
-    save_figure(draw(n_seeds, models, look), [tmp_path / "a.png"], dpi=40)
+    save_figure(draw(n_seeds, models, width), [tmp_path / "a.png"], dpi=40)
     with Image.open(tmp_path / "a.png") as image:
-        assert image.width == pytest.approx(40 * look.figure_width_inches, abs=1)  # type: ignore[attr-defined]
+        assert image.width == pytest.approx(40 * width, abs=1)
         assert len(image.convert("L").getcolors() or []) > 1
 
 
@@ -100,10 +98,10 @@ def test_a_legend_names_every_network_once(draw: Draw) -> None:
 
 
 @pytest.mark.parametrize("draw", DRAWN)
-@pytest.mark.parametrize("look", [SMALL, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("width", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("models", [MODELS, WITH_LONGER_NAMES], ids=["short", "long"])
-def test_nothing_is_cut_off(draw: Draw, look: object, models: Models) -> None:
-    figure = draw(models=models, look=look)
+def test_nothing_is_cut_off(draw: Draw, width: float, models: Models) -> None:
+    figure = draw(models=models, width=width)
     figure.draw_without_rendering()
     tight = figure.get_tightbbox()
     assert tight.x0 >= -0.02
@@ -112,19 +110,19 @@ def test_nothing_is_cut_off(draw: Draw, look: object, models: Models) -> None:
     assert tight.y1 <= figure.get_figheight() + 0.02
 
 
-@pytest.mark.parametrize(("look", "n_rows"), [(SMALL, [2, 4]), (NARROW, [2, 7])], ids=["wide", "narrow"])
-def test_a_row_of_a_legend_has_as_many_entries_as_the_longest_allows(look: object, n_rows: list[int]) -> None:
+@pytest.mark.parametrize(("width", "n_rows"), [(WIDE, [2, 4]), (NARROW, [2, 7])], ids=["wide", "narrow"])
+def test_a_row_of_a_legend_has_as_many_entries_as_the_longest_allows(width: float, n_rows: list[int]) -> None:
     for models, n in zip((MODELS, WITH_LONGER_NAMES), n_rows, strict=True):
-        figure = figure1(models=models, look=look)
+        figure = figure1(models=models, width=width)
         figure.draw_without_rendering()
         heights = {round(text.get_window_extent().y0) for text in figure.legends[0].get_texts()}
         assert len(heights) == n
 
 
 @pytest.mark.parametrize("draw", WITH_LEGEND)
-@pytest.mark.parametrize("look", [SMALL, NARROW], ids=["wide", "narrow"])
-def test_the_legend_covers_no_panel(draw: Draw, look: object) -> None:
-    figure = draw(look=look)
+@pytest.mark.parametrize("width", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_the_legend_covers_no_panel(draw: Draw, width: float) -> None:
+    figure = draw(width=width)
     figure.draw_without_rendering()
     legend = figure.legends[0].get_window_extent()
     assert not any(legend.overlaps(axes.get_tightbbox()) for axes in figure.axes)
@@ -191,8 +189,7 @@ def test_error_bars_are_one_sample_deviation() -> None:
 def test_error_bars_can_reach_from_the_least_to_the_largest() -> None:
     data = results()
     random = data[(data["subnetwork"] == "random") & (data["split"] == "test-dev")]["overall"]
-    ranged = msgspec.structs.replace(SMALL, spread="range")
-    (reach,) = reach_of(bars_of(figure1(look=ranged).axes[0])["random pruned"])
+    (reach,) = reach_of(bars_of(figure1(spread="range").axes[0])["random pruned"])
     assert reach == pytest.approx([random.min(), random.max()])
 
 
@@ -212,7 +209,7 @@ def test_only_the_split_that_is_asked_for_is_drawn() -> None:
     data = results()
     for split in SPLITS:
         mean = data[(data["subnetwork"] == "random") & (data["split"] == split)]["overall"].mean()
-        bars = bars_of(accuracy_figure(data, split, SMALL).axes[0])
+        bars = bars_of(accuracy_figure(data, split, "std", WIDE).axes[0])
         assert points_of(bars["random pruned"])[0, 1] == pytest.approx(mean)
 
 
@@ -227,7 +224,7 @@ def test_answer_types_stand_side_by_side_on_one_scale() -> None:
 
 
 def test_a_kind_of_question_that_a_split_lacks_leaves_its_panel_empty() -> None:
-    figure = answer_type_figure(results().assign(number=float("nan")), "test-dev", SMALL)
+    figure = answer_type_figure(results().assign(number=float("nan")), "test-dev", "std", WIDE)
     figure.draw_without_rendering()
     n_drawn = {
         axes.get_title(): sum(int(np.isfinite(points_of(bar)).all(axis=1).sum()) for bar in bars_of(axes).values())
@@ -247,9 +244,9 @@ def test_question_types_are_in_the_order_of_the_full_models_accuracy() -> None:
     assert drawn[:, 0] == pytest.approx([means[kind] for kind in reversed(KINDS)])
 
 
-@pytest.mark.parametrize("look", [SMALL, NARROW], ids=["wide", "narrow"])
-def test_markers_at_no_and_at_full_accuracy_are_whole(look: object) -> None:
-    figure = types(look=look)
+@pytest.mark.parametrize("width", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_markers_at_no_and_at_full_accuracy_are_whole(width: float) -> None:
+    figure = types(width=width)
     figure.draw_without_rendering()
     (axes,) = figure.axes
     (least, _), (most, _) = axes.transData.transform([(0, 0), (100, 0)])
@@ -291,10 +288,10 @@ def rounds(n: int) -> Models:
     return (("dense", 0.0), *(("low_magnitude", round(100 - 90 * 0.8**k, 1)) for k in range(n)))
 
 
-@pytest.mark.parametrize("look", [SMALL, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("width", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("n_sparsities", [9, 18, 40])
-def test_numbers_of_neighbouring_columns_do_not_meet(look: object, n_sparsities: int) -> None:
-    figure = layers(2, rounds(n_sparsities), look)
+def test_numbers_of_neighbouring_columns_do_not_meet(width: float, n_sparsities: int) -> None:
+    figure = layers(2, rounds(n_sparsities), width)
     figure.draw_without_rendering()
     (axes, _) = figure.axes
     cells = [text for text in axes.texts if text.get_visible() and text.get_position()[1] == 0.5]
@@ -304,10 +301,10 @@ def test_numbers_of_neighbouring_columns_do_not_meet(look: object, n_sparsities:
         assert all(before.x1 <= after.x0 + 1 for before, after in pairwise(boxes))
 
 
-@pytest.mark.parametrize(("look", "n_sparsities"), [(SMALL, 18), (NARROW, 9)], ids=["wide", "narrow"])
-def test_every_column_is_labelled_where_there_is_room(look: object, n_sparsities: int) -> None:
+@pytest.mark.parametrize(("width", "n_sparsities"), [(WIDE, 18), (NARROW, 9)], ids=["wide", "narrow"])
+def test_every_column_is_labelled_where_there_is_room(width: float, n_sparsities: int) -> None:
     models = (("dense", 0.0), *(("low_magnitude", 5.0 + 5 * k) for k in range(n_sparsities)))
-    axes = layers(1, models, look).axes[0]
+    axes = layers(1, models, width).axes[0]
     assert len(axes.get_xticklabels()) == n_sparsities
     assert all(text.get_visible() for text in axes.texts)
 
@@ -319,13 +316,11 @@ def test_the_color_of_a_layer_is_its_distance_from_an_even_share() -> None:
 
 
 def test_a_network_whose_layers_all_reach_the_answer_needs_no_note() -> None:
-    figure = sparsity_figure(sparsities().assign(reaches_answer=True), "low_magnitude", SMALL)
+    figure = sparsity_figure(sparsities().assign(reaches_answer=True), "low_magnitude", WIDE)
     assert "*" not in figure.axes[0].get_xlabel()
 
 
 def test_an_even_share_everywhere_has_one_color_and_no_warning() -> None:
     data = sparsities()
-    (mesh,) = (
-        sparsity_figure(data.assign(sparsity_percent=data["sparsity"]), "low_magnitude", SMALL).axes[0].collections
-    )
+    (mesh,) = sparsity_figure(data.assign(sparsity_percent=data["sparsity"]), "low_magnitude", WIDE).axes[0].collections
     assert mesh.get_clim() == (-1, 1)

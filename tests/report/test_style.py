@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from test_figures import DRAWN, LABELS, NARROW, SMALL, Draw, curves, figure1
+from test_figures import DRAWN, LABELS, NARROW, WIDE, Draw, curves, figure1
 
 from lxmert_tickets.report.style import line_style, new_figure, save_figure
 
@@ -33,9 +33,9 @@ def test_the_dots_an_inch_are_those_asked_for(tmp_path: Path) -> None:
         assert image.width == 360
 
 
-@pytest.mark.parametrize(("look", "size"), [(SMALL, 9), (NARROW, 7)])
-def test_letters_are_smaller_in_a_narrow_figure(tmp_path: Path, look: object, size: int) -> None:
-    figure = curves(look=look)
+@pytest.mark.parametrize(("width", "size"), [(WIDE, 9), (NARROW, 7)])
+def test_letters_are_smaller_in_a_narrow_figure(tmp_path: Path, width: float, size: int) -> None:
+    figure = curves(width=width)
     save_figure(figure, [tmp_path / "a.png"], dpi=40)
     axes = figure.axes[0]
     words = [axes.xaxis.label, *axes.get_yticklabels(), *figure.legends[0].get_texts()]
@@ -43,8 +43,8 @@ def test_letters_are_smaller_in_a_narrow_figure(tmp_path: Path, look: object, si
 
 
 def test_panels_stand_below_each_other_in_a_narrow_figure() -> None:
-    for look, n_rows in ((SMALL, 1), (NARROW, 3)):
-        tops = {round(axes.get_position().y0, 3) for axes in new_figure(look, panel_inches=2, n_panels=3).axes}
+    for width, n_rows in ((WIDE, 1), (NARROW, 3)):
+        tops = {round(axes.get_position().y0, 3) for axes in new_figure(width, panel_inches=2, n_panels=3).axes}
         assert len(tops) == n_rows
 
 

@@ -13,7 +13,9 @@ from lxmert_tickets.training.recipe import TRAINING_VERSION
 Overlay = Callable[[dict[str, Any]], Path]
 
 TABLE = {"make_table"}
-FIGURES = {"draw_accuracy", "draw_answer_types", "draw_question_types", "draw_sparsity", "draw_learning_curves"}
+AT_TABLE_SPARSITY = {"draw_question_types", "draw_learning_curves"}
+WITH_SPREAD = {"draw_accuracy", "draw_answer_types"} | AT_TABLE_SPARSITY
+FIGURES, CONTACT_SHEET = {"draw_sparsity"} | WITH_SPREAD, {"draw_contact_sheet"}
 EXAMPLES, CONFIGURATION, LAST = {"show_examples"}, {"show_configuration"}, {"show_run_times"}
 SHOWN = {"collect_results"} | TABLE | FIGURES | CONFIGURATION | LAST
 LOW, HIGH, RANDOM = "low_magnitude", "high_magnitude", "random"
@@ -64,11 +66,16 @@ CHANGES = {
     "the learning rate": ({"training": {"learning_rate": 1e-4}}, of_both(after_dense) | SHOWN | EXAMPLES),
     "the figures' width": (
         {"report": {"figure_width_inches": 3.3}},
-        FIGURES | {"draw_contact_sheet"} | CONFIGURATION | LAST,
+        FIGURES | CONTACT_SHEET | CONFIGURATION | LAST,
     ),
+    "the figures' dots an inch": (
+        {"report": {"figure_dpi": 100}},
+        FIGURES | CONTACT_SHEET | CONFIGURATION | LAST,
+    ),
+    "the spread over seeds": ({"report": {"spread": "range"}}, WITH_SPREAD | CONFIGURATION | LAST),
     "the table's sparsity": (
         {"report": {"table_sparsity": 75}},
-        TABLE | FIGURES | {"draw_contact_sheet"} | EXAMPLES | CONFIGURATION | LAST,
+        TABLE | AT_TABLE_SPARSITY | EXAMPLES | CONFIGURATION | LAST,
     ),
     "the random control at 70 % added": (
         {"subnetworks": {RANDOM: {"sparsities": [50, 70]}}},
@@ -144,6 +151,22 @@ def test_logic_of_the_pruning_code_reruns_masks_and_what_follows(smoke: Path, co
     assert (
         jobs_of(snakemake(smoke, "--dry-run", project=copy_of_project)) == expected | (SHOWN - CONFIGURATION) | EXAMPLES
     )
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        ("figures.py", 'UNREAD = "*"', 'UNREAD = "†"', FIGURES),
+        ("contact_sheet.py", "N_PAIRS = 12", "N_PAIRS = 9", CONTACT_SHEET),
+        ("turns.py", "range(n_examples)", "range(1, n_examples)", CONTACT_SHEET | EXAMPLES),
+        ("style.py", "NARROW_INCHES = 4.5", "NARROW_INCHES = 4", FIGURES | CONTACT_SHEET),
+    ],
+)
+def test_logic_of_the_figures_redraws_those_that_share_it(
+    smoke: Path, copy_of_project: Path, file: str, old: str, new: str, expected: set[str]
+) -> None:
+    edit(copy_of_project / "lxmert_tickets/report" / file, old, new)
+    assert jobs_of(snakemake(smoke, "--dry-run", project=copy_of_project)) == expected | LAST
 
 
 def test_a_refactoring_of_the_training_code_trains_nothing(smoke: Path, copy_of_project: Path) -> None:

@@ -1,0 +1,36 @@
+"""The profiles differ in what machines need, and agree in what the workflow needs everywhere."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[1]
+PROFILES: dict[str, dict[str, Any]] = {
+    path.parent.name: yaml.safe_load(path.read_text()) for path in PROJECT.glob("profiles/*/config.yaml")
+}
+OF_ONE_MACHINE = {"resources"}  # its GPUs: a cluster counts its own
+
+
+def rules_of(file: str) -> set[str]:
+    """Return the names of the rules in a file of rules/."""
+    declared = r"^(?:rule|use rule \w+ as) (\w+)"
+    return set(re.findall(declared, (PROJECT / "rules" / file).read_text(), flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_what_the_workflow_needs_everywhere_is_the_same_in_every_profile(profile: str) -> None:
+    expected = {name: value for name, value in PROFILES["default"].items() if name not in OF_ONE_MACHINE}
+    assert {name: PROFILES[profile].get(name) for name in expected} == expected
+
+
+def test_all_of_the_report_is_one_job_of_slurm() -> None:
+    groups = PROFILES["slurm"]["groups"]
+    assert {rule for rule, group in groups.items() if group == "report"} == rules_of("report.smk")
+
+
+def test_the_slurm_profile_speaks_of_rules_that_there_are() -> None:
+    rules = set().union(*(rules_of(path.name) for path in PROJECT.glob("rules/*.smk")))
+    assert PROFILES["slurm"]["groups"].keys() | PROFILES["slurm"]["set-resources"].keys() <= rules
