@@ -28,11 +28,11 @@ with alone(Path(sys.argv[1]), "it", "do it"):
     child = 0
     if sys.argv[2] == "subprocess":
         child = subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).pid
-    if sys.argv[2] == "fork":
-        child = os.fork()
-        if child == 0:
-            time.sleep(60)
-    print(child, flush=True)
+    if sys.argv[2] != "fork":
+        print(child, flush=True)
+    elif os.fork() == 0:
+        print(os.getpid(), flush=True)  # what it inherited of the lock is closed by now
+        time.sleep(60)
     sys.stdin.read()
 """
 

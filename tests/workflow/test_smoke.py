@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from lxmert_tickets.monitoring.configuration_files import read_configuration
 from safetensors.numpy import load_file
 from workflow_runs import ROOT, snakemake
 
 from lxmert_tickets.cli import main
 from lxmert_tickets.configuration import read_experiment
+from lxmert_tickets.configuration_files import read_configuration
 from lxmert_tickets.layout import Layout
 from lxmert_tickets.monitoring.grid import shown_files
 from lxmert_tickets.pruning.mask_files import load_mask
