@@ -6,10 +6,11 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import debian
+import psutil
 
 PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
@@ -121,6 +122,14 @@ class Cluster:
                 time.sleep(0.5)
         for name in reversed(list(self._daemons)):
             self._end(name)
+        self._kill_strays()
+
+    def _kill_strays(self) -> None:
+        """Kill what is left of jobs: without control groups SLURM loses sight of some, of a job that it had to kill."""
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get("SLURM_CONF") == self.environment["SLURM_CONF"]:
+                    process.kill()
 
     def run(self, *command: str) -> str:
         """Return what `command` prints; nothing when it fails."""
