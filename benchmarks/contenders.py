@@ -38,11 +38,12 @@ def said_by(
     module: str, contender: str, *arguments: object, threads: int = 1, seconds: float | None = None
 ) -> list[str]:
     """Return the lines that `contender` wrote; the last one is what it measured, as JSON. Raises as `run` does."""
+    paths = str(PROJECT), str(PROJECT / "tests"), os.environ.get("PYTHONPATH")
     environment = os.environ | {
         "OMP_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": os.pathsep.join(map(str, (PROJECT, PROJECT / "tests", os.environ.get("PYTHONPATH", "")))),
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         STARTED: repr(time.time()),
     }
     command = [sys.executable, "-m", "benchmarks.contenders", module, contender, *map(str, arguments)]

@@ -77,9 +77,12 @@ def read_experiment(config: Mapping[str, Any]) -> Experiment:
         ConfigError: at the first thing wrong, with its place, its value, what is expected and what to do.
     """
     check_plain(config)
+    _check_sections(config)
     read_running(config)
     plain = {name: value for name, value in config.items() if name not in OF_RUNNING}
-    declared = _mapping(plain.pop("subnetworks", None), "subnetworks")
+    if "subnetworks" not in plain:
+        raise ConfigError("subnetworks", "is missing", "a mapping", "Copy it from config.yaml.")
+    declared = _mapping(plain.pop("subnetworks"), "subnetworks")
     settings: Settings = convert(plain, Settings)
     subnetworks = {
         name: _read_subnetwork(name, value, declared) for name, value in declared.items() if value is not None
@@ -88,6 +91,13 @@ def read_experiment(config: Mapping[str, Any]) -> Experiment:
     experiment = Experiment(**parts, subnetworks=subnetworks)
     check_consistent(experiment)
     return experiment
+
+
+def _check_sections(config: Mapping[str, Any]) -> None:
+    known = OF_RUNNING | {"subnetworks"} | {field.name for field in msgspec.structs.fields(Settings)}
+    for name in config:
+        if isinstance(name, str) and name not in known:
+            raise ConfigError(name, "is no known key", "a key of config.yaml", did_you_mean(name, known))
 
 
 def read_running(config: Mapping[str, Any]) -> Running:
@@ -116,7 +126,7 @@ def as_overlay(config: Mapping[str, Any]) -> str:
 
 def _mapping(value: Any, place: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ConfigError(place, repr(value), "a mapping")
+        raise ConfigError(place, "empty (null)" if value is None else repr(value), "a mapping")
     return value
 
 
@@ -128,7 +138,7 @@ def _read_subnetwork(name: str, value: Any, declared: Mapping[str, Any]) -> Subn
     if {"keep", "complement_of"} <= _mapping(value, place).keys():
         raise ConfigError(
             place, "has both keep and complement_of", "one of them",
-            "An overlay adds to what it lies over: give the new subnetwork another name, and set this one to null.",
+            f"An overlay adds to what it lies over: give the new subnetwork another name, and write {name}: null.",
         )  # fmt: skip
     if "complement_of" in value:
         complement: ComplementSubnetwork = convert(value, ComplementSubnetwork, place)

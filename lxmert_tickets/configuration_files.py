@@ -26,13 +26,13 @@ def read_configuration(folder: Path, overlays: Sequence[Path]) -> dict[str, Any]
         )
     config: dict[str, Any] = {}
     for file in files:
-        config = laid_over(config, _read(file))
+        config = laid_over(config, read_file(file))
     return over_defaults(config)
 
 
 def over_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return `config` laid over the workflow's own: a workflow that imports this one need only say what differs."""
-    return laid_over(_read(DEFAULTS), config)
+    return laid_over(read_file(DEFAULTS), config)
 
 
 def laid_over(config: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,7 +47,24 @@ def laid_over(config: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str
     return merged
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """Refuses what YAML forbids and PyYAML lets pass: of a key that stands twice the last would count, unnoticed."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            what = (key.tag, str(key.value))
+            if what in seen and key.value != "<<":  # several mappings may be merged
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
+            seen.add(what)
+        return dict(super().construct_mapping(node, deep))
+
+
+def read_file(path: Path) -> Mapping[str, Any]:
+    """Return what a configuration file holds.
+
+    Raises ConfigError when it is missing, no mapping in YAML or JSON, or has a key twice.
+    """
     try:
         content = _parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -65,4 +82,4 @@ def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)

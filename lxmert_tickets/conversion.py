@@ -64,7 +64,7 @@ def _located(problem: str, path: str, value: Any, kind: Any, place: str) -> Conf
     if path.startswith("`key`"):
         for key in value:
             convert(key, (*get_args(kind), str)[0], _within(place, key))
-    return _explained(problem, value, _bare(kind), place)
+    return _explained(_in_words(problem, kind), value, _bare(kind), place)
 
 
 def _explained(problem: str, value: Any, kind: Any, place: str) -> ConfigError:
@@ -79,11 +79,19 @@ def _explained(problem: str, value: Any, kind: Any, place: str) -> ConfigError:
         return ConfigError(missing, "is missing", "a value", f"Copy it from {file}.")
     if problem.startswith("Invalid enum value"):
         choices = get_args(kind)
-        return ConfigError(place, repr(value), f"one of {', '.join(choices)}", did_you_mean(value, choices))
+        near = did_you_mean(value, choices)
+        return ConfigError(place, repr(value), f"one of {', '.join(choices)}", near if near.startswith("did") else "")
     expected = problem.removeprefix("Expected ").partition(", got ")[0]
     for word, meaning in WORDS.items():
         expected = expected.replace(word, meaning)
-    return ConfigError(place or "config", repr(value), expected, _remedy_for_text(value, expected))
+    found = "empty (null)" if value is None else repr(value)
+    return ConfigError(place or "config", found, expected, _remedy_for_text(value, expected))
+
+
+def _in_words(problem: str, kind: Any) -> str:
+    """Return `problem`, with what its constraint says of itself instead of a regular expression."""
+    said = [meta.description for meta in getattr(kind, "__metadata__", ()) if meta.description]
+    return f"Expected {said[0]}" if said and "matching regex" in problem else problem
 
 
 def _remedy_for_text(value: Any, expected: str) -> str:

@@ -13,8 +13,20 @@ from lxmert_tickets.pruning.masks import Ranked
 from lxmert_tickets.pruning.prunable import PAPER
 from lxmert_tickets.training.recipe import Positive, PretrainingRecipe, TrainingRecipe
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")]
-SubnetworkName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]*\Z")]
+Name = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z",
+        description="a name of letters, digits, dots, dashes and underscores, that begins with a letter or digit",
+    ),
+]
+SubnetworkName = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[a-z][a-z0-9_]*\Z",
+        description="a name of small letters, digits and underscores, that begins with a letter",
+    ),
+]
 Percent = Annotated[float, msgspec.Meta(gt=0, lt=100)]
 Sparsities = Annotated[tuple[Percent, ...], msgspec.Meta(min_length=1)]
 Seeds = Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(min_length=1)]
@@ -47,7 +59,17 @@ class Scenes(Part, frozen=True):
 
 
 Mirrors = Annotated[
-    tuple[Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s]+/\Z")], ...], msgspec.Meta(min_length=1)
+    tuple[
+        Annotated[
+            str,
+            msgspec.Meta(
+                pattern=r"^https?://[^\s]+/\Z",
+                description="an address that begins with http:// or https:// and ends with /",
+            ),
+        ],
+        ...,
+    ],
+    msgspec.Meta(min_length=1),
 ]
 
 

@@ -10,7 +10,7 @@ sys.path.insert(0, str(ROOT))  # the package is not installed
 
 from lxmert_tickets.code_digest import code_digest
 from lxmert_tickets.configuration import as_overlay, read_experiment, read_running
-from lxmert_tickets.configuration_files import over_defaults
+from lxmert_tickets.configuration_files import over_defaults, read_file
 from lxmert_tickets.environment import has_gpu, let_jobs_import_this_package
 from lxmert_tickets.errors import TicketsError
 from lxmert_tickets.evaluation.evalai import find_evalai_scores
@@ -22,7 +22,7 @@ from lxmert_tickets.experiment import (
     one_of,
 )
 from lxmert_tickets.layout import Layout, model_of, of_model
-from lxmert_tickets.report.names import shown_models
+from lxmert_tickets.report.names import figure_names, shown_models
 from lxmert_tickets.sources import EVALAI_FOLDER, FEATURES_VERSION, files_of
 from lxmert_tickets.training.recipe import TRAINING_VERSION
 
@@ -30,6 +30,8 @@ let_jobs_import_this_package()
 
 
 try:
+    for file in workflow.configfiles:
+        read_file(Path(file))  # Snakemake, which has merged them, does not notice a key that stands twice
     whole_config = over_defaults(config)
     EXPERIMENT = read_experiment(whole_config)
     RUNNING = read_running(whole_config)

@@ -3,10 +3,7 @@
 # Figures show every network, and what EvalAI has scored may be a few.
 SHOWN_SPLIT = TESTED[0] if TESTED and not DATA.scored_elsewhere else EXPERIMENT.splits.validate
 TABLES = expand(f"{PATHS.table}.{{format}}", format=["csv", "md", "tex", "html"])
-FIGURE_NAMES = ["figure1", "answer_types", "question_types", "learning_curves"]
-FIGURE_NAMES += ["sparsity"] if SHOWN_SUBNETWORK else []
-FIGURE_NAMES += ["contact_sheet"] if EXPERIMENT.data == "scenes" else []
-FIGURES = expand(PATHS.figure, figure=FIGURE_NAMES, format=["png", "pdf", "svg"])
+FIGURES = expand(PATHS.figure, figure=figure_names(EXPERIMENT), format=["png", "pdf", "svg"])
 CONFIGURATION = expand(f"{PATHS.configuration}.{{format}}", format=["yaml", "html"])
 SHOWN_MODELS = shown_models(EXPERIMENT)
 # What figures are drawn from is asked for too: or Snakemake would not make again what somebody has deleted of it.

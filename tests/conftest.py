@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from lxmert_tickets.data.feature_workers import available_cores
+
 # Machines are busy: how long one example takes says nothing about the code.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
@@ -20,6 +22,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder} (set LXT_SHARED_DATA to the folder that holds it)")
     return folder
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes `make test` runs: one for each core that it may use, and four at most."""
+    return min(4, available_cores())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

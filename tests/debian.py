@@ -19,14 +19,18 @@ def install(programs: Sequence[str], packages: Sequence[str]) -> None:
 
     Raises NotInstallableError where that cannot be done.
     """
-    with FileLock(Path(tempfile.gettempdir()) / "lxmert_tickets.apt.lock"):
-        _install(programs, packages)
-
-
-def _install(programs: Sequence[str], packages: Sequence[str]) -> None:
-    missing = ", ".join(program for program in programs if shutil.which(program) is None)
-    if not missing:
+    if not _missing(programs):
         return
+    with FileLock(Path(tempfile.gettempdir()) / f"lxmert_tickets.apt.{os.geteuid()}.lock"):
+        if missing := _missing(programs):
+            _install(missing, packages)
+
+
+def _missing(programs: Sequence[str]) -> str:
+    return ", ".join(program for program in programs if shutil.which(program) is None)
+
+
+def _install(missing: str, packages: Sequence[str]) -> None:
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise NotInstallableError(f"no {missing} here, and only root of a Debian system could install it")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}

@@ -1,11 +1,27 @@
 """Web servers of the tests, which nobody but this machine can reach."""
 
+import random
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import ThreadingHTTPServer
 
 ADDRESS = ("127.0.0.1", 0)  # any port that is free
+# For servers that are told their port before they are started: none that the system gives to who asks for any.
+PORTS = range(20_000, 32_000)
+
+
+def free_ports(n: int) -> list[int]:
+    """Return `n` ports that nobody listens at, drawn at random: tests run side by side."""
+    with ExitStack() as stack:
+        found: list[int] = []
+        while len(found) < n:
+            with suppress(OSError):
+                port = random.choice(PORTS)
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+                found.append(port)
+        return found
 
 
 @contextmanager

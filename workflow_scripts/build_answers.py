@@ -7,6 +7,7 @@ from lxmert_tickets.artifacts import provenance
 from lxmert_tickets.data.answers import build_vocabulary, read_answers, write_answers
 from lxmert_tickets.data.parts import source_files
 from lxmert_tickets.data.vqa_json import open_annotations
+from lxmert_tickets.errors import ConfigError
 from lxmert_tickets.job import job
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ with job(snakemake.log[0]) as log:
         log.info("%d answers, as they were published", len(answers))
     else:
         answers = build_vocabulary(chain.from_iterable(map(open_annotations, annotated)), min_count)
+        if not answers:
+            raise ConfigError("text.min_answer_count", str(min_count), "as many as some answer has", "Lower it.")
         log.info("%d answers of at least %d questions each", len(answers), min_count)
     origin = provenance(snakemake.rule, "" if published else str(min_count), None, paths)
     write_answers(snakemake.output.answers, answers, origin)

@@ -52,6 +52,6 @@ with (
         if checkpoints is not None:
             with watching(output.weights, events=params.event_files) as watch:
                 weights, history = pretrain(architecture, captions, questions, recipe, checkpoints, watch)
-            tensors = {name: tensor.numpy() for name, tensor in weights.items()}
-            save_weights(output.weights, tensors, architecture, origin)
-            write_history(output.history, history)
+                tensors = {name: tensor.numpy() for name, tensor in weights.items()}
+                save_weights(output.weights, tensors, architecture, origin)
+                write_history(output.history, history)

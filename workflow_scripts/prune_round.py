@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 with job(snakemake.log[0]) as log:
     paths, params = snakemake.input, snakemake.params
     weights, _ = load_weights(paths.weights)
+    previous = keep_all(weights, prunable_names(weights, json.loads(params.prunable)["prunable"]))
     if paths.mask:
         previous = load_mask(paths.mask)
         check_fits(previous, weights, paths.mask, paths.weights)
-    else:
-        previous = keep_all(weights, prunable_names(weights, json.loads(params.prunable)["prunable"]))
     sparsity = float(snakemake.wildcards.sparsity)
     check_prunes_some(f"subnetworks.{snakemake.wildcards.subnetwork}.sparsities", sparsity, n_prunable(previous))
     try:

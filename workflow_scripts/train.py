@@ -57,6 +57,6 @@ with (
             with watching(output.weights, params.metrics, params.event_files) as watch:
                 seed, graphs = int(wildcards.seed), params.cuda_graphs
                 trained = train(network, data, val, recipe, seed, mask, name, checkpoints, watch, graphs)
-            weights = {key: tensor.numpy() for key, tensor in trained.weights.items()}
-            save_weights(output.weights, weights, architecture, origin | {"epoch": trained.kept_epoch})
-            write_history(output.history, trained.history)
+                weights = {key: tensor.numpy() for key, tensor in trained.weights.items()}
+                save_weights(output.weights, weights, architecture, origin | {"epoch": trained.kept_epoch})
+                write_history(output.history, trained.history)

@@ -40,11 +40,7 @@ def run_convert(args: Namespace) -> int:
 
     with _messages_shown(), shown_progress() as progress:
         report = convert_features(args.tables, args.out, metadata={}, progress=progress, workers=args.workers)
-    sys.stdout.write(
-        f"{args.out}: {report.n_images} images, {report.n_regions} regions of {report.feature_dim} values, "
-        f"{report.size_bytes} bytes; rounding to float16 is off by at most {report.max_absolute_error:.3g}, "
-        f"or {100 * report.max_relative_error:.3g} %\n"
-    )
+    sys.stdout.write(f"{args.out}: {report}\n")
     return 0
 
 

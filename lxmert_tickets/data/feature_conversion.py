@@ -46,6 +46,13 @@ class ConversionReport:
     max_absolute_error: float
     max_relative_error: float
 
+    def __str__(self) -> str:
+        return (
+            f"{self.n_images:,} images, {self.n_regions} regions of {self.feature_dim} values, "
+            f"{self.size_bytes:,} bytes; rounding to float16 is off by at most {self.max_absolute_error:.3g}, "
+            f"or {100 * self.max_relative_error:.3g} %"
+        )
+
 
 def convert_features(
     paths: Sequence[str | Path],

@@ -29,6 +29,8 @@ COLUMNS = (
 )
 OLDER_COLUMNS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
 
+IF_LAST = "If this is the last line, the file is truncated: download it again."
+
 BYTES_A_REGION = {"objects_id": 8, "objects_conf": 4, "attrs_id": 8, "attrs_conf": 4, "boxes": 16}
 """int64, float32, int64, float32, and four float32; the features' length is known from the data only."""
 
@@ -132,7 +134,7 @@ def _split(line: bytes, place: str) -> list[bytes]:
     cells = line.split(b"\t")
     if len(cells) == len(COLUMNS):
         return cells
-    found, remedy = f"{len(cells)} columns", "If this is the last line, the file is truncated: download it again."
+    found, remedy = f"{len(cells)} columns", IF_LAST
     if len(cells) == len(OLDER_COLUMNS) and cells[3].isdigit():  # num_boxes, no base64 of a line that was cut
         found = f"6 columns, the older layout ({', '.join(OLDER_COLUMNS)})"
         remedy = "Use LXMERT's *_obj36 files, or rewrite this one: the older layout has the width before the height."
@@ -167,7 +169,7 @@ def _decode(
     except binascii.Error as error:
         if b"\t" in bytes(cells[name]):
             _split(b"\t".join(map(bytes, cells.values())), place)  # there are more columns
-        raise DataError(place, f"{name} is no base64 ({error}): {_shortened(cells[name])}", "base64") from None
+        raise DataError(place, f"{name} is no base64 ({error}): {_shortened(cells[name])}", "base64", IF_LAST) from None
     if bytes_a_region is None:
         fits, unit = len(content) > 0 and len(content) % (4 * regions) == 0, "a multiple of 4"
     else:

@@ -97,8 +97,8 @@ class JsonFile:
             return chosen[0]
         names = [shown_name(member.filename) for member in present or archive.infolist()]
         listed = ", ".join(names[:SHOWN_MEMBERS]) + (", …" if len(names) > SHOWN_MEMBERS else "")
-        wanted = f"one .json member with _{subtype}_ in its name" if subtype else "one .json member"
-        found = f"a zip archive with {len(chosen)} of them; it holds {listed or 'nothing'}"
+        wanted = f"one .json file with _{subtype}_ in its name" if subtype else "one .json file"
+        found = f"a zip archive with {len(chosen)} {'fitting ' if subtype else ''}.json files ({listed or 'nothing'})"
         remedy = "Take the archive of this part." if subtype else "Say which part: train2014, val2014, test2015."
         raise DataError(self.place, found, f"{wanted}: {self.expected}", remedy)
 

@@ -70,7 +70,9 @@ def score_predictions(
     for annotation in annotations:
         if not annotation.answers:
             at = f"{annotations_place}, question_id {annotation.question_id}"
-            raise DataError(at, "no human answers", "at least one", "Leave the question out of both files.")
+            raise DataError(
+                at, "no human answers", "at least one", "Leave the question out of all files, predictions too."
+            )
         accuracies.append(answer_accuracy(annotation.answers, answer_of[annotation.question_id]))
     return _summed_up(annotations, accuracies, "official")
 

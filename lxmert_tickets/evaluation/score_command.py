@@ -1,5 +1,6 @@
 """The command `score`: official accuracies of a predictions file, without Snakemake."""
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Iterable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from lxmert_tickets.artifacts import write_json
 from lxmert_tickets.data.vqa_json import check_belong_together, read_annotations, read_questions
+from lxmert_tickets.errors import DataError
 from lxmert_tickets.evaluation.accuracy import Score, score_predictions
 from lxmert_tickets.evaluation.predictions import load_predictions, read_submission
 
@@ -34,8 +36,12 @@ def add_score_command(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
 def run_score(args: Namespace) -> int:
     """Write the accuracies of `args.predictions` to `args.out`, print the main ones, and return the exit status 0.
 
-    Raises DataError or ArtifactError, with nothing written, when a file is broken or they do not belong together.
+    Raises DataError or ArtifactError, with nothing written, when a file is broken, they do not belong together, or one
+    of them would be overwritten.
     """
+    inputs = args.questions, args.annotations, args.predictions
+    if os.path.realpath(args.out) in map(os.path.realpath, inputs):
+        raise DataError(args.out, "is one of the files to read", "a file of its own", "Name another output.")
     questions = read_questions(args.questions)
     annotations = read_annotations(args.annotations)
     check_belong_together(questions, annotations, args.questions, args.annotations)

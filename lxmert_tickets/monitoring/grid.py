@@ -23,6 +23,7 @@ from lxmert_tickets.monitoring.job_logs import error_at_end
 from lxmert_tickets.monitoring.local_processes import runs
 from lxmert_tickets.monitoring.pulse import NAME, STALE_SECONDS, Pulse, read_pulse
 from lxmert_tickets.progress import duration_text
+from lxmert_tickets.report.names import figure_names
 from lxmert_tickets.sources import DataFiles
 
 State = Literal["done", "running", "failed", "stopped", "trained", "waiting"]
@@ -212,13 +213,10 @@ def _shows(log: str) -> bool:
 
 def shown_files(experiment: Experiment, paths: Layout) -> list[str]:
     """Return the files that show results, of those which `rule all` asks for."""
-    figures = ["figure1", "answer_types", "question_types", "learning_curves"]
-    figures += ["sparsity"] if experiment.names_of(MagnitudeSubnetwork) else []
-    figures += ["contact_sheet"] if experiment.data == "scenes" else []
     files = [paths.results, paths.examples, paths.run_times]
     files += [f"{paths.table}.{ending}" for ending in ("csv", "md", "tex", "html")]
     files += [f"{paths.configuration}.{ending}" for ending in ("yaml", "html")]
-    for figure in figures:
+    for figure in figure_names(experiment):
         files += [paths.figure.format(figure=figure, format=ending) for ending in ("png", "pdf", "svg")]
     return files
 

@@ -11,9 +11,11 @@ def runs(process: int, since: float | None = None) -> bool:
     import psutil  # noqa: PLC0415 (jobs do without)
 
     try:
-        began: float = psutil.Process(process).create_time()
+        found = psutil.Process(process)
+        began: float = found.create_time()
+        is_dead = found.status() == psutil.STATUS_ZOMBIE  # nobody has asked for its exit status
     except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:  # another user's, where the system does not tell
+        return bool(psutil.pid_exists(process))  # another user's, where /proc hides those
+    except psutil.AccessDenied:
         return True
-    return since is None or began <= since + DRIFT_SECONDS
+    return not is_dead and (since is None or began <= since + DRIFT_SECONDS)

@@ -23,8 +23,9 @@ def add_status_command(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
         "A network is done when all its files are there; whether they are still what the configuration asks for, "
         "`snakemake -n` tells.",
     )
-    parser.add_argument("--configfile", "--configfiles", type=Path, nargs="+", action="extend", default=[],
-                        metavar="FILE", help="laid over config.yaml, as Snakemake does it")  # fmt: skip
+    parser.add_argument("--configfile", "--configfiles", type=Path, nargs="+", default=[], metavar="FILE",
+                        help="laid over config.yaml, one after the other; of two such options the last counts, "
+                        "as for Snakemake")  # fmt: skip
     parser.add_argument("--directory", type=Path, default=Path(), metavar="DIR", help="where Snakemake is run (here)")
     parser.add_argument("--all", action="store_true", help="a line for each network")
     parser.add_argument("--json", action="store_true", help="for machines: a list, an entry for each network")

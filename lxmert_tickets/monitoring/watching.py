@@ -15,7 +15,7 @@ from lxmert_tickets.monitoring.pulse import NAME, Pulse, this_host, write_pulse
 from lxmert_tickets.training.history import write_history
 from lxmert_tickets.training.metrics import STEPS, Curves
 
-INTERVAL_SECONDS = 10.0
+FIRST_SECONDS, INTERVAL_SECONDS = 1.0, 10.0  # at the start of a run, and later
 LARGEST_SHARE = 0.002  # of a run's time; where writing is slow, less is told
 
 log = logging.getLogger("lxmert_tickets")
@@ -55,7 +55,8 @@ class Watch:
         except OSError as error:
             log.warning("progress cannot be told: %s", error)
         self._last, took = now, time.monotonic() - now
-        self._next = now + max(INTERVAL_SECONDS, took / LARGEST_SHARE)
+        interval = min(INTERVAL_SECONDS, max(FIRST_SECONDS, now - self._started))  # a short run is told of too
+        self._next = now + max(interval, took / LARGEST_SHARE)
 
     def finish(self) -> None:
         """Write the curves as they are now, and take the pulse away: the run has ended, well or not."""

@@ -11,6 +11,13 @@ def shown_models(experiment: Experiment) -> tuple[str, ...]:
     return tuple(model for model in experiment.models() if model in shown)
 
 
+def figure_names(experiment: Experiment) -> list[str]:
+    """Return the names of the figures' files."""
+    names = ["figure1", "answer_types", "question_types", "learning_curves"]
+    names += ["sparsity"] if experiment.names_of(MagnitudeSubnetwork) else []
+    return names + (["contact_sheet"] if experiment.data == "scenes" else [])
+
+
 def subnetwork_of(model: str) -> tuple[str, float]:
     """Return subnetwork and sparsity in percent of a model's folder: ("low_magnitude", 50.0), ("dense", 0.0)."""
     if model == DENSE:

@@ -28,7 +28,7 @@ def test_several_tables_become_one_file(tables: list[Path], tmp_path: Path, caps
     assert main(["convert-features", *map(str, tables), "--out", str(output), "--workers", "2"]) == 0
     assert open_features(output).image_ids == ("A", "B", "C")
     assert capsys.readouterr().out == (
-        f"{output}: 3 images, 2 regions of 3 values, {output.stat().st_size} bytes; "
+        f"{output}: 3 images, 2 regions of 3 values, {output.stat().st_size:,} bytes; "
         "rounding to float16 is off by at most 0, or 0 %\n"
     )
 
@@ -86,5 +86,5 @@ def test_the_rule_takes_receipts_of_archives_and_plain_tables(tables: list[Path]
         str(receipt): file_digest(receipt),
         str(plain): file_digest(plain),
     }
-    assert "n_images=3" in log
+    assert "3 images, 2 regions of 3 values" in log
     assert "B/s" in log

@@ -64,7 +64,7 @@ def test_archives_are_read_in_place_member_by_member(tmp_path: Path) -> None:
     answers = zipped(tmp_path / "A.zip", "v2_mscoco_test2015_annotations.json", content=annotations)
     assert [one.labels for one in read_split([archive], [answers], ["test2015"])] == [LABELS]
     assert read_split([archive], subtypes=["test-dev2015"]) == ()
-    with pytest.raises(DataError, match=r"Q\.zip: a zip archive with 2 of them"):
+    with pytest.raises(DataError, match=r"Q\.zip: a zip archive with 2 \.json files"):
         read_split([archive])
 
 

@@ -108,7 +108,7 @@ GOOD = b'{"data_type": "m", "data_subtype": "t",\n "questions": [{"question_id":
         (gzip.compress(GOOD, mtime=0)[:12] + b"\xff\xff\xff" + gzip.compress(GOOD, mtime=0)[15:], "", "cannot be read"),
         (gzip.compress(GOOD[:60], mtime=0), ":2:21", "truncated"),
         (b"PK\x03\x04" + GOOD, "", "cannot be read"),
-        (b"PK\x05\x06" + bytes(18), "", "a zip archive with 0 of them; it holds nothing"),
+        (b"PK\x05\x06" + bytes(18), "", "a zip archive with 0 .json files (nothing)"),
         (b"[" * 100_000, " at $", "got `array`"),
         (GOOD.replace(b"{", b'{"more": ' + b"[" * 5000 + b"]" * 5000 + b", ", 1), "", "nested deeper"),
     ],

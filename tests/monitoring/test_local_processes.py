@@ -5,6 +5,9 @@ import subprocess
 import sys
 import time
 
+import psutil
+import pytest
+
 from lxmert_tickets.monitoring.local_processes import DRIFT_SECONDS, runs
 
 
@@ -15,6 +18,24 @@ def test_a_process_runs_until_it_has_ended() -> None:
         process.communicate(b"\n")
     assert not runs(process.pid)
     assert not runs(process.pid, time.time())
+
+
+def test_a_process_that_is_dead_but_not_buried_does_not_run() -> None:
+    with subprocess.Popen(["true"]) as process:
+        while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        assert not runs(process.pid)
+
+
+@pytest.mark.parametrize("said", [psutil.NoSuchProcess(0), psutil.AccessDenied(0)])
+def test_another_users_process_of_which_the_system_tells_nothing_runs(
+    monkeypatch: pytest.MonkeyPatch, said: psutil.Error
+) -> None:
+    def hidden(_: int) -> None:
+        raise said
+
+    monkeypatch.setattr(psutil, "Process", hidden)
+    assert runs(1, time.time())
 
 
 def test_a_process_that_began_later_is_another_of_the_same_number() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import debian
 import psutil
+from loopback import free_ports
 
 PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
@@ -76,7 +77,7 @@ class Cluster:
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         for name in ("state", "spool", "bin"):
             (folder / name).mkdir()
-        ports = _free_ports(2)
+        ports = free_ports(2)
         values = {"host": self.host, "folder": folder, "controller_port": ports[0], "node_port": ports[1]}
         (folder / "slurm.conf").write_text(SLURM_CONF.format(**values))
         (folder / "gres.conf").write_text(GRES_CONF.format(**values))
@@ -173,11 +174,3 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.stop()
-
-
-def _free_ports(n: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

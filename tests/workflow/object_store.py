@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from loopback import free_ports
+
 BUCKET = "tickets"
 KEY = "made-up"
 START_SECONDS = 30.0
@@ -51,8 +53,7 @@ class ObjectStore:
 @contextmanager
 def running_store(packages: Path) -> Iterator[ObjectStore]:
     """Yield an empty store, whose server and plugins are in the folder `packages`."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    [port] = free_ports(1)
     url, path = f"http://127.0.0.1:{port}", f"{packages}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     settings = {"ENDPOINT_URL": url, "ACCESS_KEY": KEY, "SECRET_KEY": KEY}
     keys = {f"SNAKEMAKE_STORAGE_S3_{name}": value for name, value in settings.items()}
