@@ -121,7 +121,7 @@ def _at_sparsity(table: pd.DataFrame, sparsity: float) -> tuple[pd.DataFrame, di
 
 
 def sparsity_figure(sparsities: pd.DataFrame, subnetwork: str, width_inches: float) -> Figure:
-    """Return where magnitude pruned: the sparsity of each layer at each sparsity of the whole, mean over seeds.
+    """Return where magnitude pruned `subnetwork`: sparsity of each layer at each of the whole, mean over seeds.
 
     A row is a layer, in the order of the network; the color tells more from less than an even share. Where columns are
     narrow, numbers stand in every second, third, ... of them.
@@ -134,7 +134,7 @@ def sparsity_figure(sparsities: pd.DataFrame, subnetwork: str, width_inches: flo
     excess = values - wholes
     limit = max(1.0, float(np.abs(excess).max()))
     with mpl.rc_context(settings(width_inches)):
-        figure = new_figure(width_inches, panel_inches=max(2.7, 0.9 + 0.2 * len(names)))
+        figure = new_figure(width_inches, panel_inches=max(2.9, 1.05 + 0.2 * len(names)))
         axes = figure.axes[0]
         mesh = axes.pcolormesh(excess, cmap="PuOr_r", vmin=-limit, vmax=limit, edgecolors="white", linewidth=0.8)
         for row, column in np.ndindex(*values.shape):
@@ -150,8 +150,10 @@ def sparsity_figure(sparsities: pd.DataFrame, subnetwork: str, width_inches: flo
         axes.grid(visible=False)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        note = f"\n{UNREAD} never reaches the answer" if unread else ""
-        axes.set(xlabel=f"pruned in the whole network (%){note}", ylabel="pruned in the layer (%)")
+        # In lines of their own: what is wider than the panel would be cut off.
+        lines = ["pruned in the whole network (%)", f"subnetwork: {label_of(subnetwork)}"]
+        lines += [f"{UNREAD} never reaches the answer"] if unread else []
+        axes.set(xlabel="\n".join(lines), ylabel="pruned in the layer (%)")
         figure.colorbar(mesh, ax=axes, label="points above an even share", aspect=30, pad=0.02)
         step = step_of_columns(figure, axes, axes.get_xticklabels())
         axes.set_xticks(centers[::step], labels[::step])
@@ -175,7 +177,7 @@ def learning_curve_figure(histories: pd.DataFrame, sparsity: float, spread: str,
                 axes.errorbar(
                     line.index, line[column, "mean"], yerr=_bars(line, column, spread), label=label_of(name), **style
                 )  # fmt: skip
-            axes.set(xlabel="epoch", ylabel=label)
+            axes.set(xlabel=f"epoch, at {percent_text(sparsity)} % sparsity", ylabel=label)
             axes.set_xticks(sorted(set(part["epoch"])))
         legend_below(figure, figure.axes[0].get_legend_handles_labels())
     return figure

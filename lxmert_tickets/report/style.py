@@ -29,6 +29,9 @@ SETTINGS: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
     "legend.frameon": False,
+    "legend.handlelength": 3.3,  # so that the marker leaves room for dashes
+    "legend.handletextpad": 0.5,
+    "legend.columnspacing": 0.9,  # so that two networks stand in a row of 3.3 inches
     "lines.linewidth": 1.5,
     "lines.markersize": 5,
     "errorbar.capsize": 3,

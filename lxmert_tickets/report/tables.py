@@ -12,7 +12,14 @@ from lxmert_tickets.report.names import row_label
 from lxmert_tickets.report.pages import page
 from lxmert_tickets.report.results import METRICS, over_seeds
 
-STYLE = "thead tr:first-child th{text-align:center}"
+# Two splits take up to 1200 pixels. In a narrower window letters are smaller; where they would be too small to read,
+# the table scrolls by itself. Paper does not scroll.
+STYLE = """
+thead tr:first-child th{text-align:center}
+.scrolling{overflow-x:auto}
+@media (max-width:1200px){.scrolling table{font-size:.8em}.scrolling :is(th,td){padding:.35em .4em}}
+@media print{.scrolling{overflow-x:visible}.scrolling table{font-size:.6em}}
+"""
 MEASURES = {"official": "Official VQA accuracy", "soft labels": "Accuracy by soft labels"}
 
 
@@ -137,7 +144,8 @@ def as_html(table: Table) -> str:
         for name, row in table.rows.items()
     )
     head = f"<thead><tr><th></th>{groups}</tr><tr><th></th>{metrics}</tr></thead>"
-    return page("Table 1", f"<table>{head}<tbody>{body}</tbody></table><p>{caption(table)}</p>", STYLE)
+    shown = f'<div class="scrolling"><table>{head}<tbody>{body}</tbody></table></div>'
+    return page("Table 1", f"{shown}<p>{caption(table)}</p>", STYLE)
 
 
 def caption(table: Table) -> str:

@@ -1,9 +1,9 @@
 """What `make demo` ends with: Table 1, and where everything lies."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as RichTable
 
@@ -23,10 +23,7 @@ def show_experiment(folder: Path, console: Console) -> None:
     for file in (numbers, words):
         if not file.is_file():
             raise ArtifactError(file, "no such file", "a finished experiment", "Run snakemake first.")
-    table = read_table(numbers)
-    shown = [column.removesuffix(" mean").rsplit(" ", 1) for column in table.columns if column.endswith(" mean")]
-    for split in dict.fromkeys(split for split, _ in shown):
-        console.print(_table(table, split, [metric for of_split, metric in shown if of_split == split]))
+    console.print(_table(read_table(numbers)), "")
     caption = words.read_text(encoding="utf-8").rstrip().splitlines()[-1]
     console.print(f"{caption}\n", highlight=False, markup=False)
     for what, files in (
@@ -40,18 +37,22 @@ def show_experiment(folder: Path, console: Console) -> None:
                 console.print(f"{what:8s} {file}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _table(table: pd.DataFrame, split: str, metrics: Sequence[str]) -> RichTable:
-    """Return the columns of one split: a terminal of 80 columns would cut them off, all side by side."""
-    shown = RichTable(title=f"Table 1, {split}")
-    shown.add_column("")
-    for metric in metrics:
-        shown.add_column(METRICS[metric], justify="right", no_wrap=True)
+def _table(table: pd.DataFrame) -> RichTable:
+    """Return the splits below each other: side by side, a terminal of 80 columns would cut them off."""
+    shown = RichTable(title="Table 1", box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, 1))
+    shown.add_column("")  # only names may wrap: a number that is cut off is another number
+    for metric in METRICS.values():
+        shown.add_column(metric, justify="right", no_wrap=True)
+    ending = f" {next(iter(METRICS))} mean"
     n_seeds = table.filter(regex=" n_seeds$").max(axis=None)
-    for _, row in table.iterrows():
-        cells = [_cell(row[f"{split} {metric} mean"], row[f"{split} {metric} std"]) for metric in metrics]
-        n_here = row.get(f"{split} n_seeds", 0)
-        few = f" (n = {n_here})" if 0 < n_here < n_seeds else ""  # said of the row: cells have no room
-        shown.add_row(row_label(row["row"]) + few, *cells)
+    for split in (column.removesuffix(ending) for column in table.columns if column.endswith(ending)):
+        shown.add_section()
+        shown.add_row(split, style="bold")
+        for _, row in table.iterrows():
+            cells = [_cell(row[f"{split} {metric} mean"], row[f"{split} {metric} std"]) for metric in METRICS]
+            n_here = row.get(f"{split} n_seeds", 0)
+            few = f" (n = {n_here})" if 0 < n_here < n_seeds else ""  # said of the row: cells have no room
+            shown.add_row(row_label(row["row"]) + few, *cells)
     return shown
 
 

@@ -110,6 +110,16 @@ def test_nothing_is_cut_off(draw: Draw, width: float, models: Models) -> None:
     assert tight.y1 <= figure.get_figheight() + 0.02
 
 
+@pytest.mark.parametrize("width", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_the_name_of_the_subnetwork_whose_layers_are_shown_is_not_cut_off(width: float) -> None:
+    figure = sparsity_figure(sparsities(models=WITH_LONGER_NAMES), "low_magnitude_per_tensor", width)
+    figure.draw_without_rendering()
+    (axes, _) = figure.axes
+    assert "low-magnitude-per-tensor pruned" in axes.get_xlabel()
+    name = axes.xaxis.label.get_window_extent()
+    assert 0 <= name.x0 < name.x1 <= figure.bbox.x1
+
+
 @pytest.mark.parametrize(("width", "n_rows"), [(WIDE, [2, 4]), (NARROW, [2, 7])], ids=["wide", "narrow"])
 def test_a_row_of_a_legend_has_as_many_entries_as_the_longest_allows(width: float, n_rows: list[int]) -> None:
     for models, n in zip((MODELS, WITH_LONGER_NAMES), n_rows, strict=True):
@@ -134,10 +144,14 @@ def test_the_legend_covers_no_panel(draw: Draw, width: float) -> None:
         (figure1, [("pruned weights (% of prunable)", "test-dev accuracy (%)")]),
         (answer_types, [("pruned (%)", "test-dev accuracy (%)"), ("pruned (%)", ""), ("pruned (%)", "")]),
         (types, [("test-dev accuracy at 50 % sparsity (%)", "")]),
-        (curves, [("epoch", "training loss"), ("epoch", "validation accuracy (%)")]),
+        (
+            curves,
+            [("epoch, at 50 % sparsity", "training loss"), ("epoch, at 50 % sparsity", "validation accuracy (%)")],
+        ),
         (
             layers,
-            [("pruned in the whole network (%)\n* never reaches the answer", "pruned in the layer (%)"),
+            [("pruned in the whole network (%)\nsubnetwork: low-magnitude pruned\n* never reaches the answer",
+              "pruned in the layer (%)"),
              ("", "points above an even share")],
         ),
     ],

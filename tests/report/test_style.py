@@ -1,9 +1,13 @@
 """Figures share one style, and are saved with the same bytes every time."""
 
 import re
+from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.lines import Line2D
 from PIL import Image
 from test_figures import DRAWN, LABELS, NARROW, WIDE, Draw, curves, figure1
 
@@ -51,3 +55,20 @@ def test_panels_stand_below_each_other_in_a_narrow_figure() -> None:
 def test_there_is_a_style_for_any_number_of_subnetworks_and_the_first_ones_differ() -> None:
     styles = [line_style(position) for position in range(30)]
     assert len({(style["color"], style["marker"]) for style in styles[:7]}) == 7
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_a_legend_shows_dashes_beside_the_marker(width: float) -> None:
+    figure = curves(width=width)
+    figure.set_dpi(288)  # 4 pixels a point
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    grey = np.asarray(canvas.buffer_rgba())[:, :, :3].mean(axis=2)
+    widest = {}
+    joining = [line for line in figure.legends[0].findobj(Line2D) if line.get_linestyle() != "None"]
+    for label, line in zip(LABELS, (line.get_window_extent() for line in joining), strict=True):
+        row = grey[len(grey) - 1 - round(line.y0), round(line.x0) : round(line.x1)]
+        gaps = [len(list(pixels)) for is_paper, pixels in groupby(row > 200) if is_paper]
+        widest[label] = max(gaps, default=0) / 4
+    assert widest.pop("low-magnitude pruned") == 0
+    assert min(widest.values()) > 1.5, widest  # points, the thickness of the line

@@ -3,10 +3,15 @@
 import csv
 import io
 import re
+from collections.abc import Iterator
+from html import escape
 from html.parser import HTMLParser
+from pathlib import Path
 
+import debian
 import numpy as np
 import pytest
+from browser import Page, open_page
 from made_up import MODELS, results
 
 from lxmert_tickets.errors import ConfigError
@@ -195,6 +200,42 @@ def test_html_stands_alone_and_closes_what_it_opens() -> None:
     for tag in ("html", "table", "thead", "tbody", "tr", "th", "td"):
         assert len(re.findall(rf"<{tag}[ >]", written)) == written.count(f"</{tag}>")
     assert "http" not in written
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A browser; the test skips where there is none and none can be installed."""
+    try:
+        with open_page(tmp_path_factory.mktemp("browser")) as page:
+            yield page
+    except debian.NotInstallableError as reason:
+        pytest.skip(str(reason))
+
+
+def show_in_frame(browser: Page, file: Path, width: int) -> None:
+    """Show the table as the report does: in a frame, here of `width` pixels."""
+    data = results()
+    data["number"] += data["seed"] * data["split"].eq("test-std") * 20  # a deviation of two digits
+    written = escape(as_html(table_1(data, 50.0, TESTED, "val")))
+    file.write_text(f'<iframe style="border:0;width:{width}px" srcdoc="{written}"></iframe>', encoding="utf-8")
+    browser.open(file)
+    browser.wait_for(f"document.querySelector('table') !== null && innerWidth === {width}", inside=True)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [950, 1000, 1150, 1201, 1400])
+def test_the_whole_table_is_seen_in_a_window_of_usual_width(browser: Page, tmp_path: Path, width: int) -> None:
+    show_in_frame(browser, tmp_path / "frame.html", width)
+    assert browser.evaluate("document.querySelector('table').getBoundingClientRect().right", inside=True) < width
+    assert browser.evaluate("parseFloat(getComputedStyle(document.querySelector('td')).fontSize)", inside=True) > 11
+
+
+@pytest.mark.browser
+def test_in_a_narrow_window_the_table_scrolls_and_the_page_does_not(browser: Page, tmp_path: Path) -> None:
+    show_in_frame(browser, tmp_path / "frame.html", 500)
+    assert browser.evaluate("document.documentElement.scrollWidth", inside=True) <= 500
+    browser.evaluate("document.querySelector('table').parentElement.scrollLeft = 10000", inside=True)
+    assert browser.evaluate("document.querySelector('table').getBoundingClientRect().right", inside=True) < 500
 
 
 def test_a_kind_of_question_that_a_split_lacks_leaves_its_cells_empty() -> None:

@@ -1,11 +1,12 @@
 """The terminal shows Table 1 and where everything lies."""
 
 import io
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from made_up import results
+from made_up import WITH_LONGER_NAMES, results
 from rich.console import Console
 
 from lxmert_tickets.errors import ArtifactError
@@ -40,6 +41,26 @@ def test_the_table_has_the_numbers_of_its_file(tmp_path: Path, n_seeds: int) -> 
         assert (f"{cell.mean:.2f}" if cell.std is None else f"{cell.mean:.2f} ±{cell.std:.2f}") in text
     assert "Low-magnitude pruned" in text
     assert "nan" not in text
+
+
+def test_rows_of_both_splits_are_lines_of_one_width_in_a_terminal_of_80_columns(tmp_path: Path) -> None:
+    data = results(3)
+    data["number"] += data["seed"] * data["split"].eq("test-std") * 20  # a deviation of two digits, in one of them
+    text = shown(with_results(tmp_path, data), width=80)
+    assert re.search(r" ±\d\d\.\d\d ", text)
+    rows = [line for line in text.splitlines() if line.count("±") == 4]
+    assert [row.split("  ")[0].strip() for row in rows] == 2 * [
+        "Full", "Low-magnitude pruned", "High-magnitude pruned", "Random pruned"
+    ]  # fmt: skip
+    assert len({len(row) for row in rows}) == 1
+
+
+def test_of_long_names_and_numbers_it_is_names_that_wrap(tmp_path: Path) -> None:
+    data = results(3, WITH_LONGER_NAMES)
+    data["number"] += data["seed"] * 20
+    text = shown(with_results(tmp_path, data), width=80)
+    assert sum(line.count("±") == 4 for line in text.splitlines()) == 2 * 7
+    assert "…" not in text
 
 
 def test_one_seed_is_not_called_a_mean(tmp_path: Path) -> None:

@@ -124,6 +124,13 @@ def test_a_result_is_drawn_and_explained(page: Page, category: str, result: str)
     assert not any(sign in explained for sign in ("{{", "{%", "System Message", "``"))
 
 
+def test_the_layer_figure_is_explained_with_the_subnetwork_that_it_shows(page: Page) -> None:
+    click(page, "5 Where the pruned weights sat")
+    press(page, "Sparsity of each layer", EXPLANATION)
+    page.wait_for("document.querySelector('nav .document, nav p') !== null")
+    assert "low-magnitude pruned" in page.evaluate("document.querySelector('nav').innerText")
+
+
 def test_table_1_has_a_row_for_each_network(page: Page) -> None:
     show(page, "1 Table 1", "Table 1")
     page.wait_for("document.querySelectorAll('tbody tr').length === 4", inside=True)
