@@ -63,7 +63,7 @@ rule make_table:
         "../workflow_scripts/make_table.py"
 
 
-# The figures of report/figures.py: one script, and just the `settings` that each depends on.
+# The figures of report/figures.py: one script, and just the `options` that each depends on.
 rule draw_accuracy:
     input:
         table=PATHS.results,
@@ -77,7 +77,7 @@ rule draw_accuracy:
         ENVIRONMENT
     params:
         figure="figure1",
-        settings=dict(split=SHOWN_SPLIT, spread=EXPERIMENT.report.spread),
+        options=dict(split=SHOWN_SPLIT, spread=EXPERIMENT.report.spread),
         width_inches=EXPERIMENT.report.figure_width_inches,
         dpi=EXPERIMENT.report.figure_dpi,
         code=code_of("draw_figure"),
@@ -107,7 +107,7 @@ use rule draw_accuracy as draw_question_types with:
         benchmark_of("draw_question_types")
     params:
         figure="question_types",
-        settings=dict(split=SHOWN_SPLIT, sparsity=EXPERIMENT.report.table_sparsity, spread=EXPERIMENT.report.spread),
+        options=dict(split=SHOWN_SPLIT, sparsity=EXPERIMENT.report.table_sparsity, spread=EXPERIMENT.report.spread),
 
 
 use rule draw_accuracy as draw_sparsity with:
@@ -121,7 +121,7 @@ use rule draw_accuracy as draw_sparsity with:
         benchmark_of("draw_sparsity")
     params:
         figure="sparsity",
-        settings=dict(subnetwork=SHOWN_SUBNETWORK),
+        options=dict(subnetwork=SHOWN_SUBNETWORK),
 
 
 use rule draw_accuracy as draw_learning_curves with:
@@ -135,7 +135,7 @@ use rule draw_accuracy as draw_learning_curves with:
         benchmark_of("draw_learning_curves")
     params:
         figure="learning_curves",
-        settings=dict(sparsity=EXPERIMENT.report.table_sparsity, spread=EXPERIMENT.report.spread),
+        options=dict(sparsity=EXPERIMENT.report.table_sparsity, spread=EXPERIMENT.report.spread),
 
 
 rule draw_contact_sheet:

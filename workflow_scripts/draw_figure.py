@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 with job(snakemake.log[0]):
     params = snakemake.params
     table = read_table(snakemake.input.table)
-    figure = FIGURES[params.figure](table, width_inches=params.width_inches, **params.settings)
+    figure = FIGURES[params.figure](table, width_inches=params.width_inches, **params.options)
     save_figure(figure, snakemake.output, params.dpi)
