@@ -269,7 +269,9 @@ def test_an_experiment_comes_again_from_its_overlay(below: dict[str, Any], above
 def test_an_overlay_leaves_out_what_decides_no_result() -> None:
     whole = laid_over(SHIPPED, VQA2)
     changes = {
+        "checkpoints": {"interval_minutes": 99},
         "gpus": {"trainings_per_gpu": 9, "cuda_graphs": False},
+        "logging": {"tensorboard": True},
         "vqa2": {"sources": {"official": ["https://mirror/"]}},
     }
     assert as_overlay(laid_over(whole, changes)) == as_overlay(whole)

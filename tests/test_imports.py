@@ -20,17 +20,17 @@ def order() -> list[list[str]]:
     return [[name.strip() for name in place.split(",")] for place in " ".join(lines).split("<-")]
 
 
-def imported_by(part: str) -> Iterator[tuple[str, str]]:
-    """Yield the file and the other part of the package, for each import in a module or folder."""
-    for path in [*(PACKAGE / part).rglob("*.py"), *PACKAGE.glob(f"{part}.py")]:
+def imported_by(part: str, package: Path = PACKAGE) -> Iterator[tuple[str, str]]:
+    """Yield the file and the other part of `package`, for each import in a module or folder."""
+    for path in [*(package / part).rglob("*.py"), *package.glob(f"{part}.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
             if isinstance(node, ast.ImportFrom):
                 assert not node.level, f"{path}: a relative import, which this test does not follow"
                 names = [f"{node.module}.{name}" for name in names]
             for name in names:
-                package, other, *_ = [*name.split("."), ""]
-                if package == PACKAGE.name and other != part:
+                first, other, *_ = [*name.split("."), ""]
+                if first == PACKAGE.name and other != part:
                     yield path.name, other
 
 
@@ -45,5 +45,7 @@ def test_a_part_imports_only_what_stands_before_it(part: str) -> None:
     assert [(file, other) for file, other in imported_by(part) if other not in before] == []
 
 
-def test_imports_are_seen() -> None:
+def test_imports_are_seen(tmp_path: Path) -> None:
     assert {other for _, other in imported_by("evaluation")} >= {"artifacts", "data", "errors"}
+    (tmp_path / "a.py").write_text("import os, lxmert_tickets.b.c\n\ndef late(): import lxmert_tickets.d as d\n")
+    assert list(imported_by("a", tmp_path)) == [("a.py", "b"), ("a.py", "d")]

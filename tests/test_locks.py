@@ -244,3 +244,11 @@ def test_whoever_took_a_lock_last_can_be_read_from_it(lock: Path) -> None:
         holder = holder_of(lock)
         assert holder == Holder(os.getpid(), socket.gethostname(), lock.stat().st_mtime)
         assert str(holder) == f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def test_a_lock_that_cannot_be_read_tells_nobody_and_a_strange_host_is_told_as_far_as_it_goes(lock: Path) -> None:
+    lock.mkdir(parents=True)
+    assert holder_of(lock) is None
+    lock.rmdir()
+    lock.write_bytes(b"process 7 on n\xf6de")
+    assert str(holder_of(lock)) == "process 7 on n\N{REPLACEMENT CHARACTER}de"

@@ -110,11 +110,11 @@ def toy_questions(n: int, n_images: int, seed: int = 0) -> EncodedQuestions:
     )
 
 
-def save_toy_features(path: Path, n_images: int) -> None:
+def save_toy_features(path: Path, n_images: int, image_name: str = "IMAGE_{}") -> None:
     toy = toy_features(n_images)
     with hdf5.writing(path, KIND, {}) as file:
         file["features"], file["boxes"], file["size"] = toy.features, toy.boxes, toy.sizes
-        file["image_id"] = np.array(toy.image_ids, dtype="S")
+        file["image_id"] = np.array([image_name.format(row) for row in range(n_images)], dtype="S")
 
 
 def toy_data(n: int = 32, n_images: int = 16, seed: int = 0, device: torch.device = CPU) -> VqaData:

@@ -1,6 +1,7 @@
 """Pictures come from a zip or a folder, small enough for a page; what is not there is left out."""
 
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +32,20 @@ def test_pictures_of_scenes_come_as_they_are_in_their_zip(tmp_path: Path) -> Non
     assert Image.open(io.BytesIO(picture)).size[0] > 0
 
 
-def test_a_damaged_zip_is_named_with_the_remedy(tmp_path: Path) -> None:
-    write_images(tmp_path / "images.zip", {PHOTO: draw_scene(1, np.random.default_rng(1))})
-    whole = (tmp_path / "images.zip").read_bytes()
+def test_a_missing_or_damaged_zip_is_named_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "images.zip"
+    write_images(path, {PHOTO: draw_scene(1, np.random.default_rng(1))})
+    whole = path.read_bytes()
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 1  # within the picture: its checksum tells
-    for content in (b"", whole[: len(whole) // 2], bytes(flipped)):
-        (tmp_path / "images.zip").write_bytes(content)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"{PHOTO}.png", "a picture")
+    start = 30 + len(f"{PHOTO}.png")  # behind the member's header
+    no_stream = path.read_bytes()[:start] + b"\xff" + path.read_bytes()[start + 1 :]
+    for content in (None, b"", whole[: len(whole) // 2], bytes(flipped), no_stream):
+        path.unlink() if content is None else path.write_bytes(content)
         with pytest.raises(DataError, match=r"images\.zip: cannot be read.*expected a zip of images\. Delete it"):
-            read_pictures(tmp_path / "images.zip", {PHOTO})
+            read_pictures(path, {PHOTO})
 
 
 def test_a_small_photograph_comes_as_it_is(tmp_path: Path) -> None:

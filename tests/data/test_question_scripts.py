@@ -17,6 +17,7 @@ from lxmert_tickets.data.answers import read_answers
 from lxmert_tickets.data.features import KIND
 from lxmert_tickets.data.questions import load_questions
 from lxmert_tickets.data.tokens import save_tokenizer, train_tokenizer
+from lxmert_tickets.data.vqa_json import Annotation, Question, write_annotations, write_questions
 from lxmert_tickets.downloads.receipts import Receipt, write_receipt
 from lxmert_tickets.evaluation.accuracy import Score
 from lxmert_tickets.evaluation.predictions import load_predictions, read_submission, save_predictions
@@ -118,6 +119,16 @@ def test_the_vocabulary_comes_from_all_annotations_or_from_the_published_list(
     assert (len(published), published[:2]) == (3129, ("", "woods"))
 
 
+def test_a_vocabulary_without_any_answer_is_refused(files: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        run_script(
+            "build_answers", tmp_path, {"annotations": [files["annotations"]]}, {"answers": tmp_path / "a.json"},
+            params={"min_count": 10_000},
+        )  # fmt: skip
+    assert "text.min_answer_count: 10000; expected as many as" in (tmp_path / "build_answers.log").read_text()
+    assert not (tmp_path / "a.json").exists()
+
+
 def predictions(files: dict[str, Any], folder: Path, ids: list[int]) -> Path:
     given_answers = [files["majority"][key] for key in ids]
     save_predictions(folder / "p.parquet", ids, given_answers, np.full(len(ids), 0.5), {})
@@ -140,6 +151,16 @@ def test_scores_are_official_where_the_ten_answers_are_known_and_say_where_not(
     assert set(soft.per_answer_type) == set(official.per_answer_type) == {"yes/no", "number", "other"}
     assert 0 < official.overall - soft.overall < 15  # the prepared labels lack what the vocabulary lacks
     assert "(soft labels)" in log
+
+
+def test_annotations_without_human_answers_are_told_with_their_file(files: dict[str, Any], tmp_path: Path) -> None:
+    write_questions(tmp_path / "q.json", "mscoco", "val2014", [Question(1, 9, "Is it?")])
+    write_annotations(tmp_path / "a.json", "mscoco", "val2014", [Annotation(1, 9, "is", "yes/no", "yes", ())])
+    save_predictions(tmp_path / "one.parquet", [1], ["yes"], [0.5], {})
+    inputs = {"questions": "q.json", "annotations": "a.json", "predictions": "one.parquet"}
+    with pytest.raises(SystemExit):
+        scored(files, tmp_path, {name: [tmp_path / file] for name, file in inputs.items()})
+    assert "a.json, question_id 1: no human answers" in (tmp_path / "score.log").read_text()
 
 
 @pytest.mark.parametrize("source", ["tests", "prepared tests"])

@@ -91,6 +91,26 @@ def test_questions_of_another_split_are_refused_before_anything_is_written(split
     assert not split["out"].exists()
 
 
+def test_a_question_without_human_answers_is_told_with_the_annotations_file(split: dict[str, Path]) -> None:
+    annotations = read(split["annotations"])
+    annotations["annotations"][1]["answers"] = []
+    split["annotations"].write_text(json.dumps(annotations))
+    with pytest.raises(DataError, match=r"annotations\.json, question_id 2: no human answers"):
+        score(split)
+
+
+@pytest.mark.parametrize("through_link", [False, True])
+@pytest.mark.parametrize("name", ["questions", "annotations", "predictions"])
+def test_a_file_to_read_is_not_written_over(split: dict[str, Path], name: str, through_link: bool) -> None:
+    out, before = split["out"] if through_link else split[name], split[name].read_bytes()
+    if through_link:
+        out.symlink_to(split[name])
+    with pytest.raises(DataError, match=rf"{out.name}: is one of the files to read"):
+        score(split | {"out": out})
+    assert split[name].read_bytes() == before
+    assert out.is_symlink() == through_link
+
+
 def test_predictions_of_another_split_are_refused_by_name(split: dict[str, Path]) -> None:
     write_submission(split["predictions"], (1, 3), ["yes", "no"])
     with pytest.raises(DataError, match=r"predictions\.json: without a prediction: 1 .*not annotated: 1"):

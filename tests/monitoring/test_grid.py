@@ -83,9 +83,9 @@ def lock(words: str, age: float | None = None) -> None:
     put(f"seed0/{MODEL}/.resume/lock", words, age)
 
 
-def pulse(age: float = 5.0, process: int | None = None) -> None:
+def pulse(age: float = 5.0, process: int | None = None, host: str = "node7") -> None:
     (file := put(f"seed0/{MODEL}/.resume/progress.json")).unlink()
-    write_pulse(file, Pulse(120, 400, 2.0, {"train_loss": 0.5}, NOW - age, 10.0, process or os.getpid(), "node7"))
+    write_pulse(file, Pulse(120, 400, 2.0, {"train_loss": 0.5}, NOW - age, 10.0, process or os.getpid(), host))
 
 
 def test_nothing_there_is_a_grid_that_waits(folder: Path) -> None:
@@ -165,6 +165,15 @@ def test_a_run_that_has_been_silent_for_long_but_is_there_tells_since_when(folde
     assert status.note == f"silent for 25 min, at step 120 of 400, process {os.getpid()} on node7"
 
 
+@pytest.mark.parametrize(("process", "host"), [(GONE, "node7"), (None, "node8"), (GONE, "node8")])
+def test_the_silence_of_another_process_is_not_told_of_the_one_that_has_the_lock(
+    folder: Path, process: int | None, host: str
+) -> None:
+    lock(f"process {os.getpid()} on node7")
+    pulse(1500, process, host)
+    assert of_model("node7").note == f"starting, waiting for a GPU, or ending, process {os.getpid()} on node7"
+
+
 def test_a_lock_whose_process_is_gone_from_this_machine_is_nobody_s(folder: Path) -> None:
     lock(f"process {GONE} on node7", age=10)
     assert of_model("node7").state == "stopped"
@@ -183,6 +192,12 @@ def test_a_lock_of_another_machine_is_believed_for_as_long_as_a_pulse_and_then_d
             put(f"seed0/{MODEL}/.resume/step0000000042.safetensors", age=STALE_SECONDS + 2)
         assert of_model("node8").state == "stopped"
         assert of_model("node8").note == f"process {GONE} on node7 is waiting for a GPU, or gone"
+
+
+def test_a_file_that_is_removed_while_its_folder_is_looked_at_is_no_error(folder: Path) -> None:
+    lock(f"process {GONE} on node7", age=10)
+    Path(f"results/smoke/seed0/{MODEL}/.resume/step0000000042.safetensors").symlink_to("removed")
+    assert of_model("node8").state == "running"
 
 
 @pytest.mark.parametrize("words", ["", "{torn", "process 0 on node7", f"process {10**30} on node7", "process 7 on "])

@@ -117,6 +117,18 @@ def test_the_command_honours_overlays_and_ends_well(
     assert "random" not in printed
 
 
+def test_of_two_lists_of_overlays_the_last_counts_as_for_snakemake(
+    smoke_arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "a.yaml").write_text("subnetworks: {another: {keep: random, sparsities: [50]}}\n")
+    (tmp_path / "b.yaml").write_text("subnetworks: {random: null}\n")
+    assert main([*smoke_arguments, "a.yaml", *smoke_arguments[1:], "b.yaml"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("smoke: 10 networks, 10 waiting\n")
+    assert "another" not in printed
+    assert "random" not in printed
+
+
 def test_another_folder_is_looked_at_where_it_is_named(
     smoke_arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_up import (
     KINDS,
@@ -25,6 +26,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lxmert_tickets.report.figures import (
+    FIGURES,
     accuracy_figure,
     answer_type_figure,
     learning_curve_figure,
@@ -75,8 +77,14 @@ def points_of(bar: ErrorbarContainer) -> np.ndarray:
 
 
 def reach_of(bar: ErrorbarContainer) -> np.ndarray:
-    """Return from where to where each vertical error bar goes, (n, 2)."""
-    return np.array([segment[:, 1] for segment in bar.lines[2][0].get_segments()])
+    """Return from where to where each error bar goes, (n, 2)."""
+    return np.array([segment[:, int(bar.has_yerr)] for segment in bar.lines[2][0].get_segments()])
+
+
+def band_of(axes: Axes) -> np.ndarray:
+    """Return from where to where the band around the dense line goes, (2,)."""
+    box = axes.patches[0].get_extents().transformed(axes.transData.inverted())
+    return np.asarray(box.get_points()[:, 1])
 
 
 @pytest.mark.parametrize("draw", DRAWN)
@@ -189,8 +197,7 @@ def test_the_dense_line_stands_at_the_dense_mean_with_its_spread_around_it() -> 
     axes = figure1().axes[0]
     (line,) = (line for line in axes.lines if line.get_label() == "full model")
     assert np.asarray(line.get_ydata()) == pytest.approx(dense.mean())
-    edges = axes.patches[0].get_extents().transformed(axes.transData.inverted()).get_points()[:, 1]
-    assert edges == pytest.approx([dense.mean() - dense.std(), dense.mean() + dense.std()])
+    assert band_of(axes) == pytest.approx([dense.mean() - dense.std(), dense.mean() + dense.std()])
 
 
 def test_error_bars_are_one_sample_deviation() -> None:
@@ -338,3 +345,43 @@ def test_an_even_share_everywhere_has_one_color_and_no_warning() -> None:
     data = sparsities()
     (mesh,) = sparsity_figure(data.assign(sparsity_percent=data["sparsity"]), "low_magnitude", WIDE).axes[0].collections
     assert mesh.get_clim() == (-1, 1)
+
+
+def spread_of(values: pd.Series, spread: str) -> list[float]:
+    """Return from where to where a bar over the seeds of one network is to go."""
+    if spread == "range":
+        return [values.min(), values.max()]
+    return [values.mean() - values.std(), values.mean() + values.std()]
+
+
+@pytest.mark.parametrize("spread", ["std", "range"])
+def test_bands_and_bars_of_accuracies_show_the_spread_that_is_asked_for(spread: str) -> None:
+    data = results()
+    of = {name: part[part["split"] == "test-dev"] for name, part in data.groupby("subnetwork")}
+    overall = accuracy_figure(data, "test-dev", spread, WIDE).axes[0]
+    _, number, _ = answer_type_figure(data, "test-dev", spread, WIDE).axes
+    for axes, column in ((overall, "overall"), (number, "number")):
+        assert band_of(axes) == pytest.approx(spread_of(of["dense"][column], spread))
+        (reach,) = reach_of(bars_of(axes)["random pruned"])
+        assert reach == pytest.approx(spread_of(of["random"][column], spread))
+
+
+@pytest.mark.parametrize("spread", ["std", "range"])
+def test_bars_of_question_types_and_epochs_show_the_spread_that_is_asked_for(spread: str) -> None:
+    of_types = question_types().query("subnetwork == 'random' and split == 'test-dev'").set_index("question_type")
+    of_epochs = histories().query("subnetwork == 'random'").set_index("epoch")
+    (by_type,) = question_type_figure(question_types(), "test-dev", 50.0, spread, WIDE).axes
+    loss, accuracy = learning_curve_figure(histories(), 50.0, spread, WIDE).axes
+    for axes, values, rows in (
+        (by_type, of_types["accuracy"], [*reversed(KINDS)]),
+        (loss, of_epochs["train_loss"], [1, 2, 3]),
+        (accuracy, of_epochs["val_accuracy_percent"], [1, 2, 3]),
+    ):
+        expected = np.array([spread_of(values[row], spread) for row in rows])
+        assert reach_of(bars_of(axes)["random pruned"]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("name", "titles"), [("figure1", [""]), ("answer_types", ["Yes/No", "Number", "Other"])])
+def test_a_name_draws_its_own_figure(name: str, titles: list[str]) -> None:
+    figure = FIGURES[name](results(), split="test-dev", spread="std", width_inches=WIDE)
+    assert [axes.get_title() for axes in figure.axes] == titles

@@ -96,8 +96,11 @@ def test_groups_do_not_mix() -> None:
     assert over_seeds(table, ["subnetwork"], ["overall"])["overall", "mean"].to_dict() == {"a": 2.0, "b": 20.0}
 
 
-@pytest.mark.parametrize("content", [b"", b"a,b\n1,2,3,4\n1\n1,2,3,4,5\n", b"a,b\n\xff,1\n"])
-def test_a_table_that_cannot_be_read_is_named_with_the_remedy(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "history.csv").write_bytes(content)
+@pytest.mark.parametrize("content", [None, b"", b"a,b\n1,2,3,4\n1\n1,2,3,4,5\n", b"a,b\n\xff,1\n"])
+def test_a_table_that_is_missing_or_cannot_be_read_is_named_with_the_remedy(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / "history.csv").write_bytes(content)
     with pytest.raises(ArtifactError, match=r"history\.csv: cannot be read.*; expected a table as CSV\. Delete it"):
         collect_files([(0, "dense", str(tmp_path / "history.csv"))])

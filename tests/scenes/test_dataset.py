@@ -201,6 +201,13 @@ def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path) -> None:
                 read(path)
 
 
+def test_what_is_no_image_is_told_with_its_zip(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        archive.writestr("SCENES_val_000000000001.png", "<html>not found</html>")
+    with pytest.raises(DataError, match=r"images\.zip: cannot be read .*; expected a zip of images"):
+        list(read_images(tmp_path / "images.zip"))
+
+
 @pytest.mark.parametrize("boxes", [[[1, 2, 3]], [[1, 2, 3, "4"]], [1, 2, 3, 4]])
 def test_boxes_without_four_numbers_each_are_refused_by_place(tmp_path: Path, boxes: list[Any]) -> None:
     (tmp_path / "boxes.json").write_text(json.dumps({"SCENES_val_000000000001": boxes}))

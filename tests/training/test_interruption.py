@@ -21,6 +21,7 @@ from lxmert_tickets.data.questions import save_questions
 from lxmert_tickets.errors import TrainingError
 from lxmert_tickets.layout import CHECKPOINTS
 from lxmert_tickets.layout import RESUME_FOLDER as FOLDER
+from lxmert_tickets.model import checkpoints
 from lxmert_tickets.model.checkpoints import save_weights
 from lxmert_tickets.monitoring.pulse import NAME as PULSE
 from lxmert_tickets.pruning.mask_files import save_mask
@@ -146,6 +147,21 @@ def test_steps_are_graphs_on_a_gpu_as_the_job_says(
     given["params"]["cuda_graphs"] = cuda_graphs
     with pytest.raises(RuntimeError, match=f"graphs: {cuda_graphs}"):
         run_here("train", **given)
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_run_gives_word_until_its_weights_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: dict[str, Any]
+) -> None:
+    def written(*content: Any) -> None:
+        there.update(kept_in(tmp_path / "run"))
+        save_weights(*content)
+
+    there: set[str] = set()
+    monkeypatch.setattr(checkpoints, "save_weights", written)
+    run_here("train", **job(tmp_path / "run", inputs, minutes=600, epochs=1))
+    assert PULSE in there
+    assert kept_in(tmp_path / "run") == FINISHED
 
 
 def test_a_run_killed_ten_times_ends_in_the_same_bytes(

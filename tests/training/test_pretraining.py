@@ -1,18 +1,30 @@
 """Pretraining hides words of captions that belong to their image, learns all three tasks, and repeats itself."""
 
 import dataclasses
+import json
 import math
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
+from script_runs import run_here
 from torch.nn import functional as F
-from toys import CPU, END, START, TINY, changed, toy_data
+from toys import CPU, END, START, TINY, changed, save_toy_features, toy_data, toy_questions
 
+from lxmert_tickets.data.questions import save_questions
+from lxmert_tickets.data.tokens import save_tokenizer, train_tokenizer
 from lxmert_tickets.errors import TrainingError
+from lxmert_tickets.experiment import ModelSizes
+from lxmert_tickets.layout import RESUME_FOLDER
+from lxmert_tickets.model import checkpoints
 from lxmert_tickets.model.building import build_network
+from lxmert_tickets.model.checkpoints import save_weights
 from lxmert_tickets.model.lxmert import initialise
 from lxmert_tickets.model.pretraining_heads import LxmertForPretraining
+from lxmert_tickets.monitoring.pulse import NAME as PULSE
 from lxmert_tickets.seeds import derive_seed
 from lxmert_tickets.training.batches import padded
 from lxmert_tickets.training.pretraining import Captions, PretrainingBatch, draw_batch, pretrain
@@ -221,3 +233,42 @@ def test_weights_that_the_last_step_breaks_are_not_given_out() -> None:
 def test_losses_that_are_no_numbers_stop_the_run_and_name_step_and_rate() -> None:
     with pytest.raises(TrainingError, match=r"pretraining, up to step 20: losses of words .*nan.* learning rate \d.*e"):
         pretrain(TINY, CAPTIONS, QUESTIONS, changed(RECIPE, steps=40, learning_rate=1e30))
+
+
+@pytest.fixture
+def job(tmp_path: Path, small_batches: None) -> dict[str, Any]:
+    """Return a short job of pretraining, as the script gets it, with features and a caption of one image."""
+    files = {name: tmp_path / name for name in ("tokenizer", "questions", "features", "captions")}
+    save_tokenizer(files["tokenizer"], train_tokenizer(["the quick brown fox jumps over a lazy dog"], 500))
+    save_questions(files["questions"], toy_questions(8, n_images=1), {})
+    save_toy_features(files["features"], 1, "SCENES_pretrain_{:012}")
+    files["captions"].write_text(json.dumps({"annotations": [{"image_id": 0, "caption": "a lazy fox"}]}))
+    sizes = {field: getattr(TINY, field) for field in ModelSizes.__struct_fields__}
+    texts = {"recipe": msgspec.json.encode(RECIPE).decode(), "model": json.dumps(sizes)}
+    return {
+        "log": str(tmp_path / "log"),
+        "input": {name: path if name == "tokenizer" else [path] for name, path in files.items()},
+        "output": {"weights": tmp_path / "weights.safetensors", "history": tmp_path / "history.csv"},
+        "params": texts | {"max_length": 8, "checkpoint_minutes": 600, "jobs_per_gpu": 1, "event_files": ""},
+    }
+
+
+def test_images_of_captions_that_have_no_features_are_told(job: dict[str, Any], tmp_path: Path) -> None:
+    save_toy_features(tmp_path / "features", 1)
+    with pytest.raises(SystemExit):
+        run_here("pretrain", **job)
+    assert "no features for 1 of the 1 images of the captions" in (tmp_path / "log").read_text()
+
+
+def test_pretraining_gives_word_until_its_weights_are_written(
+    job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written(*content: Any) -> None:
+        there.update(path.name for path in (tmp_path / RESUME_FOLDER).iterdir())
+        save_weights(*content)
+
+    there: set[str] = set()
+    monkeypatch.setattr(checkpoints, "save_weights", written)
+    run_here("pretrain", **job)
+    assert PULSE in there
+    assert not (tmp_path / RESUME_FOLDER / PULSE).exists()

@@ -32,6 +32,16 @@ def test_a_mistake_in_the_configuration_stops_before_any_job(
     assert "rule " not in said
 
 
+def test_a_key_that_stands_twice_stops_before_any_job_and_its_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "twice.yaml").write_text("training: {epochs: 3}\nseeds: [0]\ntraining: {batch_size: 16}\n")
+    run = snakemake(tmp_path, "--dry-run", configs=(tmp_path / "twice.yaml",))
+    said = run.stdout + run.stderr
+    assert run.returncode == 1
+    assert "twice.yaml: cannot be read (training stands twice" in said
+    assert "Traceback" not in said
+    assert "rule " not in said
+
+
 @pytest.fixture
 def broken_grid(smoke: Path, tmp_path: Path) -> Path:
     """Return a copy of a finished grid, to be damaged."""
