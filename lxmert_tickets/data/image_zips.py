@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from PIL import UnidentifiedImageError
+
 from lxmert_tickets.artifacts import REMAKE
 from lxmert_tickets.errors import DataError
 from lxmert_tickets.file_kinds import ZIP_DAMAGES
@@ -17,4 +19,7 @@ def zip_of_images(path: str | Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except ZIP_DAMAGES as error:
-        raise DataError(path, f"cannot be read ({error})", "a zip of images", REMAKE) from None
+        found = f"cannot be read ({str(error) or type(error).__name__})"
+        if isinstance(error, UnidentifiedImageError):
+            found = "holds a file that is no image"
+        raise DataError(path, found, "a zip of images", REMAKE) from None
