@@ -15,6 +15,7 @@ from lxmert_tickets.data import feature_conversion
 from lxmert_tickets.data.feature_tsv import write_feature_row
 from lxmert_tickets.data.features import open_features
 from lxmert_tickets.pruning.mask_files import save_mask
+from lxmert_tickets.report.results import METRICS
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -121,8 +122,8 @@ def test_show_refuses_an_unfinished_experiment(tmp_path: Path, capsys: pytest.Ca
 
 def test_show_prints_the_table_of_a_finished_experiment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "tables").mkdir()
-    header = "row,val n_seeds,val overall mean,val overall std"
-    (tmp_path / "tables" / "table1.csv").write_text(f"{header}\ndense,1,91.25,\n")
+    header = ["row", "val n_seeds", *(f"val {name} {what}" for name in METRICS for what in ("mean", "std"))]
+    (tmp_path / "tables" / "table1.csv").write_text(f"{','.join(header)}\ndense,1{',91.25,' * len(METRICS)}\n")
     (tmp_path / "tables" / "table1.md").write_text("| a table |\n\nWhat the numbers are.\n")
     assert main(["show", str(tmp_path)]) == 0
     printed = capsys.readouterr().out

@@ -45,15 +45,15 @@ def test_nothing_is_extracted_and_no_path_is_made_of_a_members_name(tmp_path: Pa
 @pytest.mark.parametrize(
     ("names", "subtype", "found"),
     [
-        ([TEST, TEST_DEV], None, f"2 of them; it holds {TEST}, {TEST_DEV}"),
-        ([TEST], "val2014", f"0 of them; it holds {TEST}"),
-        ([TEST, f"copy/{TEST}"], "test2015", f"2 of them; it holds {TEST}, copy/{TEST}"),
-        ([TEST, TEST], "test2015", "2 of them"),
-        (["_test2015_/questions.json"], "test2015", "0 of them"),  # a folder's name says nothing
-        (["License.txt"], None, "0 of them; it holds License.txt"),
-        (["a\nb\x1b[31m.json"], "test2015", "it holds a?b?[31m.json"),
-        ([f"{number}.json" for number in range(9)], None, "9 of them; it holds 0.json, 1.json"),
-        ([], None, "it holds nothing"),
+        ([TEST, TEST_DEV], None, f"with 2 .json files ({TEST}, {TEST_DEV})"),
+        ([TEST], "val2014", f"with 0 fitting .json files ({TEST})"),
+        ([TEST, f"copy/{TEST}"], "test2015", f"with 2 fitting .json files ({TEST}, copy/{TEST})"),
+        ([TEST, TEST], "test2015", "with 2 fitting"),
+        (["_test2015_/questions.json"], "test2015", "with 0 fitting"),  # a folder's name says nothing
+        (["License.txt"], None, "with 0 .json files (License.txt)"),
+        (["a\nb\x1b[31m.json"], "test2015", "(a?b?[31m.json)"),
+        ([f"{number}.json" for number in range(9)], None, "with 9 .json files (0.json, 1.json, "),
+        ([], None, "with 0 .json files (nothing)"),
     ],
 )
 def test_an_archive_without_just_one_such_member_is_refused_and_listed(
