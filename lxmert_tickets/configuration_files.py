@@ -70,7 +70,7 @@ def read_file(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise ConfigError(path, str(error.strerror).lower(), "a mapping in YAML or JSON") from None
     except (ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).replace('"<unicode string>", ', "")  # as PyYAML calls the file
         raise ConfigError(path, f"cannot be read ({reason})", "a mapping in YAML or JSON") from None
     if not isinstance(content, Mapping):
         raise ConfigError(path, f"is a {type(content).__name__}", "a mapping in YAML or JSON")
