@@ -22,7 +22,7 @@ demo: $(READY)
 	&& $(BIN)/python -m lxmert_tickets show $(DEMO) \
 	&& echo "done in $$(( $$(date +%s) - started )) s"
 
-# Files of tests side by side, a process for each core; each holds a gigabyte or two.
+# Files of tests side by side, a process for each core, four at most (tests/conftest.py).
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 

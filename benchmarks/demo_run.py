@@ -14,7 +14,7 @@ import pandas as pd
 
 from benchmarks.contenders import PROJECT
 from benchmarks.figures import Figure
-from lxmert_tickets.data.feature_workers import available_cores
+from lxmert_tickets.environment import available_cores
 
 SCRIPT_OF = {"finetune": "train", "retrain": "train"}
 TRAINING = ("finetune", "retrain", "pretrain")

@@ -32,7 +32,7 @@ import pybase64
 from lxmert_tickets.data.feature_conversion import convert_features
 from lxmert_tickets.data.feature_sources import find_table
 from lxmert_tickets.data.feature_tsv import COLUMNS, write_feature_row
-from lxmert_tickets.data.feature_workers import available_cores
+from lxmert_tickets.environment import available_cores
 
 REGIONS, DIM = 36, 2048
 SHARE_OF_ZEROS = 0.3

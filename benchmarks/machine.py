@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lxmert_tickets.data.feature_workers import available_cores
-from lxmert_tickets.environment import has_gpu
+from lxmert_tickets.environment import available_cores, has_gpu
 
 MATRIX = 2048  # float32 on the CPU: 17 GFLOP a product, 16 MB a matrix
 MATRIX_OF_GPU = 8192  # bfloat16

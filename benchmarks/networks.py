@@ -7,7 +7,7 @@ from benchmarks import contenders
 from benchmarks.contenders import largest
 from benchmarks.figures import Figure, highest_rate
 from benchmarks.made_up_data import sizes
-from lxmert_tickets.data.feature_workers import available_cores
+from lxmert_tickets.environment import available_cores
 
 ROUNDS = {"scenes": 3, "base": 2}
 OURS, PEER, PEAK = "own_engine", "peer_engine", "machine"

@@ -29,8 +29,7 @@ from benchmarks.figures import file_stem, highest_rate
 from benchmarks.made_up_data import sizes
 from benchmarks.own_engine import TOGETHER
 from lxmert_tickets.artifacts import write_text
-from lxmert_tickets.data.feature_workers import available_cores
-from lxmert_tickets.environment import VISIBLE
+from lxmert_tickets.environment import VISIBLE, available_cores
 
 VARIATIONS = (("plain",), ("unfused",), ("large",), ("deterministic",), ("streamed",), ("large", "unfused"))
 AT_ONCE = (1, 2, 3)

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import contenders
 from benchmarks.made_up_data import recipe_of, sizes
-from lxmert_tickets.data.feature_workers import available_cores
+from lxmert_tickets.environment import available_cores
 
 STEPS, STEPS_ON_GPU = {"scenes": 40, "base": 2}, 40
 LONGEST_NAME = 90  # of a kernel: C++'s have their types in it

@@ -82,7 +82,7 @@ def read_experiment(config: Mapping[str, Any]) -> Experiment:
     plain = {name: value for name, value in config.items() if name not in OF_RUNNING}
     if "subnetworks" not in plain:
         raise ConfigError("subnetworks", "is missing", "a mapping", "Copy it from config.yaml.")
-    declared = _mapping(plain.pop("subnetworks"), "subnetworks")
+    declared: dict[str, Any] = convert(plain.pop("subnetworks"), dict, "subnetworks")
     settings: Settings = convert(plain, Settings)
     subnetworks = {
         name: _read_subnetwork(name, value, declared) for name, value in declared.items() if value is not None
@@ -124,18 +124,12 @@ def as_overlay(config: Mapping[str, Any]) -> str:
     )
 
 
-def _mapping(value: Any, place: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ConfigError(place, "empty (null)" if value is None else repr(value), "a mapping")
-    return value
-
-
 def _read_subnetwork(name: str, value: Any, declared: Mapping[str, Any]) -> Subnetwork:
     place = f"subnetworks.{name}"
     convert(name, SubnetworkName, place)
     if name == DENSE:
         raise ConfigError(place, "is the name of the full network", "another name", "Rename the subnetwork.")
-    if {"keep", "complement_of"} <= _mapping(value, place).keys():
+    if {"keep", "complement_of"} <= convert(value, dict, place).keys():
         raise ConfigError(
             place, "has both keep and complement_of", "one of them",
             f"An overlay adds to what it lies over: give the new subnetwork another name, and write {name}: null.",

@@ -15,6 +15,11 @@ def let_jobs_import_this_package() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *others])
 
 
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def has_gpu() -> bool:
     """Return whether there is an NVIDIA device that this process may use."""
     return DEVICE.exists() and named_devices(os.environ) != []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from lxmert_tickets.data.feature_workers import available_cores
+from lxmert_tickets.environment import available_cores
 
 # Machines are busy: how long one example takes says nothing about the code.
 settings.register_profile("patient", deadline=None)

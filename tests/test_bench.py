@@ -7,12 +7,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from made_up_vqa2 import made_up_texts
+from torch.utils.data import DataLoader
 from toys import CPU, TINY, changed, random_weights, toy_features, toy_questions
 
-from benchmarks import contenders, machine, network_at_scale
+from benchmarks import contenders, machine, network_at_scale, peer_engine
 from benchmarks.accuracy_scoring import write_inputs
 from benchmarks.bench import MEASURES, write
 from benchmarks.contenders import PROJECT
@@ -142,6 +144,18 @@ def test_flops_of_questions_of_any_length_follow_from_those_that_are_counted(len
     for flops_of in (training_flops, answering_flops):
         exact = np.mean([flops_of(TINY, length, 4) for length in lengths])
         assert mean_flops(flops_of, TINY, np.array(lengths), 4) == pytest.approx(exact, rel=1e-9)
+
+
+def test_workers_of_the_peer_read_what_it_reads_by_itself(tmp_path: Path) -> None:
+    questions = toy_questions(12, 4)
+    save_questions(tmp_path / "train.h5", questions, {})
+    write_features(tmp_path / "features.h5", 4, 3, 5)
+    features = open_features(tmp_path / "features.h5").features
+    data = peer_engine.Questions(tmp_path, "train")
+    alone, shared = (list(DataLoader(data, batch_size=4, num_workers=n)) for n in (0, 2))
+    assert [set(batch) for batch in shared] == [set(batch) for batch in alone]
+    assert all(torch.equal(a[key], b[key]) for a, b in zip(alone, shared, strict=True) for key in a)
+    assert np.array_equal(shared[0]["visual_feats"].numpy(), features[questions.image_row[:4]].astype(np.float32))
 
 
 def scored_both_ways(annotations: list[dict[str, object]], predictions: list[tuple[int, str]]) -> tuple[object, object]:

@@ -21,7 +21,8 @@ from lxmert_tickets.data.feature_journal import Journal, Record, working_folder
 from lxmert_tickets.data.feature_layout import FeatureLayout
 from lxmert_tickets.data.feature_sources import Table, find_table
 from lxmert_tickets.data.feature_tsv import FeatureRow, parse_feature_row
-from lxmert_tickets.data.feature_workers import Decoders, available_cores, decoding
+from lxmert_tickets.data.feature_workers import Decoders, decoding
+from lxmert_tickets.environment import available_cores
 from lxmert_tickets.errors import ArtifactError, DataError
 from lxmert_tickets.progress import Progress
 

@@ -60,11 +60,6 @@ class _Answer(msgspec.Struct, frozen=True):
     errno: int = 0
 
 
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @contextmanager
 def decoding(n_workers: int, features: int, buffer_bytes: int) -> Iterator[Decoders]:
     """Yield decoders in `n_workers` processes (1: in this one) that write to the open file `features`.

@@ -1,0 +1,74 @@
+"""The figure of layers tells how much of each is pruned, however many there are, wide and narrow."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from made_up import LAYERS, WITH_LONGER_NAMES, Models, sparsities
+from test_figures import NARROW, WIDE, layers
+
+from lxmert_tickets.report.figures import sparsity_figure
+
+
+def test_the_sparsity_of_every_layer_is_written_in_its_cell() -> None:
+    axes = layers().axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        name + ("" if reaches else "*") for name, reaches in LAYERS.items()
+    ]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["25", "50"]
+    cells = {(text.get_position()[1] - 0.5, text.get_position()[0] - 0.5): text.get_text() for text in axes.texts}
+    means = {(row, column): whole + 3 * row - 4.5 for row in range(4) for column, whole in enumerate((25.0, 50.0))}
+    assert cells == {where: f"{mean:.0f}" for where, mean in means.items()}
+
+
+def rounds(n: int) -> Models:
+    """Return the dense network and one pruned a fifth more in each of `n` rounds: labels of four characters."""
+    return (("dense", 0.0), *(("low_magnitude", round(100 - 90 * 0.8**k, 1)) for k in range(n)))
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("n_sparsities", [9, 18, 40])
+def test_numbers_of_neighbouring_columns_do_not_meet(width: float, n_sparsities: int) -> None:
+    figure = layers(2, rounds(n_sparsities), width)
+    figure.draw_without_rendering()
+    (axes, _) = figure.axes
+    cells = [text for text in axes.texts if text.get_visible() and text.get_position()[1] == 0.5]
+    for texts in (axes.get_xticklabels(), cells):
+        boxes = [text.get_window_extent() for text in texts]
+        assert len(boxes) > 2
+        assert all(before.x1 <= after.x0 + 1 for before, after in pairwise(boxes))
+
+
+@pytest.mark.parametrize(("width", "n_sparsities"), [(WIDE, 18), (NARROW, 9)], ids=["wide", "narrow"])
+def test_every_column_is_labelled_where_there_is_room(width: float, n_sparsities: int) -> None:
+    models = (("dense", 0.0), *(("low_magnitude", 5.0 + 5 * k) for k in range(n_sparsities)))
+    axes = layers(1, models, width).axes[0]
+    assert len(axes.get_xticklabels()) == n_sparsities
+    assert all(text.get_visible() for text in axes.texts)
+
+
+def test_the_color_of_a_layer_is_its_distance_from_an_even_share() -> None:
+    (mesh,) = layers().axes[0].collections
+    assert np.asarray(mesh.get_array()).ravel() == pytest.approx(np.repeat([-4.5, -1.5, 1.5, 4.5], 2))
+    assert mesh.get_clim() == (-4.5, 4.5)
+
+
+def test_a_network_whose_layers_all_reach_the_answer_needs_no_note() -> None:
+    figure = sparsity_figure(sparsities().assign(reaches_answer=True), "low_magnitude", WIDE)
+    assert "*" not in figure.axes[0].get_xlabel()
+
+
+def test_an_even_share_everywhere_has_one_color_and_no_warning() -> None:
+    data = sparsities()
+    (mesh,) = sparsity_figure(data.assign(sparsity_percent=data["sparsity"]), "low_magnitude", WIDE).axes[0].collections
+    assert mesh.get_clim() == (-1, 1)
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_the_name_of_the_subnetwork_whose_layers_are_shown_is_not_cut_off(width: float) -> None:
+    figure = sparsity_figure(sparsities(models=WITH_LONGER_NAMES), "low_magnitude_per_tensor", width)
+    figure.draw_without_rendering()
+    (axes, _) = figure.axes
+    assert "low-magnitude-per-tensor pruned" in axes.get_xlabel()
+    name = axes.xaxis.label.get_window_extent()
+    assert 0 <= name.x0 < name.x1 <= figure.bbox.x1
