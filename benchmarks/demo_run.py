@@ -2,22 +2,25 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
 from benchmarks.contenders import PROJECT
 from benchmarks.figures import Figure
-from lxmert_tickets.environment import available_cores
+from lxmert_tickets.environment import available_cores, has_gpu
+from lxmert_tickets.forked_jobs import Forks, can_fork
 
-SCRIPT_OF = {"finetune": "train", "retrain": "train"}
 TRAINING = ("finetune", "retrain", "pretrain")
+SCRIPTS = sorted((PROJECT / "workflow_scripts").glob("*.py"))
 # So begins every script that Snakemake runs.
 PREAMBLE = (
     "from snakemake.logging import logger",
@@ -69,18 +72,46 @@ def jobs_of(folder: Path, n_cores: int) -> list[Job]:
     return jobs
 
 
-@cache
-def import_seconds(rule: str) -> float:
-    """Return how long an empty job takes that imports what the script of `rule` imports; best of two."""
-    script = ast.parse((PROJECT / "workflow_scripts" / f"{SCRIPT_OF.get(rule, rule)}.py").read_text())
-    imports = [ast.unparse(line) for line in script.body if isinstance(line, ast.Import | ast.ImportFrom)]
-    program = "\n".join([*PREAMBLE, *imports, f"with job({os.devnull!r}): pass"])
-    seconds = []
-    for _ in range(2):
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", program], cwd=PROJECT, env=_environment(), check=True)
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
+def script_of_rules() -> dict[str, Path]:
+    """Return the script of each rule; a rule that uses another has its script."""
+    script_of: dict[str, Path] = {}
+    for file in sorted((PROJECT / "rules").glob("*.smk")):
+        for line in file.read_text().splitlines():
+            if rule := re.match(r"(?:use rule (\w+) as|rule) (\w+)", line):
+                name = rule[2]
+                if rule[1]:
+                    script_of[name] = script_of[rule[1]]
+            elif script := re.search(r'"\.\./(workflow_scripts/\w+\.py)"', line):
+                script_of[name] = PROJECT / script[1]
+    return script_of
+
+
+def import_seconds(rules: Iterable[str], folder: Path) -> dict[str, float]:
+    """Return how long an empty job takes that imports what the script of each rule imports; best of two.
+
+    It runs as jobs do: as a fork where `make demo` has forks, else as a Python of its own.
+    """
+    forks = Forks(SCRIPTS) if can_fork() and not has_gpu() else None
+    if forks is not None:
+        assert forks.is_ready(wait=True)
+    script = folder / "tmp1a2b3c4d.empty.py"
+    script_of, found = script_of_rules(), {}
+    for rule in rules:
+        tree = ast.parse(script_of[rule].read_text())
+        imports = [ast.unparse(line) for line in tree.body if isinstance(line, ast.Import | ast.ImportFrom)]
+        script.write_text("\n".join([*PREAMBLE, *imports, f"with job({os.devnull!r}): pass"]))
+        found[rule] = min(_seconds(script, forks) for _ in range(2))
+    return found
+
+
+def _seconds(script: Path, forks: Forks | None) -> float:
+    started = time.perf_counter()
+    if forks is None:
+        status = subprocess.run([sys.executable, script], cwd=PROJECT, env=_environment(), check=True).returncode
+    else:
+        status = forks.run(str(script), 1, {}, lambda process: nullcontext())
+    assert status == 0
+    return time.perf_counter() - started
 
 
 def demo(folder: Path, *overlays: Path) -> Figure:
@@ -110,7 +141,8 @@ def figure_of(results: Path, whole_seconds: float) -> Figure:
     """Return the figure of a run of `whole_seconds` that left `results`."""
     n_cores = available_cores()
     jobs = jobs_of(results / "benchmarks", n_cores)
-    importing = {rule: import_seconds(rule) for rule in {job.rule for job in jobs}}
+    with tempfile.TemporaryDirectory() as folder:
+        importing = import_seconds({job.rule for job in jobs}, Path(folder))
     split = split_of(jobs, importing, whole_seconds, n_cores)
     note = (
         f"{len(jobs)} jobs on {n_cores} cores: training {split.training:.0f} s, imports {split.imports:.0f} s, other "

@@ -20,9 +20,6 @@ LINE = "%(asctime)s %(levelname)s %(message)s"
 # takes a third of the time that a job with torch needs to start and stop. `job` switches the collector on again.
 gc.disable()
 
-# So Snakemake hands the job to a script, and the script is all that its process does.
-IS_SCRIPT = hasattr(sys.modules["__main__"], "snakemake")
-
 
 @contextmanager
 def job(log_path: str | Path) -> Iterator[logging.Logger]:
@@ -34,6 +31,8 @@ def job(log_path: str | Path) -> Iterator[logging.Logger]:
     SIGTERM ends a script as an error does, so that what is half written is removed. A crash leaves its traceback in the
     log: a file that is cut while it is mapped into memory, say, ends the process with SIGBUS.
     """
+    # So Snakemake hands the job to a script, and the script is all that its process does.
+    is_script = hasattr(sys.modules["__main__"], "snakemake")
     gc.freeze()
     gc.enable()
     log = logging.getLogger("lxmert_tickets")
@@ -42,7 +41,7 @@ def job(log_path: str | Path) -> Iterator[logging.Logger]:
     for handler in (in_log, on_terminal):
         handler.setFormatter(logging.Formatter(LINE, datefmt="%Y-%m-%d %H:%M:%S"))
         log.addHandler(handler)
-    if IS_SCRIPT:
+    if is_script:
         faulthandler.enable(in_log.stream)  # type: ignore[arg-type]  # it is open
         signal.signal(signal.SIGTERM, partial(_end, os.getpid()))
     try:
@@ -55,12 +54,12 @@ def job(log_path: str | Path) -> Iterator[logging.Logger]:
         in_log.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, text, (), None))
         raise
     finally:
-        if IS_SCRIPT:
+        if is_script:
             faulthandler.disable()
         for handler in (in_log, on_terminal):
             log.removeHandler(handler)
             handler.close()
-    if IS_SCRIPT:
+    if is_script:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)

@@ -21,6 +21,7 @@ from lxmert_tickets.experiment import (
     RandomSubnetwork,
     one_of,
 )
+from lxmert_tickets.forked_jobs import can_fork, let_jobs_be_forks
 from lxmert_tickets.layout import Layout, model_of, of_model
 from lxmert_tickets.report.names import figure_names, shown_models
 from lxmert_tickets.sources import EVALAI_FOLDER, FEATURES_VERSION, files_of
@@ -49,6 +50,8 @@ AT_ONCE = BEFORE_ROUNDS + 1
 SHOWN_SUBNETWORK = next(iter(EXPERIMENT.names_of(MagnitudeSubnetwork)), None)
 # The embedded tables are small, and several are converted at once; of those of COCO, more than this gains nothing.
 CONVERSION_THREADS = 1 if EXPERIMENT.data == "scenes" else 8
+# So many jobs of the embedded data set take longer than their imports.
+ENOUGH_JOBS = 10
 ENVIRONMENT = "../envs/lxmert-tickets.yaml"
 ENVIRONMENT_WITH_CUDA = "../envs/lxmert-tickets-cuda.yaml"
 
@@ -86,6 +89,22 @@ def environment_of_training(wildcards):
     """Return the environment of what runs on a GPU where there is one: a job on a cluster must choose as its submitter."""
     on_cluster = workflow.remote_exec or not workflow.local_exec
     return ENVIRONMENT_WITH_CUDA if on_cluster or has_gpu() else ENVIRONMENT
+
+
+def jobs_may_be_forks():
+    """Return whether Snakemake's jobs are forks of one process: see docs/workflow.md, Processes.
+
+    Not where a GPU trains, beside whose hours imports are nothing; not a few jobs, which end before all is imported; and
+    not with --debug, since a fork has no terminal.
+    """
+    return (
+        can_fork()
+        and workflow.local_exec
+        and not has_gpu()
+        and workflow.is_main_process
+        and not (workflow.touch or workflow.execution_settings.debug)
+        and len(workflow.dag) >= ENOUGH_JOBS
+    )
 
 
 def not_compared(value):

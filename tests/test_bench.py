@@ -19,7 +19,7 @@ from benchmarks import contenders, machine, network_at_scale, peer_engine
 from benchmarks.accuracy_scoring import write_inputs
 from benchmarks.bench import MEASURES, write
 from benchmarks.contenders import PROJECT
-from benchmarks.demo_run import Job, jobs_of, split_of
+from benchmarks.demo_run import Job, import_seconds, jobs_of, script_of_rules, split_of
 from benchmarks.figures import NAMES, Figure, file_stem, from_json, highest_rate, least_seconds, merged, table
 from benchmarks.made_up_data import recipe_of, sizes, write_features
 from benchmarks.needed_flops import answering_flops, mean_flops, training_flops, vision_flops
@@ -211,6 +211,21 @@ def test_jobs_are_found_by_their_rule_also_where_a_model_makes_a_folder(tmp_path
         ("predict", 1),
         ("pretrain", 2),
     ]
+
+
+def test_every_rule_has_a_script_also_one_that_uses_another() -> None:
+    script_of = script_of_rules()
+    assert all(script.exists() for script in script_of.values())
+    assert script_of["finetune"] == script_of["retrain"]
+    assert script_of["retrain"].name == "train.py"
+    assert script_of["draw_sparsity"].name == "draw_figure.py"
+    assert set(script_of.values()) == set((PROJECT / "workflow_scripts").glob("*.py"))
+
+
+def test_imports_are_timed_of_rules_that_share_a_script_too(tmp_path: Path) -> None:
+    found = import_seconds(["score", "draw_sparsity"], tmp_path)
+    assert found.keys() == {"score", "draw_sparsity"}
+    assert min(found.values()) > 0
 
 
 def test_timed_data_gives_the_same_batches_and_a_time_before_each_and_after_the_last() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from workflow_runs import copy_project, snakemake
+from workflow_runs import FORKS, copy_project, snakemake
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +15,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("smoke")
     run = snakemake(folder)
     assert run.returncode == 0, run.stdout + run.stderr
+    assert FORKS in run.stderr
     return folder
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file
-from workflow_runs import ROOT, snakemake
+from workflow_runs import FORKS, ROOT, snakemake
 
 from lxmert_tickets.cli import main
 from lxmert_tickets.configuration import read_experiment
@@ -168,12 +168,15 @@ def test_a_second_run_does_nothing(smoke: Path) -> None:
     assert "Nothing to be done" in run.stdout + run.stderr
 
 
-def test_the_same_configuration_gives_the_same_bytes(results: Path, tmp_path: Path) -> None:
+def test_the_same_configuration_gives_the_same_bytes_in_forks_and_in_processes_of_their_own(
+    results: Path, tmp_path: Path
+) -> None:
     again = tmp_path / "results" / "smoke"
     for part in ("data", "pretrained"):
         shutil.copytree(results / part, again / part)
     run = snakemake(tmp_path, "results/smoke/seed0/low_magnitude/s25/weights.safetensors")
     assert run.returncode == 0, run.stdout + run.stderr
+    assert FORKS not in run.stderr  # they are too few
     made = [path for path in again.glob("seed0/**/*") if path.is_file() and ".resume" not in path.parts]
     assert len(made) == 10  # of the dense network and a subnetwork, with their metrics
     for path in made:

@@ -1,4 +1,4 @@
-"""A storm: jobs and Snakemake itself are killed at random, again and again; the grid ends as if nothing had been."""
+"""A storm: jobs, what they are forks of, and Snakemake are killed at random; the grid ends as if nothing had been."""
 
 import os
 import random
@@ -23,20 +23,29 @@ LONGEST_CALM = 1 / 20  # of the seconds of a calm run, so that all kills come be
 PATIENCE_SECONDS = 3600
 
 
-def processes_in(folder: Path) -> dict[int, str]:
-    """Return the processes that work in `folder`, by number, with their command lines."""
+def processes_in(folder: Path) -> dict[int, tuple[str, str]]:
+    """Return the processes that work in `folder`, by number, with their names and command lines."""
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             if (entry / "cwd").readlink() == folder:
-                found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found[int(entry.name)] = (entry / "comm").read_text().strip(), command
         except OSError:  # it has just ended
             continue
     return found
 
 
-def trainings_in(folder: Path) -> list[int]:
-    return [number for number, command in processes_in(folder).items() if ".snakemake/scripts/" in command]
+def jobs_in(folder: Path) -> tuple[list[int], list[int]]:
+    """Return the processes of jobs in `folder`, and those that jobs are forks of."""
+    jobs, servers = [], []
+    for number, (name, command) in processes_in(folder).items():
+        is_fork_or_server = "multiprocessing.forkserver" in command
+        if ".snakemake/scripts/" in command or (is_fork_or_server and not name.startswith("python")):
+            jobs.append(number)
+        elif is_fork_or_server:
+            servers.append(number)
+    return jobs, servers
 
 
 def kill(number: int, how: signal.Signals) -> bool:
@@ -80,7 +89,7 @@ def test_a_grid_killed_thirty_times_ends_in_the_bytes_of_a_calm_one(tmp_path: Pa
     calm_seconds = time.monotonic() - started
     assert run.returncode == 0, run.stdout + run.stderr
 
-    dice, n_kills, n_of_main = random.Random(0), 0, 0
+    dice, n_kills, n_of_main, n_of_servers = random.Random(0), 0, 0, 0
     deadline = time.monotonic() + PATIENCE_SECONDS
     main = start(stormy, overlay, log)
     while n_kills < N_KILLS or main.poll() != 0:
@@ -91,17 +100,21 @@ def test_a_grid_killed_thirty_times_ends_in_the_bytes_of_a_calm_one(tmp_path: Pa
             time.sleep(0.5)
             continue
         time.sleep(dice.uniform(0, LONGEST_CALM * calm_seconds))
-        working = trainings_in(stormy)
+        working, servers = jobs_in(stormy)
         if not working:
             assert main.poll() != 0, f"done after {n_kills} kills: let there be less calm"
         elif dice.random() < 0.2:  # the main process, and its jobs live on for a while, to meet their successors
             n_kills += kill(main.pid, signal.SIGKILL)
             n_of_main += 1
             main.wait()
+        elif servers and dice.random() < 0.2:  # Snakemake starts another, and its jobs again
+            n_kills += kill(servers[0], signal.SIGKILL)
+            n_of_servers += 1
         else:
             how = dice.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
             n_kills += kill(dice.choice(working), how)
     assert n_of_main
+    assert n_of_servers
     assert "going on from step" in log.read_text()
     found, expected = results(stormy), results(calm)
     assert len(expected) > 30

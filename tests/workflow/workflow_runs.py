@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+FORKS = "Jobs are forks of one process"
+"""What Snakemake says where they are."""
 
 
 def snakemake(
