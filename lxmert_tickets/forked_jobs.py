@@ -19,11 +19,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-# Libraries read them when they are loaded, before it is known how many threads a job has. Snakemake sets them for every
-# process that it starts.
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 FORKSERVER = multiprocessing.get_context("forkserver")
-
+# Libraries read them when they are loaded, before it is known how many threads a job has.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# A fork copies one thread alone, so what is forked should have no other: here that of pyarrow, which pandas imports.
+OF_SERVER = {**dict.fromkeys(THREADS, "1"), "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+FOLDERS = ("TMPDIR", "TMP", "TEMPDIR", "TEMP")
 # What Snakemake has every Python script import.
 OF_EVERY_SCRIPT = ("snakemake.logging", "snakemake.iocontainers")
 
@@ -40,7 +41,7 @@ class Forks:
     def __init__(self, scripts: Sequence[Path]) -> None:
         modules = dict.fromkeys([*OF_EVERY_SCRIPT, *(module for script in scripts for module in imported_by(script))])
         FORKSERVER.set_forkserver_preload(list(modules))
-        os.environ.update(dict.fromkeys(THREADS, "1"))
+        os.environ.update(OF_SERVER)  # Snakemake sets the threads of each process that it starts
         self._is_ready = False
         # Python looks, whenever it starts a process, whether others have ended: two threads must not read how one did.
         self._lock = threading.Lock()
@@ -56,14 +57,20 @@ class Forks:
             self._warming_up.join()
         return self._is_ready
 
-    def run(self, script: str, n_threads: int, variables: Mapping[str, str], measure: Measure) -> int:
-        """Run `script` with environment `variables`; return its exit status, negative for the signal that ended it."""
+    def run(self, script: str, n_threads: int, variables: Mapping[str, str], measure: Measure) -> int | None:
+        """Run `script` with environment `variables`; return its exit status, negative for the signal that ended it.
+
+        None if it was not begun: the server has just been killed. The next one that is run starts another.
+        """
         given = {**variables, **dict.fromkeys(THREADS, str(n_threads))}
         may_begin, begin = FORKSERVER.Pipe(duplex=False)  # once it is measured: it may end within milliseconds
         process = FORKSERVER.Process(target=_run, args=(script, given, may_begin), name=Path(script).name)
         with begin:
-            with may_begin, self._lock, _no_main_module():
-                process.start()
+            try:
+                with may_begin, self._lock, _no_main_module():
+                    process.start()
+            except (OSError, EOFError):
+                return None
             assert process.pid is not None
             with measure(process.pid):
                 with suppress(BrokenPipeError):  # it has been killed already
@@ -82,7 +89,7 @@ class Forks:
                     process.start()
                 process.join()
             self._is_ready = process.exitcode == 0
-        except (OSError, EOFError):  # no sockets here, or what is imported ends the process: jobs will tell
+        except (OSError, EOFError):  # no sockets here, or what is imported ends the process: a job will tell
             pass
 
 
@@ -114,14 +121,14 @@ def let_jobs_be_forks(scripts: Sequence[Path]) -> None:
     in_own_process = PythonScript.execute_script
 
     def execute(job: Any, file: str, edit: bool = False) -> None:
-        if not forks.is_ready() or job.container_img or job.conda_env or job.env_modules:
-            in_own_process(job, file, edit)
-            return
         measure = nullcontext if job.bench_record is None else partial(benchmarked, benchmark_record=job.bench_record)
         folder = job.resources.get("tmpdir")
-        variables = {"TMPDIR": folder, "TMP": folder, "TEMP": folder} if folder else {}
-        status = forks.run(file, job.threads, variables, measure)
-        if status:
+        variables = dict.fromkeys(FOLDERS, folder) if folder else {}
+        may_be_fork = forks.is_ready() and not (job.container_img or job.conda_env or job.env_modules)
+        status = forks.run(file, job.threads, variables, measure) if may_be_fork else None
+        if status is None:
+            in_own_process(job, file, edit)
+        elif status:
             raise subprocess.CalledProcessError(status, f"{sys.executable} {file}")
 
     PythonScript.execute_script = execute
