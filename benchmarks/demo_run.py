@@ -147,7 +147,7 @@ def figure_of(results: Path, whole_seconds: float) -> Figure:
     note = (
         f"{len(jobs)} jobs on {n_cores} cores: training {split.training:.0f} s, imports {split.imports:.0f} s, other "
         f"jobs {split.other_jobs:.0f} s, Snakemake and waiting {split.snakemake_and_waiting:.0f} s; "
-        f"{100 * (1 - split.training / whole_seconds):.0f} % is not training; the floor is training alone"
+        f"{100 * (1 - split.training / whole_seconds):.1f} % is not training; the floor is training alone"
     )
     return Figure("demo", "s", whole_seconds, None, split.training, note)
 
