@@ -25,8 +25,8 @@ onstart:
     if workflow.local_exec and not has_gpu():
         logger.info("No GPU to be used here: networks are trained on the CPU.")
     if jobs_may_be_forks():
-        logger.info("Jobs are forks of one process, which imports torch for all of them (docs/workflow.md).")
-        let_jobs_be_forks(sorted((ROOT / "workflow_scripts").glob("*.py")))
+        logger.info("Jobs will be forks of one process, once it has imported torch for all (docs/workflow.md).")
+        let_jobs_be_forks(tuple(sorted((ROOT / "workflow_scripts").glob("*.py"))))
 
 
 rule all:

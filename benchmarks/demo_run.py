@@ -109,7 +109,7 @@ def _seconds(script: Path, forks: Forks | None) -> float:
     if forks is None:
         status = subprocess.run([sys.executable, script], cwd=PROJECT, env=_environment(), check=True).returncode
     else:
-        status = forks.run(str(script), 1, {}, lambda process: nullcontext())
+        status = forks.run(str(script), os.environ, lambda process: nullcontext())
     assert status == 0
     return time.perf_counter() - started
 

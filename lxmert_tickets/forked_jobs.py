@@ -7,26 +7,43 @@ import ast
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from functools import partial
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import cache, partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 FORKSERVER = multiprocessing.get_context("forkserver")
-# Libraries read them when they are loaded, before it is known how many threads a job has.
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-# A fork copies one thread alone, so what is forked should have no other: here that of pyarrow, which pandas imports.
-OF_SERVER = {**dict.fromkeys(THREADS, "1"), "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+# Python has one server a process, and looks, whenever it starts a fork, whether others have ended: two threads must not
+# read how one did.
+LOCK = threading.Lock()
+
+# What Snakemake sets for each process of a job.
+THREADS = (
+    "OMP_NUM_THREADS", "GOTO_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)  # fmt: skip
 FOLDERS = ("TMPDIR", "TMP", "TEMPDIR", "TEMP")
 # What Snakemake has every Python script import.
 OF_EVERY_SCRIPT = ("snakemake.logging", "snakemake.iocontainers")
+
+# A fork copies one thread alone, so the server should have no other: neither those that libraries start when they are
+# loaded, nor that of pyarrow, which pandas imports. And it should import nothing from the folder it is started in.
+OF_SERVER = {
+    **dict.fromkeys(THREADS, "1"),
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    "PYTHONSAFEPATH": "1",
+}
+# To the process group, as Ctrl-C and schedulers send them: forks decide what to do, and the server waits for them.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 Measure = Callable[[int], AbstractContextManager[object]]
 """What is measured of a process, while it runs."""
@@ -41,10 +58,8 @@ class Forks:
     def __init__(self, scripts: Sequence[Path]) -> None:
         modules = dict.fromkeys([*OF_EVERY_SCRIPT, *(module for script in scripts for module in imported_by(script))])
         FORKSERVER.set_forkserver_preload(list(modules))
-        os.environ.update(OF_SERVER)  # Snakemake sets the threads of each process that it starts
+        os.environ.update(OF_SERVER)  # for good: other threads may read them at any time
         self._is_ready = False
-        # Python looks, whenever it starts a process, whether others have ended: two threads must not read how one did.
-        self._lock = threading.Lock()
         self._warming_up = threading.Thread(target=self._warm_up, daemon=True)
         self._warming_up.start()
 
@@ -57,18 +72,17 @@ class Forks:
             self._warming_up.join()
         return self._is_ready
 
-    def run(self, script: str, n_threads: int, variables: Mapping[str, str], measure: Measure) -> int | None:
+    def run(self, script: str, variables: Mapping[str, str], measure: Measure) -> int | None:
         """Run `script` with environment `variables`; return its exit status, negative for the signal that ended it.
 
         None if it was not begun: the server has just been killed. The next one that is run starts another.
         """
-        given = {**variables, **dict.fromkeys(THREADS, str(n_threads))}
         may_begin, begin = FORKSERVER.Pipe(duplex=False)  # once it is measured: it may end within milliseconds
-        process = FORKSERVER.Process(target=_run, args=(script, given, may_begin), name=Path(script).name)
+        process = FORKSERVER.Process(target=_run, args=(script, dict(variables), may_begin))
         with begin:
             try:
-                with may_begin, self._lock, _no_main_module():
-                    process.start()
+                with may_begin, LOCK:
+                    _start(process)
             except (OSError, EOFError):
                 return None
             assert process.pid is not None
@@ -76,21 +90,20 @@ class Forks:
                 with suppress(BrokenPipeError):  # it has been killed already
                     begin.send_bytes(b"")
                 wait([process.sentinel])
-        with self._lock:
+        with LOCK:
             process.join()
         assert process.exitcode is not None
         return process.exitcode
 
     def _warm_up(self) -> None:
+        process = FORKSERVER.Process(target=_nothing)
         try:
-            with self._lock:
-                process = FORKSERVER.Process(target=_nothing)
-                with _no_main_module():
-                    process.start()
+            with LOCK:
+                _start(process)
                 process.join()
-            self._is_ready = process.exitcode == 0
         except (OSError, EOFError):  # no sockets here, or what is imported ends the process: a job will tell
-            pass
+            return
+        self._is_ready = process.exitcode == 0
 
 
 def can_fork() -> bool:
@@ -109,7 +122,8 @@ def imported_by(script: Path) -> list[str]:
     return modules
 
 
-def let_jobs_be_forks(scripts: Sequence[Path]) -> None:
+@cache
+def let_jobs_be_forks(scripts: tuple[Path, ...]) -> None:
     """Have Snakemake run Python scripts in forks, from when what `scripts` import is imported.
 
     Not those with an environment of their own: a container, conda's, or environment modules.
@@ -123,9 +137,9 @@ def let_jobs_be_forks(scripts: Sequence[Path]) -> None:
     def execute(job: Any, file: str, edit: bool = False) -> None:
         measure = nullcontext if job.bench_record is None else partial(benchmarked, benchmark_record=job.bench_record)
         folder = job.resources.get("tmpdir")
-        variables = dict.fromkeys(FOLDERS, folder) if folder else {}
+        given = dict.fromkeys(THREADS, str(job.threads)) | (dict.fromkeys(FOLDERS, folder) if folder else {})
         may_be_fork = forks.is_ready() and not (job.container_img or job.conda_env or job.env_modules)
-        status = forks.run(file, job.threads, variables, measure) if may_be_fork else None
+        status = forks.run(file, {**os.environ, **given}, measure) if may_be_fork else None
         if status is None:
             in_own_process(job, file, edit)
         elif status:
@@ -134,14 +148,16 @@ def let_jobs_be_forks(scripts: Sequence[Path]) -> None:
     PythonScript.execute_script = execute
 
 
-@contextmanager
-def _no_main_module() -> Iterator[None]:
-    """Hide the main module: a fork would import it, which is most of Snakemake, or whatever program calls Snakemake."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
+def _start(process: multiprocessing.context.ForkServerProcess) -> None:
+    """Start a fork, and the server where there is none; with `LOCK` held."""
+    resource_tracker.ensure_running()  # which else starts with the server, and lets signals through again
+    # A fork would import the main module, which is most of Snakemake, or whatever program calls Snakemake.
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # of this thread, and of what it starts
     try:
-        yield
+        process.start()
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         sys.modules["__main__"] = main
 
 
@@ -150,12 +166,23 @@ def _nothing() -> None: ...
 
 def _run(script: str, variables: dict[str, str], may_begin: Connection) -> None:
     """Be what a Python of its own would be that runs `script`."""
-    with may_begin:
-        may_begin.recv_bytes()
+    try:
+        with may_begin:
+            may_begin.recv_bytes()
+    except EOFError:  # who has started it is gone
+        sys.exit(1)
+    os.environ.clear()
     os.environ.update(variables)
-    tempfile.tempdir = None  # so that TMPDIR is read
     multiprocessing.set_start_method(None, force=True)
     sys.argv = [script]
     with suppress(OSError):  # `top` and `ps` show it; Snakemake calls its copy of train.py tmp1a2b3c4d.train.py
         Path("/proc/self/comm").write_text(Path(script).name.partition(".")[2], encoding="utf-8")
-    runpy.run_path(script, run_name="__main__")
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except Exception as error:  # told as Python tells it, without what is below the script
+        frames = error.__traceback__
+        while frames is not None and frames.tb_frame.f_code.co_filename != script:
+            frames = frames.tb_next
+        traceback.print_exception(error.with_traceback(frames or error.__traceback__))
+        sys.exit(1)

@@ -94,14 +94,15 @@ def environment_of_training(wildcards):
 def jobs_may_be_forks():
     """Return whether Snakemake's jobs are forks of one process: see docs/workflow.md, Processes.
 
-    Not where a GPU trains, beside whose hours imports are nothing; not a few jobs, which end before all is imported; and
-    not with --debug, since a fork has no terminal.
+    Not where a GPU trains, beside whose hours imports are nothing; not a few jobs, which end before all is imported; not
+    with --sdm, whose jobs have other Pythons; and not with --debug, since a fork has no terminal.
     """
     return (
         can_fork()
         and workflow.local_exec
         and not has_gpu()
         and workflow.is_main_process
+        and not workflow.deployment_settings.deployment_method
         and not (workflow.touch or workflow.execution_settings.debug)
         and len(workflow.dag) >= ENOUGH_JOBS
     )

@@ -1,5 +1,6 @@
 """A fork runs a script as a Python of its own would, but for what is imported already."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -7,13 +8,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
+from snakemake.script import PythonScript
 
-from lxmert_tickets.forked_jobs import Forks, imported_by
+from lxmert_tickets.forked_jobs import OF_SERVER, Forks, imported_by, let_jobs_be_forks
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forks on Linux alone")
@@ -21,13 +25,20 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forks 
 Run = Callable[..., int | None]
 
 
+def not_measured(process: int) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 @pytest.fixture(scope="module")
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Forks:
     """Return forks that have imported what this fixture's script does."""
     script = tmp_path_factory.mktemp("scripts") / "script.py"
     script.write_text("import colorsys\nfrom lxmert_tickets.job import job\n")
-    forks = Forks([script])
-    assert forks.is_ready(wait=True)
+    with pytest.MonkeyPatch.context() as patch:  # what is set for the server is not for other tests
+        for name in OF_SERVER:
+            patch.setenv(name, "")
+        forks = Forks([script])
+        assert forks.is_ready(wait=True)
     return forks
 
 
@@ -35,10 +46,10 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Forks:
 def run(forks: Forks, tmp_path: Path) -> Run:
     """Return a function that runs a program in a fork, and gives its exit status."""
 
-    def run(program: str, n_threads: int = 1, **variables: str) -> int | None:
+    def run(program: str, **variables: str) -> int | None:
         script = tmp_path / "tmp1a2b3c4d.train.py"
         script.write_text(program)
-        return forks.run(str(script), n_threads, variables, lambda process: nullcontext())
+        return forks.run(str(script), {**os.environ, **variables}, not_measured)
 
     return run
 
@@ -59,6 +70,7 @@ def test_the_status_is_that_of_the_script(run: Run, program: str, status: int) -
 
 def test_what_scripts_import_is_there_and_nothing_that_they_do_not(run: Run) -> None:
     assert run("import sys; sys.exit('colorsys' in sys.modules)") == 1
+    assert run("import sys; sys.exit('snakemake.iocontainers' in sys.modules)") == 1
     assert run("import sys; sys.exit('wave' in sys.modules)") == 0
 
 
@@ -76,17 +88,19 @@ assert multiprocessing.get_start_method() == {"forkserver" if sys.version_info >
 """) == 0  # fmt: skip
 
 
-def test_variables_hold_for_one_script(run: Run, tmp_path: Path) -> None:
+def test_variables_hold_for_one_script(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SET_LATER", "yes")
     assert run(f"""
 import os, tempfile
-assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "2"
+assert os.environ["OMP_NUM_THREADS"] == "2"
+assert os.environ["SET_LATER"] == "yes"
 assert tempfile.gettempdir() == {str(tmp_path)!r}
 os.environ["SEEN"] = "1"
-""", n_threads=2, TMPDIR=str(tmp_path)) == 0  # fmt: skip
+""", OMP_NUM_THREADS="2", TMPDIR=str(tmp_path)) == 0  # fmt: skip
+    monkeypatch.delenv("SET_LATER")
     assert run("""
-import os, tempfile
-assert os.environ["OMP_NUM_THREADS"] == "1"
-assert "SEEN" not in os.environ
+import os
+assert not os.environ.keys() & {"SEEN", "SET_LATER", "JE_ARROW_MALLOC_CONF"}
 """) == 0  # fmt: skip
 
 
@@ -110,8 +124,28 @@ def test_each_of_many_at_once_has_a_status_of_its_own(forks: Forks, tmp_path: Pa
     for status in range(40):
         (tmp_path / f"{status}.py").write_text(f"import sys; sys.exit({status})")
     with ThreadPoolExecutor(8) as pool:
-        statuses = pool.map(lambda k: forks.run(str(tmp_path / f"{k}.py"), 1, {}, lambda _: nullcontext()), range(40))
+        statuses = pool.map(lambda k: forks.run(str(tmp_path / f"{k}.py"), os.environ, not_measured), range(40))
         assert list(statuses) == list(range(40))
+
+
+def test_two_scripts_run_at_once(forks: Forks, tmp_path: Path) -> None:
+    for mine, other in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{mine}.py").write_text(f"""
+import time
+open({str(tmp_path / mine)!r}, "w")
+deadline = time.monotonic() + 60
+while time.monotonic() < deadline:
+    try:
+        open({str(tmp_path / other)!r})
+        break
+    except FileNotFoundError:
+        time.sleep(0.01)
+else:
+    raise SystemExit("the other does not come")
+""")
+    with ThreadPoolExecutor(2) as pool:
+        statuses = pool.map(lambda name: forks.run(str(tmp_path / f"{name}.py"), os.environ, not_measured), "ab")
+        assert list(statuses) == [0, 0]
 
 
 def test_it_is_measured_before_it_begins(forks: Forks, tmp_path: Path) -> None:
@@ -125,7 +159,7 @@ def test_it_is_measured_before_it_begins(forks: Forks, tmp_path: Path) -> None:
         assert not begun.exists()
         yield
 
-    assert forks.run(str(tmp_path / "script.py"), 1, {}, measure) == 0
+    assert forks.run(str(tmp_path / "script.py"), os.environ, measure) == 0
     assert begun.exists()
 
 
@@ -139,7 +173,7 @@ def test_one_that_is_killed_before_it_begins_has_failed(forks: Forks, tmp_path: 
             time.sleep(0.01)
         yield
 
-    assert forks.run(str(tmp_path / "script.py"), 1, {}, kill) == -signal.SIGKILL
+    assert forks.run(str(tmp_path / "script.py"), os.environ, kill) == -signal.SIGKILL
 
 
 def test_when_the_server_is_killed_a_script_has_failed_and_the_next_one_runs(run: Run) -> None:
@@ -153,18 +187,77 @@ os.kill(os.getppid(), signal.SIGKILL)
     assert status == 7
 
 
-def test_what_jobs_of_the_workflow_are_forks_of_has_one_thread() -> None:
+def test_a_script_does_not_begin_when_who_starts_it_has_given_up(forks: Forks, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    (tmp_path / "script.py").write_text(f"open({str(begun)!r}, 'w')")
+
+    def give_up(process: int) -> AbstractContextManager[None]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        forks.run(str(tmp_path / "script.py"), os.environ, give_up)
+    for child in multiprocessing.active_children():
+        child.join()
+        assert child.exitcode == 1
+    assert not begun.exists()
+
+
+def own_program(folder: Path, program: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a program that makes forks of its own, from a file without a main guard, as a user's might be."""
+    (folder / "program.py").write_text(program)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    command = [sys.executable, "program.py"]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_what_jobs_of_the_workflow_are_forks_of_has_one_thread(tmp_path: Path) -> None:
     """A fork copies one alone: a lock that another holds would never be opened again."""
-    program = """
-import sys
+    (tmp_path / "script.py").write_text("import torch\nassert torch.get_num_threads() == 1")
+    (tmp_path / "msgspec.py").write_text("raise RuntimeError('of the folder in which it is started')")
+    run = own_program(tmp_path, f"""
+import os, sys
+sys.path.pop(0)  # so that this program itself finds the real msgspec
+from contextlib import nullcontext
 from pathlib import Path
 import psutil
 from lxmert_tickets.forked_jobs import Forks
-assert Forks(sorted(Path("workflow_scripts").glob("*.py"))).is_ready(wait=True)
+print("once")
+main = sys.modules["__main__"]
+forks = Forks(sorted(Path({str(ROOT / "workflow_scripts")!r}).glob("*.py")))
+assert forks.is_ready(wait=True)
 print([child.num_threads() for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline())])
-"""
-    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["[1]"]
+print(forks.run("script.py", os.environ, lambda process: nullcontext()))
+assert sys.modules["__main__"] is main
+""", OMP_NUM_THREADS="4")  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == ["once", "[1]", "0"]
+    assert run.stderr == ""
+
+
+def test_where_no_server_can_be_there_are_no_forks(tmp_path: Path) -> None:
+    deep = tmp_path / ("a" * 120)  # the name of a socket has 107 bytes
+    deep.mkdir()
+    run = own_program(tmp_path, """
+from lxmert_tickets.forked_jobs import Forks
+print(Forks([]).is_ready(wait=True))
+""", TMPDIR=str(deep))  # fmt: skip
+    assert (run.stdout, run.stderr) == ("False\n", "")
+
+
+@pytest.mark.parametrize("environment", ["container_img", "conda_env", "env_modules"])
+def test_a_job_with_an_environment_of_its_own_is_no_fork(environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_own_process: list[str] = []
+    monkeypatch.setattr(PythonScript, "execute_script", lambda job, file, edit: in_own_process.append(file))
+    monkeypatch.setattr(Forks, "__init__", lambda forks, scripts: None)
+    monkeypatch.setattr(Forks, "is_ready", lambda forks: True)
+    monkeypatch.setattr(Forks, "run", lambda forks, file, variables, measure: 0)
+    let_jobs_be_forks.cache_clear()
+    let_jobs_be_forks(())
+    job: dict[str, Any] = {"container_img": None, "conda_env": None, "env_modules": None, "bench_record": None}
+    job |= {"threads": 1, "resources": {}}
+    PythonScript.execute_script(SimpleNamespace(**job), "plain.py")
+    PythonScript.execute_script(SimpleNamespace(**job | {environment: "one"}), "other.py")
+    assert in_own_process == ["other.py"]
 
 
 SNAKEFILE = """
@@ -177,7 +270,7 @@ from lxmert_tickets import forked_jobs
 let_jobs_import_this_package()
 forked_jobs.Forks.is_ready = partialmethod(forked_jobs.Forks.is_ready, wait=True)
 onstart:
-    forked_jobs.let_jobs_be_forks([Path("job.py")])
+    forked_jobs.let_jobs_be_forks((Path("job.py"),))
 
 rule all:
     input: expand("{{number}}.txt", number=range({n_jobs}))
@@ -185,54 +278,72 @@ rule all:
 rule number:
     output: "{{number}}.txt"
     benchmark: "{{number}}.tsv"
-    params: failing={failing!r}
+    params: failing={failing!r}, patient={patient!r}
     resources: tmpdir="here"
     threads: 2
     script: "job.py"
 """
 JOB = """
-import os, sys
+import os, signal, sys, time
 import colorsys
 assert snakemake.wildcards.number != snakemake.params.failing, "this number fails"
-found = os.environ["OMP_NUM_THREADS"], os.environ["TMPDIR"], snakemake.threads, open("/proc/self/comm").read().strip()
+if snakemake.params.patient:
+    def end(*_):
+        time.sleep(1)
+        sys.exit(75)
+    signal.signal(signal.SIGTERM, end)
+    open(f"begun{snakemake.wildcards.number}", "w")
+    time.sleep(60)
+threads = {value for name, value in os.environ.items() if name.endswith("_THREADS")}
+folders = {os.environ[name] for name in ("TMPDIR", "TMP", "TEMP", "TEMPDIR")}
+found = *threads, *folders, snakemake.threads, open("/proc/self/comm").read().strip()
 open(snakemake.output[0], "w").write(" ".join(map(str, found)))
 """
 
 
-@pytest.fixture
-def numbers(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
-    """Return a function that runs a workflow of three jobs, of which one may fail."""
-
-    def start(failing: str = "") -> subprocess.CompletedProcess[str]:
-        (tmp_path / "Snakefile").write_text(SNAKEFILE.format(root=str(ROOT), n_jobs=3, failing=failing))
-        (tmp_path / "job.py").write_text(JOB)
-        (tmp_path / "here").mkdir()
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--directory", str(tmp_path), "--keep-going"]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    return start
+def numbers(folder: Path, failing: str = "", patient: bool = False) -> subprocess.Popen[str]:
+    """Start a workflow of three jobs, of which one may fail, or that take their time to end when they are told to."""
+    text = SNAKEFILE.format(root=str(ROOT), n_jobs=3, failing=failing, patient=patient)
+    (folder / "Snakefile").write_text(text)
+    (folder / "job.py").write_text(JOB)
+    (folder / "here").mkdir()
+    command = [sys.executable, "-m", "snakemake", "--cores", "4", "--directory", str(folder), "--keep-going"]
+    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def test_jobs_of_snakemake_are_forks_with_what_it_gives_them(
-    numbers: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
-    run = numbers()
-    assert run.returncode == 0, run.stderr
-    assert "Traceback" not in run.stderr
+def test_jobs_of_snakemake_are_forks_with_what_it_gives_them(tmp_path: Path) -> None:
+    run = numbers(tmp_path)
+    _, said = run.communicate()
+    assert run.returncode == 0, said
+    assert "Traceback" not in said
     assert {(tmp_path / f"{number}.txt").read_text() for number in range(3)} == {"2 here 2 job.py"}
     assert len((tmp_path / "0.tsv").read_text().splitlines()) == 2
     assert not list((tmp_path / ".snakemake/scripts").iterdir())
 
 
-def test_a_fork_that_fails_is_a_job_that_fails(
-    numbers: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
-    run = numbers("1")
+def test_a_fork_that_fails_is_a_job_that_fails_and_says_where(tmp_path: Path) -> None:
+    run = numbers(tmp_path, failing="1")
+    _, said = run.communicate()
     assert run.returncode == 1
-    assert "AssertionError: this number fails" in run.stderr
-    assert "Error in rule number:" in run.stderr
-    assert "returned non-zero exit status 1" in run.stderr
+    assert said.count("Traceback") == 1
+    assert "AssertionError: this number fails" in said
+    assert "runpy" not in said
+    assert "Error in rule number:" in said
+    assert "returned non-zero exit status 1" in said
     assert [(tmp_path / f"{number}.txt").exists() for number in range(3)] == [True, False, True]
+
+
+def test_jobs_that_a_scheduler_tells_to_end_are_waited_for(tmp_path: Path) -> None:
+    """SIGTERM goes to all processes at once: to what they are forks of, too."""
+    run = numbers(tmp_path, patient=True)
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("begun*"))) < 2:  # of two threads each, on four cores
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGTERM)
+    _, said = run.communicate()
+    assert said.count("returned non-zero exit status 75") == 2, said
+    assert "Traceback" not in said
 
 
 def test_imports_of_a_script_are_read_from_it(tmp_path: Path) -> None:

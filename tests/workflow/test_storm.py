@@ -66,8 +66,9 @@ def start(folder: Path, overlay: Path, log: Path) -> subprocess.Popen[bytes]:
     ]  # fmt: skip
     with log.open("ab") as said:
         return subprocess.Popen(
-            command, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=said, stderr=said
-        )
+            command, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=said, stderr=said,
+            start_new_session=True,
+        )  # fmt: skip
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -110,6 +111,9 @@ def test_a_grid_killed_thirty_times_ends_in_the_bytes_of_a_calm_one(tmp_path: Pa
         elif servers and dice.random() < 0.2:  # Snakemake starts another, and its jobs again
             n_kills += kill(servers[0], signal.SIGKILL)
             n_of_servers += 1
+        elif dice.random() < 0.1 and main.poll() is None:  # as a scheduler ends a job, to all processes at once
+            os.killpg(main.pid, signal.SIGTERM)
+            n_kills += 1
         else:
             how = dice.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
             n_kills += kill(dice.choice(working), how)

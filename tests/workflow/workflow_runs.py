@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FORKS = "Jobs are forks of one process"
-"""What Snakemake says where they are."""
+FORKS = "Jobs will be forks of one process"
+"""What Snakemake says where they will be."""
 
 
 def snakemake(
