@@ -286,6 +286,7 @@ rule number:
 JOB = """
 import os, signal, sys, time
 import colorsys
+assert os.environ["PATH"]
 assert snakemake.wildcards.number != snakemake.params.failing, "this number fails"
 if snakemake.params.patient:
     def end(*_):
