@@ -16,7 +16,7 @@ import pandas as pd
 
 from benchmarks.contenders import PROJECT
 from benchmarks.figures import Figure
-from lxmert_tickets.environment import available_cores, has_gpu
+from lxmert_tickets.environment import available_cores, has_gpu, let_jobs_import_this_package
 from lxmert_tickets.forked_jobs import Forks, can_fork
 
 TRAINING = ("finetune", "retrain", "pretrain")
@@ -91,15 +91,17 @@ def import_seconds(rules: Iterable[str], folder: Path) -> dict[str, float]:
 
     It runs as jobs do: as a fork where `make demo` has forks, else as a Python of its own.
     """
+    let_jobs_import_this_package()
     forks = Forks(SCRIPTS) if can_fork() and not has_gpu() else None
     if forks is not None:
         assert forks.is_ready(wait=True)
     script = folder / "tmp1a2b3c4d.empty.py"
+    check = [] if forks is None else ["import sys", "assert 'lxmert_tickets.job' in sys.modules"]
     script_of, found = script_of_rules(), {}
     for rule in rules:
         tree = ast.parse(script_of[rule].read_text())
         imports = [ast.unparse(line) for line in tree.body if isinstance(line, ast.Import | ast.ImportFrom)]
-        script.write_text("\n".join([*PREAMBLE, *imports, f"with job({os.devnull!r}): pass"]))
+        script.write_text("\n".join([*check, *PREAMBLE, *imports, f"with job({os.devnull!r}): pass"]))
         found[rule] = min(_seconds(script, forks) for _ in range(2))
     return found
 

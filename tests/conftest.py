@@ -1,6 +1,8 @@
 """What several folders of tests share."""
 
 import os
+from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,19 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder} (set LXT_SHARED_DATA to the folder that holds it)")
     return folder
+
+
+@pytest.fixture(scope="module")
+def own_fork_server() -> Iterator[None]:
+    """Give a module a fork server of its own: a process has one, with the imports and signals of who started it."""
+    environment, server = dict(os.environ), forkserver._forkserver  # type: ignore[attr-defined]
+    modules = server._preload_modules
+    server._stop()
+    yield
+    server._stop()
+    server.set_forkserver_preload(modules)
+    os.environ.clear()
+    os.environ.update(environment)
 
 
 def pytest_xdist_auto_num_workers() -> int:

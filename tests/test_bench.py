@@ -222,6 +222,7 @@ def test_every_rule_has_a_script_also_one_that_uses_another() -> None:
     assert set(script_of.values()) == set((PROJECT / "workflow_scripts").glob("*.py"))
 
 
+@pytest.mark.usefixtures("own_fork_server")
 def test_imports_are_timed_of_rules_that_share_a_script_too(tmp_path: Path) -> None:
     found = import_seconds(["score", "draw_sparsity"], tmp_path)
     assert found.keys() == {"score", "draw_sparsity"}

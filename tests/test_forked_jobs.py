@@ -30,15 +30,12 @@ def not_measured(process: int) -> AbstractContextManager[None]:
 
 
 @pytest.fixture(scope="module")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Forks:
+def forks(own_fork_server: None, tmp_path_factory: pytest.TempPathFactory) -> Forks:
     """Return forks that have imported what this fixture's script does."""
     script = tmp_path_factory.mktemp("scripts") / "script.py"
     script.write_text("import colorsys\nfrom lxmert_tickets.job import job\n")
-    with pytest.MonkeyPatch.context() as patch:  # what is set for the server is not for other tests
-        for name in OF_SERVER:
-            patch.setenv(name, "")
-        forks = Forks([script])
-        assert forks.is_ready(wait=True)
+    forks = Forks([script])
+    assert forks.is_ready(wait=True)
     return forks
 
 
@@ -100,7 +97,7 @@ os.environ["SEEN"] = "1"
     monkeypatch.delenv("SET_LATER")
     assert run("""
 import os
-assert not os.environ.keys() & {"SEEN", "SET_LATER", "JE_ARROW_MALLOC_CONF"}
+assert not os.environ.keys() & {"SEEN", "SET_LATER"}
 """) == 0  # fmt: skip
 
 
@@ -205,7 +202,8 @@ def test_a_script_does_not_begin_when_who_starts_it_has_given_up(forks: Forks, t
 def own_program(folder: Path, program: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a program that makes forks of its own, from a file without a main guard, as a user's might be."""
     (folder / "program.py").write_text(program)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    environment = {name: value for name, value in os.environ.items() if name not in OF_SERVER}
+    environment |= {"PYTHONPATH": str(ROOT), **variables}
     command = [sys.executable, "program.py"]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
