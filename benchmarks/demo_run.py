@@ -16,8 +16,8 @@ import pandas as pd
 
 from benchmarks.contenders import PROJECT
 from benchmarks.figures import Figure
-from lxmert_tickets.environment import available_cores, has_gpu, let_jobs_import_this_package
-from lxmert_tickets.forked_jobs import Forks, can_fork
+from lxmert_tickets.environment import available_cores, let_jobs_import_this_package
+from lxmert_tickets.forked_jobs import Forks, forks_pay
 
 TRAINING = ("finetune", "retrain", "pretrain")
 SCRIPTS = sorted((PROJECT / "workflow_scripts").glob("*.py"))
@@ -92,7 +92,7 @@ def import_seconds(rules: Iterable[str], folder: Path) -> dict[str, float]:
     It runs as jobs do: as a fork where `make demo` has forks, else as a Python of its own.
     """
     let_jobs_import_this_package()
-    forks = Forks(SCRIPTS) if can_fork() and not has_gpu() else None
+    forks = Forks(SCRIPTS) if forks_pay() else None
     if forks is not None:
         assert forks.is_ready(wait=True)
     script = folder / "tmp1a2b3c4d.empty.py"

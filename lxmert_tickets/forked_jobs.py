@@ -21,6 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lxmert_tickets.environment import has_gpu
+
 FORKSERVER = multiprocessing.get_context("forkserver")
 # Python has one server a process, and looks, whenever it starts a fork, whether others have ended: two threads must not
 # read how one did.
@@ -106,9 +108,9 @@ class Forks:
         self._is_ready = process.exitcode == 0
 
 
-def can_fork() -> bool:
-    """Return whether forks do here what processes of their own do; on macOS libraries do not stand it."""
-    return sys.platform == "linux"
+def forks_pay() -> bool:
+    """Return whether forks are for this machine: not macOS, where libraries do not stand it, nor for hours on a GPU."""
+    return sys.platform == "linux" and not has_gpu()
 
 
 def imported_by(script: Path) -> list[str]:
@@ -124,7 +126,7 @@ def imported_by(script: Path) -> list[str]:
 
 @cache
 def let_jobs_be_forks(scripts: tuple[Path, ...]) -> None:
-    """Have Snakemake run Python scripts in forks, from when what `scripts` import is imported.
+    """Have Snakemake run Python scripts in forks, from when what `scripts` import is imported; once is enough.
 
     Not those with an environment of their own: a container, conda's, or environment modules.
     """

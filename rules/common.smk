@@ -21,7 +21,7 @@ from lxmert_tickets.experiment import (
     RandomSubnetwork,
     one_of,
 )
-from lxmert_tickets.forked_jobs import can_fork, let_jobs_be_forks
+from lxmert_tickets.forked_jobs import forks_pay, let_jobs_be_forks
 from lxmert_tickets.layout import Layout, model_of, of_model
 from lxmert_tickets.report.names import figure_names, shown_models
 from lxmert_tickets.sources import EVALAI_FOLDER, FEATURES_VERSION, files_of
@@ -94,13 +94,12 @@ def environment_of_training(wildcards):
 def jobs_may_be_forks():
     """Return whether Snakemake's jobs are forks of one process: see docs/workflow.md, Processes.
 
-    Not where a GPU trains, beside whose hours imports are nothing; not a few jobs, which end before all is imported; not
-    with --sdm, whose jobs have other Pythons; and not with --debug, since a fork has no terminal.
+    Not a few jobs, which end before all is imported; not with --sdm, whose jobs have other Pythons; and not with --debug,
+    since a fork has no terminal.
     """
     return (
-        can_fork()
+        forks_pay()
         and workflow.local_exec
-        and not has_gpu()
         and workflow.is_main_process
         and not workflow.deployment_settings.deployment_method
         and not (workflow.touch or workflow.execution_settings.debug)

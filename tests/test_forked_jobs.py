@@ -10,14 +10,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import psutil
 import pytest
-from snakemake.script import PythonScript
 
-from lxmert_tickets.forked_jobs import OF_SERVER, Forks, imported_by, let_jobs_be_forks
+from lxmert_tickets.forked_jobs import OF_SERVER, Forks, imported_by
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forks on Linux alone")
@@ -241,109 +238,6 @@ print(Forks([]).is_ready(wait=True))
 """)  # fmt: skip
     assert (run.returncode, run.stdout) == (0, "False\n"), run.stderr
     assert "Traceback" not in run.stderr
-
-
-@pytest.mark.parametrize("environment", ["container_img", "conda_env", "env_modules"])
-def test_a_job_with_an_environment_of_its_own_is_no_fork(environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    in_own_process: list[str] = []
-    monkeypatch.setattr(PythonScript, "execute_script", lambda job, file, edit: in_own_process.append(file))
-    monkeypatch.setattr(Forks, "__init__", lambda forks, scripts: None)
-    monkeypatch.setattr(Forks, "is_ready", lambda forks: True)
-    monkeypatch.setattr(Forks, "run", lambda forks, file, variables, measure: 0)
-    let_jobs_be_forks.cache_clear()
-    let_jobs_be_forks(())
-    job: dict[str, Any] = {"container_img": None, "conda_env": None, "env_modules": None, "bench_record": None}
-    job |= {"threads": 1, "resources": {}}
-    PythonScript.execute_script(SimpleNamespace(**job), "plain.py")
-    PythonScript.execute_script(SimpleNamespace(**job | {environment: "one"}), "other.py")
-    assert in_own_process == ["other.py"]
-
-
-SNAKEFILE = """
-import sys
-from functools import partialmethod
-sys.path.insert(0, {root!r})
-from lxmert_tickets.environment import let_jobs_import_this_package
-from lxmert_tickets import forked_jobs
-
-let_jobs_import_this_package()
-forked_jobs.Forks.is_ready = partialmethod(forked_jobs.Forks.is_ready, wait=True)
-onstart:
-    forked_jobs.let_jobs_be_forks((Path("job.py"),))
-
-rule all:
-    input: expand("{{number}}.txt", number=range({n_jobs}))
-
-rule number:
-    output: "{{number}}.txt"
-    benchmark: "{{number}}.tsv"
-    params: failing={failing!r}, patient={patient!r}
-    resources: tmpdir="here"
-    threads: 2
-    script: "job.py"
-"""
-JOB = """
-import os, signal, sys, time
-import colorsys
-assert os.environ["PATH"]
-assert snakemake.wildcards.number != snakemake.params.failing, "this number fails"
-if snakemake.params.patient:
-    def end(*_):
-        time.sleep(1)
-        sys.exit(75)
-    signal.signal(signal.SIGTERM, end)
-    open(f"begun{snakemake.wildcards.number}", "w")
-    time.sleep(60)
-threads = {value for name, value in os.environ.items() if name.endswith("_THREADS")}
-folders = {os.environ[name] for name in ("TMPDIR", "TMP", "TEMP", "TEMPDIR")}
-found = *threads, *folders, snakemake.threads, open("/proc/self/comm").read().strip()
-open(snakemake.output[0], "w").write(" ".join(map(str, found)))
-"""
-
-
-def numbers(folder: Path, failing: str = "", patient: bool = False) -> subprocess.Popen[str]:
-    """Start a workflow of three jobs, of which one may fail, or that take their time to end when they are told to."""
-    text = SNAKEFILE.format(root=str(ROOT), n_jobs=3, failing=failing, patient=patient)
-    (folder / "Snakefile").write_text(text)
-    (folder / "job.py").write_text(JOB)
-    (folder / "here").mkdir()
-    command = [sys.executable, "-m", "snakemake", "--cores", "4", "--directory", str(folder), "--keep-going"]
-    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def test_jobs_of_snakemake_are_forks_with_what_it_gives_them(tmp_path: Path) -> None:
-    run = numbers(tmp_path)
-    _, said = run.communicate()
-    assert run.returncode == 0, said
-    assert "Traceback" not in said
-    assert {(tmp_path / f"{number}.txt").read_text() for number in range(3)} == {"2 here 2 job.py"}
-    assert len((tmp_path / "0.tsv").read_text().splitlines()) == 2
-    assert not list((tmp_path / ".snakemake/scripts").iterdir())
-
-
-def test_a_fork_that_fails_is_a_job_that_fails_and_says_where(tmp_path: Path) -> None:
-    run = numbers(tmp_path, failing="1")
-    _, said = run.communicate()
-    assert run.returncode == 1
-    assert said.count("Traceback") == 1
-    assert "AssertionError: this number fails" in said
-    assert "runpy" not in said
-    assert "Error in rule number:" in said
-    assert "returned non-zero exit status 1" in said
-    assert [(tmp_path / f"{number}.txt").exists() for number in range(3)] == [True, False, True]
-
-
-def test_jobs_that_a_scheduler_tells_to_end_are_waited_for(tmp_path: Path) -> None:
-    """SIGTERM goes to all processes at once: to what they are forks of, too."""
-    run = numbers(tmp_path, patient=True)
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("begun*"))) < 2:  # of two threads each, on four cores
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    os.killpg(run.pid, signal.SIGTERM)
-    _, said = run.communicate()
-    assert said.count("returned non-zero exit status 75") == 2, said
-    assert "Traceback" not in said
 
 
 def test_imports_of_a_script_are_read_from_it(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import pytest
 import yaml
 from workflow_runs import ROOT, snakemake
 
+from lxmert_tickets.forked_jobs import forks_pay
+
 N_KILLS = 30
 OVERLAY = {
     # Long enough that most kills find a network half trained.
@@ -118,7 +120,7 @@ def test_a_grid_killed_thirty_times_ends_in_the_bytes_of_a_calm_one(tmp_path: Pa
             how = dice.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
             n_kills += kill(dice.choice(working), how)
     assert n_of_main
-    assert n_of_servers
+    assert n_of_servers or not forks_pay()
     assert "going on from step" in log.read_text()
     found, expected = results(stormy), results(calm)
     assert len(expected) > 30

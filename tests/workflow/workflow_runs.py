@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FORKS = "Jobs will be forks of one process"
-"""What Snakemake says where they will be."""
+"""What Snakemake says where they will be: for many jobs, if `forks_pay`."""
 
 
 def snakemake(
