@@ -51,7 +51,8 @@ def run_times_page(run_times: Iterable[RunTime]) -> str:
     body = (
         f"<p>{n_jobs:,} jobs, {duration_text(whole)} of work if they run one after the other. Each counts as it ran "
         "last, from its start to its end; jobs that ran at once shared the machine. Memory is the most that a job was "
-        "seen to hold; one that takes less than a second is looked at too early. The same for each job: "
+        "seen to hold; one that takes less than a second is looked at too early. Jobs that are forks of one process "
+        "hold what it has imported, and of short ones that is all that was seen. The same for each job: "
         "<code>benchmarks/</code> of the experiment.</p>"
         "<table><thead><tr><th></th><th>jobs</th><th>together</th><th>longest</th><th>peak memory</th><th></th></tr>"
         f"</thead><tbody>{rows}</tbody></table>"
