@@ -1,7 +1,7 @@
 # make demo   the paper's table and figure on the embedded data set, in four to sixteen minutes on two cores
 # make test   the tests
 # make check  linters and type checks
-# make bench  speed, beside others' and the machine's limit, in seven to thirteen minutes; BENCH="--only NAME" for a part
+# make bench  speed, beside others' and the machine's limit, in seven to fifteen minutes; BENCH="--only NAME" for a part
 # make setup  the environment alone
 # make clean  remove the environment; results stay
 

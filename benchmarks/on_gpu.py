@@ -3,9 +3,9 @@
     python -m benchmarks.on_gpu [--output FOLDER] [--minutes 8]
 
 LXMERT base on random features and real question lengths, in bfloat16: a training step at batch 32 beside transformers'
-Trainer, as a CUDA graph and without, without our kernels, deterministic, with features outside GPU memory, and at batch
-256; answering; one, two and three trainings at once on the GPU, at both sizes; where a step's time goes, by kernel; and
-what torch.compile makes of the plain operators.
+Trainer, as a CUDA graph and without, without our kernels, with no gradient computed beside another, deterministic,
+with features outside GPU memory, and at batch 256; answering; one, two and three trainings at once on the GPU, at both
+sizes; where a step's time goes, by kernel; and what torch.compile makes of the plain operators.
 
 Every line is a process of its own. One that fails says why in its place, and one that would take longer than what is
 left of the minutes is stopped; the file is written after each.
@@ -31,7 +31,9 @@ from benchmarks.own_engine import TOGETHER
 from lxmert_tickets.artifacts import write_text
 from lxmert_tickets.environment import VISIBLE, available_cores
 
-VARIATIONS = (("plain",), ("unfused",), ("large",), ("deterministic",), ("streamed",), ("large", "unfused"))
+VARIATIONS = (
+    ("plain",), ("unfused",), ("in line",), ("large",), ("deterministic",), ("streamed",), ("large", "unfused"),
+)  # fmt: skip
 AT_ONCE = (1, 2, 3)
 WORKERS = 4  # that read for the Trainer, where it is let
 N_KERNELS = 30  # that are shown

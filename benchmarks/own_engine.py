@@ -124,9 +124,10 @@ LARGE_BATCH, FIRST_LARGE = 256, 12
 def train_some_steps(folder: str, name: str, *variations: str) -> dict[str, float]:
     """Return samples a second of the training loop, from asking for a batch to the end of its step; and its memory.
 
-    `variations` are for a GPU: "plain" takes no graphs, "unfused" has none of our kernels, "deterministic" gives the
-    same bytes every time, "streamed" leaves the features in the host's memory, "large" takes 256 questions a step,
-    "compiled" lets torch.compile fuse the plain operators, "together-3" waits for two others before it is timed.
+    `variations` are for a GPU: "plain" takes no graphs, "unfused" has none of our kernels, "in line" computes no
+    gradient beside another, "deterministic" gives the same bytes every time, "streamed" leaves the features in the
+    host's memory, "large" takes 256 questions a step, "compiled" lets torch.compile fuse the plain operators,
+    "together-3" waits for two others before it is timed.
     """
     gc.freeze()  # as every job does
     set_up_process(torch.get_num_threads(), "deterministic" in variations)
@@ -165,7 +166,9 @@ def _others(files: Path, variations: Sequence[str]) -> Others | None:
 def _varied(variations: Sequence[str]) -> Iterator[None]:
     """Run the engine otherwise than it would be: to see what its parts bring."""
     graphed, share, engine_of = steps.GraphedStep, regions_module.SHARE_OF_GPU, operators.engine_of
-    adam_kernels = operators.adam_kernels
+    adam_kernels, backward = operators.adam_kernels, graphed.backward
+    if "in line" in variations:
+        graphed.backward = steps.Step.backward  # type: ignore[method-assign]
     if "unfused" in variations:
         operators.engine_of = lambda *_: None
     if "plain" in variations:
@@ -177,6 +180,7 @@ def _varied(variations: Sequence[str]) -> Iterator[None]:
     if "streamed" in variations:
         regions_module.SHARE_OF_GPU = 0.0
     yield
+    graphed.backward = backward  # type: ignore[method-assign]
     operators.engine_of, operators.adam_kernels = engine_of, adam_kernels
     steps.GraphedStep, regions_module.SHARE_OF_GPU = graphed, share  # type: ignore[misc]
 

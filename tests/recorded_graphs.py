@@ -1,13 +1,19 @@
-"""What a CUDA graph does, on the CPU: operators are recorded without effect, and run again on the tensors they had."""
+"""What a CUDA graph does, on the CPU: operators are recorded without effect, and run again on the tensors they had.
 
+What was asked of another stream is run now as late as may be, when what waits for it comes and otherwise never, and
+now as soon as what it waits for is done.
+"""
+
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from toys import CPU, toy_data
@@ -19,21 +25,110 @@ from lxmert_tickets.training.steps import GraphedStep, Step
 ROWS_STEP = 4
 
 
+class RecordedStream:
+    """Stands for `torch.cuda.Stream`.
+
+    What is asked of it takes place at once. But what it reads must live until another stream waits for it: before a GPU
+    has read it, memory that is free may have been given to others.
+    """
+
+    current: "RecordedStream"
+
+    def __init__(self, device: object = None) -> None:
+        self.reads = Reads()
+
+    def wait_stream(self, other: "RecordedStream") -> None:
+        assert not any(storage.expired() for storage in other.reads.outside), "a tensor went before it was read"
+        other.reads.outside.clear()
+        if RecordedGraph.recording is not None:
+            RecordedGraph.recording.graph.note_wait(self, other)
+
+    @contextmanager
+    def while_current(self) -> Iterator[None]:
+        """Stands for `torch.cuda.stream`."""
+        before, RecordedStream.current = RecordedStream.current, self
+        self.reads.made.clear()
+        with self.reads:
+            yield
+        RecordedStream.current = before
+
+
+class Reads(TorchDispatchMode):
+    """Notes the storages that operators read and that none of them has made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outside: list[StorageWeakRef] = []
+        self.made: set[int] = set()
+
+    def __torch_dispatch__(self, operator: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        given = [each.untyped_storage() for each in tree_leaves((arguments, options)) if isinstance(each, Tensor)]
+        addresses = {storage.data_ptr() for storage in given}
+        self.outside += [StorageWeakRef(storage) for storage in given if storage.data_ptr() not in self.made]
+        made = operator(*arguments, **(options or {}))
+        found = {each.untyped_storage().data_ptr() for each in tree_leaves(made) if isinstance(each, Tensor)}
+        self.made |= found - addresses
+        return made
+
+
+MAIN = RecordedStream.current = RecordedStream()
+
+
+class Wait(NamedTuple):
+    """For the first calls of a stream."""
+
+    stream: RecordedStream
+    n_calls: int
+
+
 class RecordedGraph:
     """Stands for `torch.cuda.CUDAGraph`."""
 
     recording: "Recording | None" = None
+    n_replays = 0
 
     def __init__(self) -> None:
-        self.calls: list[Callable[[], None]] = []
+        self._calls: defaultdict[RecordedStream, list[Callable[[], None] | Wait]] = defaultdict(list)
+        self._n_done: Counter[RecordedStream] = Counter()
         self.held: list[Tensor] = []  # a graph's memory is its own
 
     def pool(self) -> None: ...
 
+    def note(self, call: Callable[[], None]) -> None:
+        """Take down a call of the current stream."""
+        self._calls[RecordedStream.current].append(call)
+
+    def note_wait(self, stream: RecordedStream, other: RecordedStream) -> None:
+        """Take down that `stream` waits for what was asked of another."""
+        self._calls[stream].append(Wait(other, len(self._calls[other])))
+
+    def _take_next(self, stream: RecordedStream) -> None:
+        call = self._calls[stream][self._n_done[stream]]
+        if isinstance(call, Wait):
+            while self._n_done[call.stream] < call.n_calls:
+                self._take_next(call.stream)
+        else:
+            call()
+        self._n_done[stream] += 1
+
+    def _may_take_next(self, stream: RecordedStream) -> bool:
+        """Return whether there is a call that needs nothing which is not done."""
+        calls, n_done = self._calls[stream], self._n_done[stream]
+        if n_done == len(calls):
+            return False
+        call = calls[n_done]
+        return not isinstance(call, Wait) or self._n_done[call.stream] >= call.n_calls
+
     @torch.no_grad()
     def replay(self) -> None:
-        for call in self.calls:
-            call()
+        self._n_done.clear()
+        RecordedGraph.n_replays += 1
+        others = [stream for stream in self._calls if stream is not MAIN] if RecordedGraph.n_replays % 2 else []
+        while self._n_done[MAIN] < len(self._calls[MAIN]):
+            for stream in others:
+                while self._may_take_next(stream):
+                    self._take_next(stream)
+            self._take_next(MAIN)
 
 
 class Recording(TorchDispatchMode):
@@ -63,7 +158,7 @@ class Recording(TorchDispatchMode):
             for old, new in zip(fresh, self._fresh(operator(*arguments, **options), storages), strict=True):
                 old.copy_(new)
 
-        self.graph.calls.append(again)
+        self.graph.note(again)
         return made
 
     def _fresh(self, made: object, storages: set[int]) -> list[Tensor]:
@@ -84,6 +179,9 @@ class Recording(TorchDispatchMode):
     def take_back(self) -> None:
         for storage, before in self._before.values():
             storage.copy_(before)
+        for made in self.graph.held:
+            if made.is_floating_point():
+                made.detach().fill_(torch.nan)
 
 
 @contextmanager
@@ -100,8 +198,12 @@ def recorded(graph: RecordedGraph, pool: None, stream: None) -> Iterator[None]:
 
 def let_graphs_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `GraphedStep` run on the CPU."""
+    monkeypatch.setattr(RecordedGraph, "n_replays", 0)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", RecordedGraph)
     monkeypatch.setattr(torch.cuda, "graph", recorded)
+    monkeypatch.setattr(torch.cuda, "Stream", RecordedStream)
+    monkeypatch.setattr(torch.cuda, "stream", RecordedStream.while_current)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: RecordedStream.current)
     monkeypatch.setattr(GraphedStep, "_on_another_stream", Step.__call__)
     monkeypatch.setattr(GraphedStep, "_stream", None)
 

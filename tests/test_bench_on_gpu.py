@@ -37,7 +37,7 @@ def test_a_machine_without_a_gpu_is_told_so_before_anything_is_measured(
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("variations", [(), ("plain", "unfused"), ("streamed", "deterministic"), ("large",)])
+@pytest.mark.parametrize("variations", [(), ("plain", "unfused"), ("streamed", "deterministic"), ("large", "in line")])
 def test_the_engine_is_timed_in_every_variation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variations: tuple[str, ...]
 ) -> None:
@@ -49,6 +49,7 @@ def test_the_engine_is_timed_in_every_variation(
     assert found["rate"] == pytest.approx((256 if "large" in variations else 32) / found["step_seconds"])
     assert found["peak_bytes"] > 1e7
     assert steps.GraphedStep is not steps.Step
+    assert steps.GraphedStep.backward is not steps.Step.backward
     assert operators.engine_of(torch.zeros(1, 4), (), []) is not None
     assert operators.adam_kernels.__name__ == "adam_kernels"
     assert regions.SHARE_OF_GPU > 0

@@ -279,9 +279,10 @@ def end_backward(
     of_output: Tensor, of_low: Tensor | None, hidden: Tensor, residual: Tensor, gain: Tensor, means: Tensor,
     inverse_deviations: Tensor, seed: Tensor, dropout: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Return the gradients of hidden and of residual, and those of gain, shift and the sum of hidden's rows (3, H).
+    """Return the gradients of hidden and of residual, and those of gain, shift and the sum of hidden's rows.
 
-    The gradient of the output is `of_output` (float32) and `of_low` together.
+    The latter are in parts (p, 3, H) that are to be added. The gradient of the output is `of_output` (float32) and
+    `of_low` together.
     """
     n_rows, width = residual.shape
     of_hidden, of_residual = torch.empty_like(hidden), torch.empty_like(residual)
@@ -293,7 +294,7 @@ def end_backward(
         of_hidden, of_residual, of_parameters, seed, n_rows, n_rows_each, width, dropout,
         COLUMNS=_block(width), DROPS=dropout > 0, HAS_LOW=of_low is not None,
     )  # fmt: skip
-    return of_hidden, of_residual, of_parameters.sum(dim=0)
+    return of_hidden, of_residual, of_parameters
 
 
 def _block(n: int) -> int:

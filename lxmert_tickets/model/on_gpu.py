@@ -2,17 +2,18 @@
 
 Between matrix products there is one kernel (`gpu_kernels`). Products take their factors in the precision of autocast;
 rows between sublayers, sums, and the gradients of weights are float32: products give the latter so, where autocast
-casts each by itself, as it does each weight (see `lowered`).
+casts each by itself, as it does each weight (see `lowered`). The gradients of parameters are computed `aside`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lxmert_tickets.model import adam_kernels
+from lxmert_tickets.model import adam_kernels, aside
 from lxmert_tickets.model import gpu_kernels as kernels
 from lxmert_tickets.model.by_hand import Pullback, give, recording
 from lxmert_tickets.model.lowered import low as low_of
@@ -22,8 +23,9 @@ from lxmert_tickets.model.sublayers import Attending, Feeding
 DEVICE, LOW = torch.device("cuda"), torch.bfloat16
 LEAST_SHARED_BYTES = 48 * 1024  # that a program may have on any GPU
 SEEDS = 3  # of a sublayer's dropouts: of the attention weights of each stream, and of the output
+OfParameters = Callable[[], list[Tensor]]  # their gradients, when they are asked for: nothing changes what it reads
 # Gradients of rows, of the same in the precision of products, and of parameters; from those of the output.
-Backward = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor, list[Tensor]]]
+Backward = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor, OfParameters]]
 
 
 def takes(rows: Tensor, every: Sequence[Places], n_heads: int) -> bool:
@@ -74,7 +76,7 @@ def through(
 ) -> tuple[Sequence[Tensor], Pullback]:
     """Return the rows (n, H), float32, of one or two streams after sublayers one after the other."""
     rows = (inputs[0] if len(inputs) == 1 else torch.cat(inputs)).float().contiguous()  # as kernels expect
-    low, done = rows.to(_dtype_of_products(rows)), []
+    low, done, run = rows.to(_dtype_of_products(rows)), [], aside.runner()
     seeds = torch.split(_seeds(rows.device, SEEDS * len(parts)), SEEDS)
     with torch.autocast(rows.device.type, enabled=False):
         for part, seed in zip(parts, seeds, strict=True):
@@ -92,10 +94,14 @@ def through(
         while done:  # what is saved goes as it is used
             parameters, backward = done.pop()
             of_rows, of_low, of_parameters = backward(of_rows, of_low)
-            give(parameters, of_parameters)
+            run(partial(_give, parameters, of_parameters))
         return rows_of_each(of_rows if of_low is None else of_rows + of_low, every)
 
     return rows_of_each(rows, [places.apart for places in every]), pullback
+
+
+def _give(parameters: Sequence[Tensor], of_parameters: OfParameters) -> None:
+    give(parameters, of_parameters())
 
 
 def _attention(
@@ -115,15 +121,19 @@ def _attention(
         kernels.attend(q, k, v, attended[at], heads)
     output, output_low, end_backward = _closed(attended, residual, parameters[6:], part.norm.eps, seeds[2:], dropout)
 
-    def backward(of_rows: Tensor, of_low: Tensor | None) -> tuple[Tensor, Tensor, list[Tensor]]:
-        of_attended, of_residual, of_parameters = end_backward(of_rows, of_low)
+    def backward(of_rows: Tensor, of_low: Tensor | None) -> tuple[Tensor, Tensor, OfParameters]:
+        of_attended, of_residual, of_end = end_backward(of_rows, of_low)
         of_projected = _for_rows(projected, projected.shape[1], every)
         for (at, q, k, v), (_, of_q, of_k, of_v), heads in zip(
             _parts(projected, every), _parts(of_projected, every), every_heads, strict=True
         ):
             kernels.attend_backward(of_attended[at], q, k, v, of_q, of_k, of_v, heads)
         of_projected, of_residual = (_from_apart(gradient, every) for gradient in (of_projected, of_residual))
-        return of_residual, torch.mm(of_projected, weight), [*_of_projections(of_projected, low, 3), *of_parameters]
+        return (
+            of_residual,
+            torch.mm(of_projected, weight),
+            lambda: [*_of_projections(of_projected, low, 3), *of_end()],
+        )
 
     return output, output_low, backward
 
@@ -147,10 +157,10 @@ def _feed_forward(
         F.gelu(inner), rows, parameters[2:], part.norm.eps, seeds[2:], part.dropout
     )
 
-    def backward(of_rows: Tensor, of_low: Tensor | None) -> tuple[Tensor, Tensor, list[Tensor]]:
-        of_hidden, of_residual, of_parameters = end_backward(of_rows, of_low)
+    def backward(of_rows: Tensor, of_low: Tensor | None) -> tuple[Tensor, Tensor, OfParameters]:
+        of_hidden, of_residual, of_end = end_backward(of_rows, of_low)
         of_inner = torch.ops.aten.gelu_backward.default(of_hidden, inner)
-        return of_residual, torch.mm(of_inner, weight), [*_of_projections(of_inner, low, 1), *of_parameters]
+        return of_residual, torch.mm(of_inner, weight), lambda: [*_of_projections(of_inner, low, 1), *of_end()]
 
     return output, output_low, backward
 
@@ -160,7 +170,7 @@ def one_way(
 ) -> tuple[Sequence[Tensor], Pullback]:
     """Return the rows of a stream, that goes on, after attention to another."""
     rows, dtype, parameters = rows.float().contiguous(), _dtype_of_products(rows), part.parameters()
-    low, context_low, seeds = rows.to(dtype), context.to(dtype), _seeds(rows.device, SEEDS)
+    low, context_low, seeds, run = rows.to(dtype), context.to(dtype), _seeds(rows.device, SEEDS), aside.runner()
     to_q, to_kv = low_of(parameters[:1], dtype), low_of(parameters[2:6:2], dtype)
     with torch.autocast(rows.device.type, enabled=False):
         q = torch.addmm(low_of(parameters[1:2], dtype), low, to_q.t())
@@ -171,11 +181,15 @@ def one_way(
         output, _, end_backward = _closed(attended, rows, parameters[6:], part.norm.eps, seeds[2:], part.dropouts[0])
 
     def pullback(gradient: Tensor) -> Sequence[Tensor]:
-        of_attended, of_residual, of_parameters = end_backward(gradient.contiguous(), None)
+        of_attended, of_residual, of_end = end_backward(gradient.contiguous(), None)
         of_q, of_kv = (_for_rows(part, part.shape[1], [own]) for part, own in ((q, of_rows), (kv, of_context)))
         kernels.attend_backward(of_attended, q, *_halves(kv), of_q, *_halves(of_kv), heads)
         of_kv = of_context.from_apart(of_kv)
-        give(parameters, [*_of_projections(of_q, low, 1), *_of_projections(of_kv, context_low, 2), *of_parameters])
+
+        def of_parameters() -> list[Tensor]:
+            return [*_of_projections(of_q, low, 1), *_of_projections(of_kv, context_low, 2), *of_end()]
+
+        run(partial(_give, parameters, of_parameters))
         return of_residual.add_(torch.mm(of_q, to_q)), torch.mm(of_kv, to_kv).float()
 
     return [output], pullback
@@ -220,7 +234,7 @@ def _seeds(device: torch.device, n: int) -> Tensor:
 
 def _closed(
     hidden: Tensor, residual: Tensor, parameters: Sequence[Tensor], eps: float, seed: Tensor, dropout: float
-) -> tuple[Tensor, Tensor, Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor, list[Tensor]]]]:
+) -> tuple[Tensor, Tensor, Backward]:
     """Return LayerNorm(residual + dropout(dense(hidden))) in both precisions.
 
     Its gradient is that of hidden, of the residual, and of weight, bias, gain and shift.
@@ -229,11 +243,15 @@ def _closed(
     dense = torch.addmm(low_of(parameters[1:2], hidden.dtype), hidden, weight.t())
     output, low, means, inverse_deviations = kernels.end(dense, residual, gain, shift, eps, seed, dropout)
 
-    def backward(of_output: Tensor, of_low: Tensor | None) -> tuple[Tensor, Tensor, list[Tensor]]:
-        of_dense, of_residual, (of_gain, of_shift, of_bias) = kernels.end_backward(
+    def backward(of_output: Tensor, of_low: Tensor | None) -> tuple[Tensor, Tensor, OfParameters]:
+        of_dense, of_residual, parts = kernels.end_backward(
             of_output, of_low, dense, residual, gain, means, inverse_deviations, seed, dropout
         )
-        of_parameters = [_of_weight(of_dense, hidden), of_bias, of_gain, of_shift]
+
+        def of_parameters() -> list[Tensor]:
+            of_gain, of_shift, of_bias = parts.sum(dim=0)
+            return [_of_weight(of_dense, hidden), of_bias, of_gain, of_shift]
+
         return torch.mm(of_dense, weight), of_residual, of_parameters
 
     return output, low, backward

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from lxmert_tickets.errors import TrainingError
+from lxmert_tickets.model import aside
+from lxmert_tickets.model.aside import Aside
 from lxmert_tickets.model.lowered import Lowered, using
 from lxmert_tickets.model.lxmert import LxmertForVqa, vqa_loss
 from lxmert_tickets.training.batches import Batch
@@ -46,7 +48,8 @@ class GraphedStep(Step):
 
     A step is thousands of small kernels, which Python launches one by one; a graph is launched at once. Its random
     numbers go on as those of plain steps do. The first step of each shape is plain: what libraries load for it alone is
-    there before a graph is captured, when not everything may be loaded.
+    there before a graph is captured, when not everything may be loaded. Gradients of weights are computed beside the
+    others.
     """
 
     def __init__(self, network: LxmertForVqa, optimizer: BertAdam, precision: Precision) -> None:
@@ -84,6 +87,17 @@ class GraphedStep(Step):
     def _stream(self) -> torch.cuda.Stream:
         """Of plain steps and captures alike: the memory that cuBLAS and torch keep is that of a stream."""
         return torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+
+    @cached_property
+    def _aside(self) -> Aside:
+        return Aside(self._device)
+
+    def backward(self, batch: Batch, targets: Tensor) -> Tensor:
+        """Return the loss of a batch, and add its gradient to every parameter's."""
+        with aside.using(self._aside):
+            loss = super().backward(batch, targets)
+        self._aside.join()
+        return loss
 
     def _on_another_stream(self, batch: Batch, targets: Tensor, learning_rate: float) -> Tensor:
         """Take a plain step where graphs will be captured: on a stream that is not the default one."""

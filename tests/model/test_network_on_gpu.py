@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from kernels_here import DEVICE, KERNELS, LOW, MARKS, _way  # noqa: F401 (a fixture)
-from recorded_graphs import RecordedGraph, let_graphs_be_recorded, losses_of_steps
+from recorded_graphs import RecordedGraph, batch_for_gpu, let_graphs_be_recorded, losses_of_steps
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
@@ -19,6 +19,7 @@ from toys import CPU, RECIPE, changed, random_weights, toy_features, toy_questio
 
 from lxmert_tickets.model import adam_kernels, on_gpu
 from lxmert_tickets.model.architecture import Architecture
+from lxmert_tickets.model.aside import Aside
 from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.lowered import Lowered, using
 from lxmert_tickets.model.lxmert import vqa_loss
@@ -164,7 +165,7 @@ class RecordedKernel:
                     recording.will_write(*[each for each in (*given, *named.values()) if isinstance(each, Tensor)])
                 self.kernel[grid](*given, **named)
             if recording is not None:
-                recording.graph.calls.append(lambda: self.kernel[grid](*given, **named))
+                recording.graph.note(lambda: self.kernel[grid](*given, **named))
 
         return launch
 
@@ -198,6 +199,31 @@ def test_graphs_take_the_steps_that_plain_ones_take(monkeypatch: pytest.MonkeyPa
             assert not any(kernel.new_when_recorded for kernel in kernels)
     for plain, graphed in zip(*found, strict=True):
         assert (plain - graphed).norm() <= tolerance * plain.norm()
+
+
+def test_gradients_are_the_same_where_those_of_weights_are_computed_beside_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a GPU at LXMERT's width, several times: what streams leave to chance would differ."""
+    architecture, n_questions, times = changed(SMALL, hidden_size=768, n_heads=12, intermediate_size=3072), 64, 20
+    if DEVICE.type == "cpu":
+        architecture, n_questions, times = SMALL, 4, 1
+        let_graphs_be_recorded(monkeypatch)
+    network = build_network(random_weights(architecture), architecture).to(DEVICE)
+    data = VqaData(toy_questions(n_questions, 8), Regions(toy_features(8), DEVICE), DEVICE)
+    batch, targets = batch_for_gpu(data, np.arange(n_questions)), data.targets(np.arange(n_questions))
+    plain, graphed = (kind(network, BertAdam(network, RECIPE), "auto") for kind in (Step, GraphedStep))
+    found, ran = [], []
+    run = Aside.run
+    monkeypatch.setattr(Aside, "run", lambda aside, work: ran.append(work) or run(aside, work))
+    for step in [plain, *[graphed] * times]:
+        network.zero_grad()
+        step.backward(batch, targets)
+        found.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]))
+    n_sublayers = 2 + 2 + 5 + 3  # of language, vision, the first cross layer, and of the last what language takes
+    assert len(ran) == times * n_sublayers
+    for gradient in found[1:]:
+        assert (gradient - found[0]).norm() <= 1e-5 * found[0].norm()
 
 
 def test_answers_come_from_the_weights_as_they_are(
