@@ -33,6 +33,10 @@ let_jobs_import_this_package()
 try:
     for file in workflow.configfiles:
         read_file(Path(file))  # Snakemake, which has merged them, does not notice a key that stands twice
+except TicketsError as error:
+    raise WorkflowError(str(error)) from None
+
+try:
     whole_config = over_defaults(config)
     EXPERIMENT = read_experiment(whole_config)
     RUNNING = read_running(whole_config)

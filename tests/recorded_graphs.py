@@ -48,9 +48,11 @@ class RecordedStream:
         """Stands for `torch.cuda.stream`."""
         before, RecordedStream.current = RecordedStream.current, self
         self.reads.made.clear()
-        with self.reads:
-            yield
-        RecordedStream.current = before
+        try:
+            with self.reads:
+                yield
+        finally:
+            RecordedStream.current = before
 
 
 class Reads(TorchDispatchMode):
@@ -100,7 +102,14 @@ class RecordedGraph:
 
     def note_wait(self, stream: RecordedStream, other: RecordedStream) -> None:
         """Take down that `stream` waits for what was asked of another."""
+        assert other is MAIN or other in self._calls, "a wait for a stream that has no part in the capture"
         self._calls[stream].append(Wait(other, len(self._calls[other])))
+
+    def check_joined(self) -> None:
+        """Fail where the capture ends before what was asked of another stream."""
+        waited_for = {call.stream: call.n_calls for call in self._calls[MAIN] if isinstance(call, Wait)}
+        others = {stream: len(calls) for stream, calls in self._calls.items() if stream is not MAIN}
+        assert others == waited_for, "a stream that took part in the capture was not joined"
 
     def _take_next(self, stream: RecordedStream) -> None:
         call = self._calls[stream][self._n_done[stream]]
@@ -189,11 +198,14 @@ def recorded(graph: RecordedGraph, pool: None, stream: None) -> Iterator[None]:
     """Stands for `torch.cuda.graph`."""
     state, recording = torch.get_rng_state(), Recording(graph)
     RecordedGraph.recording = recording
-    with recording:
-        yield
-    RecordedGraph.recording = None
-    recording.take_back()
-    torch.set_rng_state(state)
+    try:
+        with recording:
+            yield
+    finally:
+        RecordedGraph.recording = None
+        recording.take_back()
+        torch.set_rng_state(state)
+    graph.check_joined()
 
 
 def let_graphs_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,10 +22,10 @@ class Aside:
 
     def run(self, work: Work) -> None:
         """Run `work`, after all that was asked of the current stream so far."""
+        self._begun.append(work)  # what it reads is given to nothing else before it has been read
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):
             work()
-        self._begun.append(work)  # what it reads is given to nothing else before it has been read
 
     def join(self) -> None:
         """Let the current stream wait for all of it."""

@@ -91,7 +91,7 @@ def through(
 
     def pullback(*gradients: Tensor) -> Sequence[Tensor]:
         of_rows, of_low = gradients[0].contiguous() if len(gradients) == 1 else torch.cat(gradients), None
-        while done:  # what is saved goes as it is used
+        while done:  # what is saved goes as it is used; what is read aside, when that is joined
             parameters, backward = done.pop()
             of_rows, of_low, of_parameters = backward(of_rows, of_low)
             run(partial(_give, parameters, of_parameters))

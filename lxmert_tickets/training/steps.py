@@ -85,8 +85,11 @@ class GraphedStep(Step):
 
     @cached_property
     def _stream(self) -> torch.cuda.Stream:
-        """Of plain steps and captures alike: the memory that cuBLAS and torch keep is that of a stream."""
-        return torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        """Of plain steps and captures alike: the memory that cuBLAS and torch keep is that of a stream.
+
+        It goes before what is computed aside.
+        """
+        return torch.cuda.Stream(self._device, priority=-1)  # type: ignore[no-untyped-call]
 
     @cached_property
     def _aside(self) -> Aside:
