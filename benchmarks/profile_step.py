@@ -4,7 +4,8 @@
 
 Times are those of the operators themselves, without what they call; Python's own work is in none of them. The profiler
 slows small operators down, so the shares count, not the seconds. Of every kernel of a step there are as many calls in
-each: numbers of calls that are not whole say that the profiler has lost some.
+each: numbers of calls that are not whole say that the profiler has lost some. Kernels that run beside each other count
+each for itself, so on a GPU all of them may take longer than a step.
 """
 
 import os
