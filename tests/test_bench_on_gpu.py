@@ -56,6 +56,18 @@ def test_the_engine_is_timed_in_every_variation(
     torch.use_deterministic_algorithms(False)
 
 
+def test_each_variation_changes_what_it_says() -> None:
+    with own_engine._varied(["in line"]):
+        assert steps.GraphedStep.backward is steps.Step.backward
+    with own_engine._varied(["plain"]):
+        assert steps.GraphedStep is steps.Step
+    with own_engine._varied(["unfused"]):
+        assert operators.engine_of(torch.zeros(1, 4), (), 1) is None
+        assert operators.adam_kernels() is None
+    with own_engine._varied(["streamed"]):
+        assert regions.SHARE_OF_GPU == 0
+
+
 def test_a_gpu_is_waited_for_at_the_first_and_last_timed_step_and_others_at_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

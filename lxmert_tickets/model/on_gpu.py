@@ -2,7 +2,8 @@
 
 Between matrix products there is one kernel (`gpu_kernels`). Products take their factors in the precision of autocast;
 rows between sublayers, sums, and the gradients of weights are float32: products give the latter so, where autocast
-casts each by itself, as it does each weight (see `lowered`). The gradients of parameters are computed `aside`.
+casts each by itself, as it does each weight (see `lowered`). Gradients of parameters are computed `aside`, where that
+is in use.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -101,6 +102,7 @@ def through(
 
 
 def _give(parameters: Sequence[Tensor], of_parameters: OfParameters) -> None:
+    """Compute and give gradients: a function that, with `partial`, holds what they are computed from."""
     give(parameters, of_parameters())
 
 

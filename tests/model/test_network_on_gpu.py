@@ -235,17 +235,23 @@ def test_gradients_are_the_same_where_those_of_weights_are_computed_beside_the_o
         found = torch.cat([each.flatten() for each in gradients()])
         return bool((found - expected).norm() <= 1e-5 * expected.norm())
 
+    def run_late(aside: Aside, work: Callable[[], None]) -> None:
+        nonlocal n_run
+        n_run += 1
+
+        def begin() -> None:
+            if aside_is_late:
+                late()
+            work()
+
+        run(aside, begin)
+
+    monkeypatch.setattr(Aside, "run", run_late)
     for number in range(times):
-
-        def run_late(aside: Aside, work: Callable[[], None], is_late: bool = number % 2 == 1) -> None:
-            nonlocal n_run
-            n_run += 1
-            run(aside, (lambda: (late(), work())) if is_late else work)  # type: ignore[arg-type,return-value]
-
-        monkeypatch.setattr(Aside, "run", run_late)
+        aside_is_late = number % 2 == 1
         forget()
         network.zero_grad()
-        if number % 2 == 0:
+        if not aside_is_late:
             late()
         graphed.backward(batch, targets)
         assert is_expected()
