@@ -1,5 +1,5 @@
 # make demo   the paper's table and figure on the embedded data set, in four to sixteen minutes on two cores
-# make test   the tests
+# make test   the tests; make test-slow for those that take longer
 # make check  linters and type checks
 # make bench  speed, beside others' and the machine's limit, in seven to fifteen minutes; BENCH="--only NAME" for a part
 # make setup  the environment alone

@@ -6,6 +6,7 @@
 - blind: the dense network, trained and evaluated with all region features set to zero (boxes stay).
 """
 
+import argparse
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -63,9 +64,11 @@ def blind(experiment: Experiment, paths: Layout, seed: int, split: str) -> list[
     return list(zip(test.questions.question_id.tolist(), [words[label] for label in chosen], strict=True))
 
 
-def main(config: str) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", type=Path, help="of the run: config.yaml")
     torch.set_num_threads(1)
-    experiment = read_experiment(yaml.safe_load(Path(config).read_text()))
+    experiment = read_experiment(yaml.safe_load(parser.parse_args().config.read_text()))
     paths = Layout(f"results/{experiment.experiment}")
     known = read_annotations(paths.annotations.format(split=experiment.splits.train))
     print("| split | baseline | overall | yes/no | number | other |\n|---|---|---:|---:|---:|---:|")
@@ -87,4 +90,4 @@ def main(config: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

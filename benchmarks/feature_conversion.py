@@ -1,6 +1,6 @@
 """Region features to HDF5, ours against the usual loop: time, memory, and the floor.
 
-    python benchmarks/feature_conversion.py [images, default 1500] [rounds, default 3] [folder for 1.2 GB]
+    python benchmarks/feature_conversion.py [--images 1500] [--rounds 3] [--folder FOLDER]
 
 The usual loop is what users write: csv.DictReader, base64.b64decode, numpy.frombuffer, h5py; it checks nothing, does
 not flush to the disk, and is told the number of images. Every contender runs in a process of its own, in turn; imports
@@ -9,6 +9,7 @@ The floor is what nobody can do without: to inflate the stream on one core, to d
 output to the disk, each measured alone in the same rounds and thought to happen at once.
 """
 
+import argparse
 import base64
 import csv
 import json
@@ -156,14 +157,19 @@ def show(best: dict[str, dict[str, float]], n_images: int) -> None:
               f"| {100 * floor / took:.0f} % | {best[name]['peak_bytes'] / 1e6:.0f} MB |")  # fmt: skip
 
 
-def main(n_images: int = 1500, n_rounds: int = 3, folder: str = "") -> None:
-    with tempfile.TemporaryDirectory(dir=folder or None) as temporary:
-        make_inputs(Path(temporary), n_images)
-        show(measure(Path(temporary), n_images, n_rounds), n_images)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=1500)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", help="with room for 1.2 GB; a temporary one in it is used")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+        make_inputs(Path(temporary), options.images)
+        show(measure(Path(temporary), options.images, options.rounds), options.images)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["contend"]:
         contend(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))
     else:
-        main(*map(int, sys.argv[1:3]), *sys.argv[3:4])
+        main()

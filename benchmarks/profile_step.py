@@ -1,6 +1,6 @@
 """Where a training step's time goes, by operator, as Markdown; on a GPU, by kernel.
 
-    python -m benchmarks.profile_step scenes|base [operators, default 8]
+    python -m benchmarks.profile_step scenes|base [--operators 8]
 
 Times are those of the operators themselves, without what they call; Python's own work is in none of them. The profiler
 slows small operators down, so the shares count, not the seconds. Of every kernel of a step there are as many calls in
@@ -8,8 +8,8 @@ each: numbers of calls that are not whole say that the profiler has lost some. K
 each for itself, so on a GPU all of them may take longer than a step.
 """
 
+import argparse
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,13 +82,17 @@ def printed(operators: object, n_steps: int, n_shown: int, on_gpu: bool) -> dict
 CONTENDERS = {"profile": profile}
 
 
-def main(name: str, n_operators: str = "8") -> None:
-    threads = sizes()[name].threads or available_cores()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("size", choices=list(sizes()), help="of the network")
+    parser.add_argument("--operators", default="8", help="that are shown")
+    options = parser.parse_args()
+    threads = sizes()[options.size].threads or available_cores()
     with tempfile.TemporaryDirectory() as folder:
-        contenders.run("made_up_data", "prepare", folder, name)
+        contenders.run("made_up_data", "prepare", folder, options.size)
         os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported, below
-        profile(folder, name, n_operators)
+        profile(folder, options.size, options.operators)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -1,4 +1,4 @@
-"""`python -m lxmert_tickets`: what can be done with single files, without the workflow.
+"""`python -m lxmert_tickets`: what can be done with files and experiments, without the workflow.
 
 score              official VQA accuracy of predictions
 check-submission   whether EvalAI can take a file of answers

@@ -102,6 +102,7 @@ rule pretrain:
         recipe=stage("pretraining"),
         max_length=EXPERIMENT.text.max_length,
         version=TRAINING_VERSION,
+        deterministic=not_compared(EXPERIMENT.training.deterministic),
         checkpoint_minutes=not_compared(RUNNING.checkpoints.interval_minutes),
         jobs_per_gpu=not_compared(RUNNING.gpus.trainings_per_gpu),
         event_files=beside_results(

@@ -30,7 +30,7 @@ with (
     gpu_of_this_job(snakemake.params.jobs_per_gpu),
 ):
     paths, params = snakemake.input, snakemake.params
-    set_up_process(snakemake.threads)
+    set_up_process(snakemake.threads, params.deterministic)
     recipe = msgspec.json.decode(params.recipe, type=PretrainingRecipe)
     tokenizer = load_tokenizer(paths.tokenizer)
     questions = open_vqa_data(paths.questions[0], paths.features[0], best_device())
@@ -44,8 +44,9 @@ with (
     captions = Captions(ids, length, questions.regions.rows_of(names, "the captions"))
 
     origin = provenance(snakemake.rule, params.recipe, recipe.seed, paths)
-    decoded = {name: msgspec.json.decode(params[name]) for name in ("recipe", "model")}
-    identity = run_identity("pretrain", decoded | {"max_length": params.max_length}, origin, questions.device)
+    decided = {name: msgspec.json.decode(params[name]) for name in ("recipe", "model")}
+    decided |= {name: params[name] for name in ("max_length", "deterministic")}
+    identity = run_identity("pretrain", decided, origin, questions.device)
 
     output = snakemake.output
     with resumable([output.weights, output.history], identity, params.checkpoint_minutes) as checkpoints:

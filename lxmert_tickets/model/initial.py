@@ -26,7 +26,8 @@ def initial_weights(
     The head is drawn for the run ("random": what the paper says), or is that of `pretrained` ("pretrained": what its
     code ran; all seeds then start from equal weights).
 
-    Raises ArtifactError, naming `place`, when `pretrained` has no head for `architecture`.
+    Raises ArtifactError, naming `place`, when `pretrained` has no head for `architecture`, and ConfigError when
+    `answer_head` is neither.
     """
     if answer_head == RANDOM:
         return with_random_classifier(pretrained, architecture, seed)

@@ -245,11 +245,12 @@ def job(tmp_path: Path, small_batches: None) -> dict[str, Any]:
     files["captions"].write_text(json.dumps({"annotations": [{"image_id": 0, "caption": "a lazy fox"}]}))
     sizes = {field: getattr(TINY, field) for field in ModelSizes.__struct_fields__}
     texts = {"recipe": msgspec.json.encode(RECIPE).decode(), "model": json.dumps(sizes)}
+    settings = {"max_length": 8, "deterministic": False, "checkpoint_minutes": 600, "jobs_per_gpu": 1, "event_files": ""}
     return {
         "log": str(tmp_path / "log"),
         "input": {name: path if name == "tokenizer" else [path] for name, path in files.items()},
         "output": {"weights": tmp_path / "weights.safetensors", "history": tmp_path / "history.csv"},
-        "params": texts | {"max_length": 8, "checkpoint_minutes": 600, "jobs_per_gpu": 1, "event_files": ""},
+        "params": texts | settings,
     }
 
 
@@ -258,6 +259,16 @@ def test_images_of_captions_that_have_no_features_are_told(job: dict[str, Any], 
     with pytest.raises(SystemExit):
         run_here("pretrain", **job)
     assert "no features for 1 of the 1 images of the captions" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_pretraining_is_deterministic_on_a_gpu_where_asked(job: dict[str, Any], deterministic: bool) -> None:
+    job["params"]["deterministic"] = deterministic
+    try:
+        run_here("pretrain", **job)
+        assert torch.are_deterministic_algorithms_enabled() is deterministic
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_pretraining_gives_word_until_its_weights_are_written(
