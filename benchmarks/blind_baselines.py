@@ -55,7 +55,11 @@ def blind(experiment: Experiment, paths: Layout, seed: int, split: str) -> list[
         zeros = replace(features, features=np.zeros_like(features.features))
         return VqaData(load_questions(paths.encoded_questions.format(split=part)), Regions(zeros, device), device)
 
-    network = build_network(*load_weights(paths.initial.format(seed=seed))).to(device)
+    network = build_network(
+        *load_weights(paths.initial.format(seed=seed)),
+        hidden_dropout=recipe.hidden_dropout,
+        attention_dropout=recipe.attention_dropout,
+    ).to(device)
     trained = train(network, unseen(experiment.splits.train), unseen(experiment.splits.validate), recipe, seed)
     network.load_state_dict(trained.weights)
     test = unseen(split)

@@ -2,7 +2,8 @@
 
 Snakemake sees a script's modification time and nothing of what it imports. The digest is over the syntax trees of a
 script and of every module of this package that it imports, directly or not, bystanders left out, without comments,
-docstrings and other bare strings: an edit that cannot change a result does not change the digest.
+docstrings and other bare strings: an edit that cannot change a result does not change the digest. Nor does another
+version of Python.
 """
 
 import ast
@@ -48,7 +49,22 @@ def _tree(source: Path) -> ast.Module:
 
 @cache
 def _digest(source: Path) -> str:
-    return hashlib.sha256(ast.dump(_tree(source)).encode()).hexdigest()
+    return hashlib.sha256(_text(_tree(source)).encode()).hexdigest()
+
+
+def _text(tree: object) -> str:
+    """Return a syntax tree as `ast.dump` of Python 3.11 does: later ones leave out or add what is empty."""
+    if isinstance(tree, ast.AST):
+        fields = [
+            f"{name}={_text(value)}" for name, value in ast.iter_fields(tree) if not _is_left_out(tree, name, value)
+        ]
+        return f"{type(tree).__name__}({', '.join(fields)})"
+    return f"[{', '.join(map(_text, tree))}]" if isinstance(tree, list) else repr(tree)
+
+
+def _is_left_out(tree: ast.AST, name: str, value: object) -> bool:
+    optional = value is None and getattr(type(tree), name, ...) is None
+    return optional or (name == "type_params" and value == [])  # new in 3.12
 
 
 @cache

@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-DEVICE = Path("/dev/nvidiactl")
+SIGNS_OF_A_GPU = Path("/dev/nvidiactl"), Path("/usr/lib/wsl/lib/libcuda.so.1")
+"""Of NVIDIA; the second in Linux under Windows."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -22,7 +24,7 @@ def available_cores() -> int:
 
 def has_gpu() -> bool:
     """Return whether there is an NVIDIA device that this process may use."""
-    return DEVICE.exists() and named_devices(os.environ) != []
+    return any(sign.exists() for sign in SIGNS_OF_A_GPU) and named_devices(os.environ) != []
 
 
 def named_devices(environment: Mapping[str, str]) -> list[str] | None:
@@ -30,6 +32,14 @@ def named_devices(environment: Mapping[str, str]) -> list[str] | None:
     if VISIBLE not in environment:
         return None
     named = [name.strip() for name in environment[VISIBLE].split(",")]
-    # CUDA ignores all from the first that is not valid, such as -1 or nothing.
-    end = next((place for place, name in enumerate(named) if not name or name.startswith("-")), len(named))
-    return named[:end]
+    # CUDA ignores all from the first that is not valid, such as -1, nothing or another kind of name; and all of them if
+    # one stands there twice.
+    kind = _kind_of_name(named[0])
+    valid = list(takewhile(lambda name: kind and _kind_of_name(name) == kind, named))
+    return valid if len(set(valid)) == len(valid) else []
+
+
+def _kind_of_name(device: str) -> str:
+    if device[:1].isdigit():
+        return "number"
+    return device[:4] if device.startswith(("GPU-", "MIG-")) else ""

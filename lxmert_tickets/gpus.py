@@ -9,10 +9,12 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 from lxmert_tickets.environment import VISIBLE, has_gpu, named_devices
+from lxmert_tickets.errors import TrainingError
 from lxmert_tickets.locks import alone
 
 WAIT_SECONDS = 0.5
@@ -30,7 +32,7 @@ def gpu_of_this_job(jobs_per_gpu: int) -> Iterator[str | None]:
 
     Of the devices in CUDA_VISIBLE_DEVICES, which a user or a scheduler may have set, or of all that there are, it is
     the one with the fewest jobs of this user, at most `jobs_per_gpu`; a job waits while all are full. To be called
-    before the first use of CUDA.
+    before the first use of CUDA. Raises TrainingError when the block finds its memory full.
     """
     devices = visible_devices(os.environ) if has_gpu() else []
     if not devices:
@@ -40,7 +42,17 @@ def gpu_of_this_job(jobs_per_gpu: int) -> Iterator[str | None]:
     with claimed(devices, jobs_per_gpu, folder, os.environ.get("SLURM_JOB_ID", "")) as device:
         os.environ[VISIBLE] = device
         log.info("on GPU %s", device)
-        yield device
+        import torch  # noqa: PLC0415 (late: jobs without a GPU need not)
+
+        try:
+            yield device
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"GPU {device}",
+                f"its memory is full ({str(error).partition('. ')[0]})",
+                "room for the network, its gradients and a batch",
+                "See whether others use it (nvidia-smi), or lower gpus.trainings_per_gpu or training.batch_size.",
+            ) from error
 
 
 def visible_devices(environment: Mapping[str, str]) -> list[str]:
@@ -62,21 +74,32 @@ def claimed(devices: Sequence[str], jobs_per_device: int, folder: Path, allocati
         allocation: of a scheduler: in each, it may number the devices anew.
     """
     told = False
-    with ExitStack() as stack:
-        while True:
-            for place in range(jobs_per_device):
-                for device in devices:
-                    lock = folder / re.sub(r"[^\w.-]", "_", f"{allocation}-{device}-{place}.lock")
-                    try:
-                        stack.enter_context(alone(lock, f"GPU {device}", "use it", _give_up))
-                    except _TakenError:
-                        continue
-                    yield device
-                    return
-            if not told:
-                log.info("all of %s have %d jobs: waiting for one to end", ", ".join(devices), jobs_per_device)
-                told = True
-            time.sleep(WAIT_SECONDS)
+    while True:
+        with alone(folder / "choosing.lock", "GPUs", "choose one"):  # another's trial would look like a claim
+            free = {device: _free_places(device, jobs_per_device, folder, allocation) for device in devices}
+            device = max(devices, key=lambda name: len(free[name]))  # the first of those with the fewest jobs
+            claim = free[device].pop() if free[device] else None
+            for trial in chain.from_iterable(free.values()):
+                trial.close()
+        if claim is not None:
+            with claim:
+                yield device
+            return
+        if not told:
+            log.info("all of %s have %d jobs: waiting for one to end", ", ".join(devices), jobs_per_device)
+            told = True
+        time.sleep(WAIT_SECONDS)
+
+
+def _free_places(device: str, jobs_per_device: int, folder: Path, allocation: str) -> list[ExitStack]:
+    """Return claims to all places on `device` that no job has."""
+    free = []
+    for place in range(jobs_per_device):
+        lock, claim = folder / re.sub(r"[^\w.-]", "_", f"{allocation}-{device}-{place}.lock"), ExitStack()
+        with suppress(_TakenError):
+            claim.enter_context(alone(lock, f"GPU {device}", "use it", _give_up))
+            free.append(claim)
+    return free
 
 
 def _give_up(holder: str) -> None:

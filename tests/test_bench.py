@@ -267,15 +267,23 @@ def test_a_contender_runs_in_a_process_of_its_own_and_prints_numbers() -> None:
     assert min(found.values()) >= 0
 
 
-def test_what_a_network_costs_follows_from_what_was_measured(tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_what_a_network_costs_follows_from_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    waited: list[None] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waited.append(None))
+    monkeypatch.setitem(network_at_scale.TIMED, "cpu", network_at_scale.TIMED[device])  # as it is timed on a GPU
+    n = 32 * (network_at_scale.TIMED[device][1] + 2)
     features = toy_features(4)
     with hdf5.writing(tmp_path / "features.h5", KIND, {}) as file:
         file["features"], file["boxes"], file["size"] = features.features, features.boxes, features.sizes
         file["image_id"] = np.array(features.image_ids, dtype="S")
-    save_questions(tmp_path / "data/train/questions.h5", toy_questions(128, 4), {})
+    save_questions(tmp_path / "data/train/questions.h5", toy_questions(n, 4), {})
     save_weights(tmp_path / "seed0/initial.safetensors", random_weights(), TINY, {})
     found = network_at_scale.costs(tmp_path, tmp_path / "features.h5", n_steps=2)
     assert found["seconds_a_step_of_32"] >= 0
     assert found["questions_predicted_a_second"] > 0
     assert 2 * found["predict_gflop_a_question"] <= found["train_gflop_a_question"]
-    assert found["tokens_a_question"] == pytest.approx(toy_questions(128, 4).length[:128].mean(), abs=0.06)
+    assert found["tokens_a_question"] == pytest.approx(toy_questions(n, 4).length.mean(), abs=0.06)
+    assert len(waited) == (2 if device == "cuda" else 0)

@@ -1,6 +1,7 @@
 """The digest of a script changes with the logic that decides its result, and with nothing else."""
 
 import ast
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,17 @@ def test_an_edit_of_the_logic_changes_the_digest(digest: Callable[..., str], fil
 def test_what_a_function_says_in_use_is_no_docstring(digest: Callable[..., str]) -> None:
     one, two = (digest("script.py", "print(double(2))", f"x = '{word}'") for word in ("one", "two"))
     assert one != two
+
+
+def test_a_syntax_tree_is_told_as_python_3_11_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    trees = [ast.parse(file.read_text()) for file in sorted(PACKAGE.rglob("*.py"))]
+    told = [subject._text(tree) for tree in trees]
+    if sys.version_info < (3, 12):
+        assert told == [ast.dump(tree) for tree in trees]
+        monkeypatch.setattr(ast.FunctionDef, "_fields", (*ast.FunctionDef._fields, "type_params"))  # as later ones do
+        monkeypatch.setattr(ast.FunctionDef, "type_params", [], raising=False)
+        assert "type_params=[]" in ast.dump(trees[-1])
+    assert told == [subject._text(tree) for tree in trees]
 
 
 def test_a_digest_is_sixteen_hex_digits(digest: Callable[..., str]) -> None:

@@ -10,9 +10,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 from lxmert_tickets import environment, gpus
 from lxmert_tickets.environment import VISIBLE, has_gpu
+from lxmert_tickets.errors import TrainingError
 from lxmert_tickets.gpus import claimed, gpu_of_this_job, visible_devices
 
 CLAIMS = """
@@ -98,6 +100,19 @@ def test_the_device_with_the_fewest_jobs_is_taken(tmp_path: Path) -> None:
         assert first == ["0", "1", "2", "0"]
 
 
+def test_a_device_that_has_become_idle_comes_before_one_that_is_shared(tmp_path: Path) -> None:
+    held = [ExitStack() for _ in range(4)]
+
+    def claims(stack: ExitStack) -> str:
+        return stack.enter_context(claimed(["0", "1"], 2, tmp_path))
+
+    assert [claims(job) for job in held] == ["0", "1", "0", "1"]
+    for number in (0, 1, 3):
+        held[number].close()
+    with held[2] as stack:
+        assert [claims(stack) for _ in range(3)] == ["1", "0", "1"]
+
+
 def test_allocations_of_a_scheduler_do_not_share_names(tmp_path: Path) -> None:
     with claimed(["0"], 1, tmp_path, "job 17") as one, claimed(["0"], 1, tmp_path, "job 18") as other:
         assert one == other == "0"
@@ -105,14 +120,18 @@ def test_allocations_of_a_scheduler_do_not_share_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("0", ["0"]), ("2, 3", ["2", "3"]), ("GPU-8932f937", ["GPU-8932f937"]), ("", []), ("-1", []), ("1,-1,2", ["1"])],
-)
+    [
+        ("0", ["0"]), ("2, 3", ["2", "3"]), ("GPU-8932f937", ["GPU-8932f937"]), ("MIG-1,MIG-2", ["MIG-1", "MIG-2"]),
+        ("", []), ("-1", []), ("1,-1,2", ["1"]), ("NoDevFiles", []), ("0,1,0", []),
+        ("0,GPU-8932f937", ["0"]), ("GPU-8932f937,0", ["GPU-8932f937"]),
+    ],
+)  # fmt: skip
 def test_what_a_user_or_scheduler_made_visible_is_obeyed(value: str, expected: list[str]) -> None:
     assert visible_devices({VISIBLE: value}) == expected
 
 
 def test_who_hides_all_devices_has_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(environment, "DEVICE", tmp_path)  # it is there
+    monkeypatch.setattr(environment, "SIGNS_OF_A_GPU", (tmp_path / "none", tmp_path))  # it is there
     monkeypatch.delenv(VISIBLE, raising=False)
     assert has_gpu()
     monkeypatch.setenv(VISIBLE, "1")
@@ -121,7 +140,7 @@ def test_who_hides_all_devices_has_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_p
         monkeypatch.setenv(VISIBLE, value)
         assert not has_gpu()
     monkeypatch.setenv(VISIBLE, "0")
-    monkeypatch.setattr(environment, "DEVICE", tmp_path / "none")
+    monkeypatch.setattr(environment, "SIGNS_OF_A_GPU", (tmp_path / "none",))
     assert not has_gpu()
 
 
@@ -134,6 +153,19 @@ def test_a_job_sees_its_own_device_alone(monkeypatch: pytest.MonkeyPatch, tmp_pa
         monkeypatch.setenv(VISIBLE, "5,6")
         with gpu_of_this_job(1) as second:
             assert second == gpus.os.environ[VISIBLE] == "6"
+
+
+def test_memory_of_a_gpu_that_is_full_is_told_with_what_to_lower(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(gpus, "has_gpu", lambda: True)
+    monkeypatch.setattr(gpus.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv(VISIBLE, "5")
+    told = r"GPU 5: its memory is full \(CUDA out of memory\); .* lower gpus\.trainings_per_gpu"
+    with pytest.raises(TrainingError, match=told), gpu_of_this_job(1):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    with gpu_of_this_job(1) as device:
+        assert device == "5"
 
 
 def test_without_a_gpu_a_job_waits_for_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,8 +86,8 @@ def _load_tokenizer(path: str | Path) -> Tokenizer:
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the ids of `texts`, int32 (n, longest), padded with 0, and their lengths, int32 (n).
 
-    Each is [CLS] … [SEP], cut so that both remain within `max_length`, at least 2; `longest` is that of the longest text
-    here.
+    Each is [CLS] … [SEP], cut so that both remain within `max_length`, which is 2 at least; `longest` is that of the
+    longest text here.
     """
     if max_length < 2:
         raise ValueError(f"max_length={max_length}: expected at least 2, for [CLS] and [SEP]")

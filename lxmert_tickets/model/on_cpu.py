@@ -6,7 +6,7 @@ Where the time went with torch's own, and what is done instead:
   twice as fast on AMD's processors from Zen 5 on, half of whose vector units MKL leaves idle. Without AVX-512, though,
   gradients take it up to twice as long. torch has no public name for it in float32: `mkldnn._linear_pointwise` is what
   its own compiler emits. torch is pinned; without it, `addmm` serves. A call of oneDNN takes 25 µs more than one of
-  MKL, and for a weight's gradient it first copies both factors.
+  MKL, and for a weight's gradient it first copies a factor.
 - Attention. torch's fused kernel is made for long sentences: over 12 or 36 keys its bookkeeping costs more than the
   products, and with dropout there is none. Batched products are faster, and a softmax over a whole vector of keys.
 - Calls. A small network's layer is many operators of some 10 µs; with the gradients of a sublayer by hand they are
@@ -44,15 +44,17 @@ def _least_products() -> tuple[float, float, float]:
         return math.inf, math.inf, math.inf
     if "AVX512" not in torch.backends.cpu.get_cpu_capability():
         return 2**25, math.inf, math.inf
-    small = 3 * 2**20 if _halved_by_mkl() else 2**25
+    vendor, family = processor()
+    # MKL leaves half of their vector units idle.
+    small = 3 * 2**20 if vendor == "AuthenticAMD" and family >= ZEN_5 else 2**25
     return small, small, 2**25
 
 
-def _halved_by_mkl() -> bool:
-    """Return whether this is a processor half of whose vector units MKL leaves idle."""
+def processor() -> tuple[str, int]:
+    """Return vendor and family of an x86 processor, as Linux has them; "", 0 of another."""
     about = Path("/proc/cpuinfo")
-    found = re.search(r"AuthenticAMD\ncpu family\s*: (\d+)", about.read_text()) if about.exists() else None
-    return found is not None and int(found[1]) >= ZEN_5
+    found = re.search(r"vendor_id\s*: (\w+)\ncpu family\s*: (\d+)", about.read_text()) if about.exists() else None
+    return (found[1], int(found[2])) if found else ("", 0)
 
 
 LEAST_PRODUCTS, LEAST_PRODUCTS_OF_INPUTS, LEAST_PRODUCTS_OF_WEIGHTS = _least_products()

@@ -61,7 +61,8 @@ def arithmetic_of(device: torch.device) -> str:
         return f"{torch.cuda.get_device_name(device)}, {kernels}"
     if device.type == "cpu":
         but = "" if on_cpu.LEAST_PRODUCTS_OF_INPUTS == on_cpu.LEAST_PRODUCTS else ", but for gradients"
-        return f"{torch.backends.cpu.get_cpu_capability()}, oneDNN from {on_cpu.LEAST_PRODUCTS} products on{but}"
+        kind = " ".join(map(str, [torch.backends.cpu.get_cpu_capability(), *on_cpu.processor()]))
+        return f"{kind}, oneDNN from {on_cpu.LEAST_PRODUCTS} products on{but}"
     return device.type
 
 

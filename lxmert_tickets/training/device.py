@@ -5,12 +5,13 @@ import logging
 import os
 import socket
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Literal
 
 import torch
 from torch import nn
 
-from lxmert_tickets.environment import VISIBLE, named_devices
+from lxmert_tickets.environment import VISIBLE, has_gpu, named_devices
 from lxmert_tickets.model.lowered import Lowered
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -26,7 +27,8 @@ log = logging.getLogger("lxmert_tickets")
 def set_up_process(n_threads: int, deterministic: bool = False) -> None:
     """Let torch compute on `n_threads` of the CPU, and keep the memory that a step frees for the next one.
 
-    `deterministic` makes a GPU give the same bytes in every run, as a CPU does; to be called before its first use.
+    To be called before the first tensor is made. `deterministic` makes a GPU give the same bytes in every run, as a CPU
+    does.
 
     By default glibc gives large tensors back to the system, which clears each page again for the next step: 6 % of a
     step of LXMERT base. Large pages make that cheaper still; torch asks for them where this variable is set.
@@ -52,6 +54,11 @@ def best_device() -> torch.device:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     given = [f"{name}={os.environ[name]}" for name in GIVEN if name in os.environ]
     log.info("on %s", ", ".join([device.type, f"host {socket.gethostname()}", *given]))
+    if device.type == "cpu" and has_gpu():
+        cuda = torch.version.cuda
+        why = f"is the driver older than CUDA {cuda}?" if cuda else "it was built without CUDA"
+        remedy = f"set {VISIBLE}= (nothing) to train on the CPU, on all cores"
+        log.warning("there is a GPU, and torch %s cannot use it (%s): %s", torch.__version__, why, remedy)
     named, n_seen = named_devices(os.environ), torch.cuda.device_count()
     if named is not None and len(named) < n_seen:  # CUDA reads the variable once, before a job may have set it
         log.warning("CUDA sees %d GPUs in spite of %s, and the first is used: set it yourself", n_seen, VISIBLE)
@@ -61,14 +68,19 @@ def best_device() -> torch.device:
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
     """Return the context for a forward pass; weights and optimiser stay float32 in any case.
 
-    "auto" is bfloat16 on CUDA and float32 on the CPU.
+    "auto" is bfloat16 on a GPU that computes in it, which those before Ampere do not, and float32 elsewhere.
     """
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=is_reduced(device, precision))
 
 
 def is_reduced(device: torch.device, precision: Precision) -> bool:
     """Return whether matrix products are in bfloat16."""
-    return precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
+    return precision == "bfloat16" or (precision == "auto" and device.type == "cuda" and _gpu_has_bfloat16())
+
+
+@cache
+def _gpu_has_bfloat16() -> bool:
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def lowered_for(network: nn.Module, precision: Precision) -> Lowered | None:

@@ -64,7 +64,8 @@ def train(
     """Train `network` in place from its present weights; return the weights of the best or last epoch.
 
     Args:
-        network: on the device that `data` and `val` give their batches on.
+        network: on the device that `data` and `val` give their batches on. Dropout is as it was built.
+        recipe: but for dropout, and for `deterministic`, which is the process's (`set_up_process`).
         mask: bool per prunable weight, True = kept; None trains a dense network. Pruned weights are 0 after every step.
         seed: of the run; the data order and dropout are derived from it.
         name: what the progress bar and the log call this run.

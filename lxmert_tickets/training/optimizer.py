@@ -119,7 +119,7 @@ class BertAdam:
         )
 
     def state(self) -> dict[str, Tensor]:
-        """Return the number of steps and the moments by name, such as "exp_avg/lxmert.pooler.dense.bias"; not copies."""
+        """Return the number of steps and, by names such as "exp_avg/lxmert.pooler.dense.bias", moments; not copies."""
         return {"steps": self._steps} | {
             f"{moment}/{name}": tensor
             for part in self._parts

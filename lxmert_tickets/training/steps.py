@@ -71,9 +71,12 @@ class GraphedStep(Step):
             try:
                 self._graphs[shape] = self._captured(batch, targets)
             except RuntimeError as error:
+                first = error.__context__ or error  # where ending the capture fails too
+                if isinstance(first, torch.OutOfMemoryError):
+                    raise first from None
                 raise TrainingError(
                     f"CUDA graph of a step on {len(batch.input_ids)} questions",
-                    f"not captured ({error.__context__ or error})",  # the first, where ending the capture fails too
+                    f"not captured ({first})",
                     "a step that CUDA can record",
                     "Set gpus.cuda_graphs to false in config.yaml: steps are slower then, and the same.",
                 ) from error

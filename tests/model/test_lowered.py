@@ -1,10 +1,12 @@
 """Lowered weights are the weights, rounded, and lie as they do."""
 
 import numpy as np
+import pytest
 import torch
 from toys import CPU, RECIPE, tiny_network, toy_data
 
 from lxmert_tickets.model.lowered import Lowered, low, using
+from lxmert_tickets.training import device
 from lxmert_tickets.training.device import is_reduced, lowered_for
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.steps import step_of
@@ -44,7 +46,8 @@ def test_neighbours_are_joined_without_a_copy_wherever_the_network_was_moved() -
     assert torch.equal(low(weights, torch.bfloat16), joined)  # cast for this once, when none are in use
 
 
-def test_only_products_on_a_gpu_are_lowered_at_once() -> None:
+def test_only_products_on_a_gpu_are_lowered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "_gpu_has_bfloat16", lambda: True)
     assert lowered_for(tiny_network(), "bfloat16") is None
     meta = torch.device("meta")
     assert [is_reduced(CPU, "auto"), is_reduced(CPU, "bfloat16"), is_reduced(meta, "float32")] == [False, True, False]

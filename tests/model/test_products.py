@@ -27,10 +27,10 @@ def test_with_avx_512_large_products_are_onednns_and_smaller_ones_where_mkl_is_s
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    monkeypatch.setattr(on_cpu, "_halved_by_mkl", lambda: False)
+    monkeypatch.setattr(on_cpu, "processor", lambda: ("AuthenticAMD", 25))
     others = on_cpu._least_products()
     assert max(others) < NEVER
-    monkeypatch.setattr(on_cpu, "_halved_by_mkl", lambda: True)
+    monkeypatch.setattr(on_cpu, "processor", lambda: ("AuthenticAMD", 26))
     zen_5 = on_cpu._least_products()
     assert max(zen_5[:2]) < min(others)
     assert zen_5[2] == others[2]

@@ -181,6 +181,9 @@ def test_other_instructions_of_the_processor_are_another_arithmetic(monkeypatch:
     with monkeypatch.context() as other:
         other.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "NONE")
         assert arithmetic_of(torch.device("cpu")) != before
+    with monkeypatch.context() as other:
+        other.setattr(on_cpu, "processor", lambda: ("GenuineIntel", 6))
+        assert arithmetic_of(torch.device("cpu")) != before
     other_gradients = math.inf if math.isfinite(on_cpu.LEAST_PRODUCTS_OF_INPUTS) else on_cpu.LEAST_PRODUCTS
     with monkeypatch.context() as other:
         other.setattr(on_cpu, "LEAST_PRODUCTS_OF_INPUTS", other_gradients)

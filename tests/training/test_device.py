@@ -8,8 +8,9 @@ import pytest
 import torch
 from toys import CPU, RECIPE, changed, tiny_network, toy_data
 
+from lxmert_tickets.training import device as device_module
 from lxmert_tickets.training import loop
-from lxmert_tickets.training.device import autocast, best_device
+from lxmert_tickets.training.device import autocast, best_device, is_reduced
 from lxmert_tickets.training.loop import Trained, train
 from lxmert_tickets.training.optimizer import BertAdam
 
@@ -34,9 +35,16 @@ def test_matrices_are_multiplied_in_the_precision_asked_for(precision: str, devi
 @pytest.mark.parametrize(("precision", "enabled"), [("auto", True), ("bfloat16", True), ("float32", False)])
 def test_on_cuda_auto_is_bfloat16(monkeypatch: pytest.MonkeyPatch, precision: str, enabled: bool) -> None:
     asked: list[tuple[str, torch.dtype, bool]] = []
+    monkeypatch.setattr(device_module, "_gpu_has_bfloat16", lambda: True)
     monkeypatch.setattr(torch, "autocast", lambda kind, dtype, enabled: asked.append((kind, dtype, enabled)))
     autocast(torch.device("cuda"), precision)
     assert asked == [("cuda", torch.bfloat16, enabled)]
+
+
+def test_auto_is_no_bfloat16_that_a_gpu_only_imitates(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = torch.device("cuda")
+    monkeypatch.setattr(device_module, "_gpu_has_bfloat16", lambda: False)
+    assert [is_reduced(cuda, precision) for precision in ("auto", "bfloat16", "float32")] == [False, True, False]
 
 
 def test_in_bfloat16_weights_and_moments_stay_float32(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +106,20 @@ assert torch.are_deterministic_algorithms_enabled() is {deterministic}
 assert torch.utils.deterministic.fill_uninitialized_memory is not {deterministic}
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(("build", "reason"), [(None, "built without CUDA"), ("13.0", "older than CUDA 13.0")])
+def test_the_log_tells_of_a_gpu_that_torch_cannot_use(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, build: str | None, reason: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", build)
+    monkeypatch.setattr(device_module, "has_gpu", lambda: False)
+    assert best_device() == CPU
+    assert not caplog.text
+    monkeypatch.setattr(device_module, "has_gpu", lambda: True)
+    assert best_device() == CPU
+    assert reason in caplog.text
 
 
 def test_the_log_tells_which_device_the_scheduler_gave(

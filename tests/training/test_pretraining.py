@@ -244,13 +244,12 @@ def job(tmp_path: Path, small_batches: None) -> dict[str, Any]:
     save_toy_features(files["features"], 1, "SCENES_pretrain_{:012}")
     files["captions"].write_text(json.dumps({"annotations": [{"image_id": 0, "caption": "a lazy fox"}]}))
     sizes = {field: getattr(TINY, field) for field in ModelSizes.__struct_fields__}
-    texts = {"recipe": msgspec.json.encode(RECIPE).decode(), "model": json.dumps(sizes)}
-    settings = {"max_length": 8, "deterministic": False, "checkpoint_minutes": 600, "jobs_per_gpu": 1, "event_files": ""}
+    texts = {"recipe": msgspec.json.encode(RECIPE).decode(), "model": json.dumps(sizes), "event_files": ""}
     return {
         "log": str(tmp_path / "log"),
         "input": {name: path if name == "tokenizer" else [path] for name, path in files.items()},
         "output": {"weights": tmp_path / "weights.safetensors", "history": tmp_path / "history.csv"},
-        "params": texts | settings,
+        "params": texts | {"max_length": 8, "deterministic": False, "checkpoint_minutes": 600, "jobs_per_gpu": 1},
     }
 
 

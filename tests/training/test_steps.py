@@ -56,6 +56,23 @@ def test_a_step_that_cannot_be_captured_ends_with_the_knob_to_turn(monkeypatch: 
         losses_of_steps(step, 2 * FIRST_STEPS, 8)
 
 
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_memory_that_is_full_is_no_fault_of_a_graph(monkeypatch: pytest.MonkeyPatch, ends_well: bool) -> None:
+    def fill(*_: object, **__: object) -> None:
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        finally:
+            if not ends_well:
+                raise RuntimeError("ending a capture that failed")
+
+    let_graphs_be_recorded(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "graph", fill)
+    network = tiny_network()
+    step = GraphedStep(network, BertAdam(network, RECIPE), "float32")
+    with pytest.raises(torch.OutOfMemoryError):
+        losses_of_steps(step, 2 * FIRST_STEPS, 8)
+
+
 def test_a_step_gives_the_loss_before_it_and_moves_the_weights() -> None:
     network, data, rows = tiny_network(), toy_data(), np.arange(8)
     step = step_of(network, BertAdam(network, RECIPE), "float32")
