@@ -1,8 +1,10 @@
 """Half precision is for forward passes alone."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,10 @@ from lxmert_tickets.training import loop
 from lxmert_tickets.training.device import autocast, best_device, is_reduced
 from lxmert_tickets.training.loop import Trained, train
 from lxmert_tickets.training.optimizer import BertAdam
+
+SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
+PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+HUGE_PAGES = PAGES.read_text() if PAGES.exists() else ""
 
 
 def run(precision: str) -> Trained:
@@ -92,6 +98,28 @@ print(before - resident_pages())
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     n_pages = 2**24 // os.sysconf("SC_PAGE_SIZE")
     assert (int(done.stdout) < n_pages / 2) is keeps
+
+
+@pytest.mark.skipif("[madvise]" not in HUGE_PAGES, reason="the kernel gives large pages to all or to none")
+def test_large_tensors_of_a_job_lie_in_large_pages() -> None:
+    """torch asks for them if it was told to before its first tensor: so no import of a script may make one."""
+    program = f"""
+from importlib import import_module
+from pathlib import Path
+from lxmert_tickets.forked_jobs import imported_by
+for script in Path({str(SCRIPTS)!r}).glob("*.py"):
+    for module in imported_by(script):
+        import_module(module)
+import torch
+from lxmert_tickets.training.device import set_up_process
+set_up_process(1)
+tensor = torch.ones(2**24)  # 64 MiB
+print(Path("/proc/self/smaps_rollup").read_text())
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    found = re.search(r"AnonHugePages: +(\d+) kB", done.stdout)
+    assert found is not None
+    assert int(found[1]) > 2**15
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
