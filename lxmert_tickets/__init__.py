@@ -2,8 +2,8 @@
 
 Imports go one way: each of these imports from those on its left alone.
 
-    errors, seeds, locks, layout, progress, environment, code_digest, file_kinds
-        <- artifacts, conversion, forked_jobs, gpus, job <- finished, downloads <- data <- model <- pruning
+    errors <- seeds, locks, layout, progress, environment, code_digest, file_kinds
+        <- artifacts, conversion, failed_jobs, forked_jobs, gpus, job <- finished, downloads <- data <- model <- pruning
         <- training, evaluation <- experiment, inspection <- sources <- consistency
         <- configuration, configuration_files <- report <- monitoring <- cli <- __main__
 """

@@ -14,8 +14,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 # How files are fetched, locked, kept and written, errors worded and runs watched decides no number.
 BYSTANDERS = {
-    "artifacts", "code_digest", "conversion", "downloads", "environment", "errors", "file_kinds", "finished",
-    "forked_jobs", "gpus", "job", "layout", "locks", "monitoring", "progress",
+    "artifacts", "code_digest", "conversion", "downloads", "environment", "errors", "failed_jobs", "file_kinds",
+    "finished", "forked_jobs", "gpus", "job", "layout", "locks", "monitoring", "progress",
 }  # fmt: skip
 
 

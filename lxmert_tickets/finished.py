@@ -77,10 +77,10 @@ def _are_whole(folder: Path, identity: Metadata, outputs: Sequence[Path]) -> boo
         found = json.loads((folder / NAME).read_text(encoding="utf-8"))
     except ValueError:
         return False
-    if found["identity"] != json.loads(canonical_json(identity)):
+    if not isinstance(found, dict) or found.get("identity") != json.loads(canonical_json(identity)):
         return False
     kept = {output.name: _kept(folder, output) for output in outputs}
-    return bool(found["digests"] == {name: file_digest(path) for name, path in kept.items() if path.exists()})
+    return bool(found.get("digests") == {name: file_digest(path) for name, path in kept.items() if path.exists()})
 
 
 def _link_or_copy(path: Path, to: Path) -> None:

@@ -44,8 +44,9 @@ OF_SERVER = {
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "PYTHONSAFEPATH": "1",
 }
-# To the process group, as Ctrl-C and schedulers send them: forks decide what to do, and the server waits for them.
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+# To the process group, as Ctrl-C, schedulers and terminals send them: forks decide what to do, and the server waits for
+# them.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 Measure = Callable[[int], AbstractContextManager[object]]
 """What is measured of a process, while it runs."""

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lxmert_tickets.errors import ArtifactError
+
 MOST_IN_VAIN = 100  # attempts to have a folder and a file in it
 HOLDER = re.compile(rb"process ([1-9]\d{0,8}) on (\S+)")
 HOLDER_BYTES = 4096
@@ -43,14 +45,19 @@ def alone(path: Path, place: object, work: str, on_held: Callable[[str], None] =
 
     When another process has it, `on_held` is told once which, such as "process 12 on host": it raises an error of its
     own, or returns, and the lock is waited for. A disk without locks is worth a warning, no more: `place` is not to
-    have `work` ("train it") done twice at once.
+    have `work` ("train it") done twice at once. Raises ArtifactError where the file cannot be made.
     """
     guard = FileLock(path, thread_local=False, fallback_to_soft=False, on_acquired=_sign)
     try:
         _acquire(guard, path, on_held)
     except OSError as error:
         if error.filename is not None:  # that of a file or folder which cannot be made; a lock has no name
-            raise
+            raise ArtifactError(
+                path,
+                f"cannot be had ({error.strerror})",
+                "a lock file of this user",
+                "Delete it, or let it be written to.",
+            ) from None
         log.warning("%s: cannot be locked (%s): do not %s twice at once", place, error.strerror, work)
     try:
         yield

@@ -43,12 +43,16 @@ def test_what_was_deleted_is_put_back_as_it_was_and_newer(outputs: list[Path]) -
     assert put_back_results(folder_of(outputs), RUN, outputs)  # though they are there
 
 
-@pytest.mark.parametrize("spoil", ["other run", "torn", "one is gone", "one is cut through its other name", "nothing"])
+@pytest.mark.parametrize(
+    "spoil", ["other run", "torn", "foreign", "one is gone", "one is cut through its other name", "nothing"]
+)
 def test_what_is_not_whole_or_of_another_run_is_left_alone(outputs: list[Path], spoil: str) -> None:
     if spoil != "nothing":
         keep_results(folder_of(outputs), RUN, outputs)
     if spoil == "torn":
         (folder_of(outputs) / NAME).write_text('{"seed": 3')
+    if spoil == "foreign":
+        (folder_of(outputs) / NAME).write_text("[1]")
     if spoil == "one is gone":
         (folder_of(outputs) / "finished.history").unlink()
     if spoil == "one is cut through its other name":

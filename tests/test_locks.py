@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from lxmert_tickets.errors import ArtifactError
 from lxmert_tickets.locks import Holder, alone, holder_of, remove_with_folder
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -233,7 +234,8 @@ def test_a_lock_that_says_nothing_sensible_is_another_process_s(lock: Path, monk
 def test_a_lock_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "in"):
-        with pytest.raises(OSError, match=r"Not a directory|File exists"), alone(folder / "lock", "it", "do it"):
+        told = r"lock: cannot be had \((Not a directory|File exists)\); .* Delete it"
+        with pytest.raises(ArtifactError, match=told), alone(folder / "lock", "it", "do it"):
             raise AssertionError
 
 

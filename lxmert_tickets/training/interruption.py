@@ -14,7 +14,8 @@ from lxmert_tickets.locks import alone, remove_with_folder
 from lxmert_tickets.training.resume import ARITHMETIC, Checkpoints, Interrupted
 
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL in sysexits.h: try again
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # of schedulers, before they kill; and Ctrl-C
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
+"""Of schedulers, before they kill; Ctrl-C; and of a terminal that is closed, unless `nohup` was told to ignore that."""
 
 log = logging.getLogger("lxmert_tickets")
 
@@ -69,8 +70,10 @@ def _signals_noted() -> Iterator[Callable[[], str]]:
     """Yield a function that names the signal that has come, "" while none has."""
     came: list[str] = []
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    if before[signal.SIGHUP] is signal.SIG_IGN:
+        del before[signal.SIGHUP]
     try:
-        for number in SIGNALS:
+        for number in before:
             signal.signal(number, lambda number, _: came.append(signal.Signals(number).name))
         yield lambda: came[0] if came else ""
     finally:

@@ -186,7 +186,7 @@ def test_a_run_killed_ten_times_ends_in_the_same_bytes(
     assert kept_in(folder) == FINISHED
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("number", interruption.SIGNALS)
 def test_a_signal_leaves_a_checkpoint_though_none_was_due_and_a_status_that_says_try_again(
     tmp_path: Path, inputs: dict[str, Any], calm: dict[str, bytes], number: signal.Signals
 ) -> None:
@@ -316,6 +316,17 @@ def test_where_the_disk_has_no_locks_training_goes_on_with_a_warning(
     with alone_at_run(tmp_path / "weights.safetensors"):
         pass
     assert "cannot be locked (Operation not supported): do not train it twice at once" in caplog.text
+
+
+def test_whoever_was_told_to_ignore_a_closed_terminal_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` leaves it
+    try:
+        with resumable([tmp_path / "weights"], {}, 10):
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+            (tmp_path / "weights").touch()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_run_that_fails_keeps_its_checkpoints_and_gives_signals_back(tmp_path: Path) -> None:

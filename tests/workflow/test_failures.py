@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workflow_runs import snakemake
+from workflow_runs import jobs_of, snakemake
 
 Overlay = Callable[[dict[str, Any]], Path]
 
@@ -69,6 +69,33 @@ def drop_a_question(path: Path) -> None:
     start = text.index('{"question_id"') if '{"question_id"' in text else text.index('{"image_id"')
     end = text.index("}", start) + 1
     path.write_text(text[:start] + text[end:].lstrip(", \n"))
+
+
+TO_PRETRAINED = "results/smoke/pretrained/weights.safetensors"
+
+
+def test_a_job_that_fails_with_new_settings_fails_again_and_old_results_are_no_new_ones(
+    broken_grid: Path, overlay: Overlay
+) -> None:
+    changed = overlay({"pretraining": {"learning_rate": 1e30}})
+    to_do = jobs_of(snakemake(broken_grid, "--dry-run", configs=(changed,)))
+    for _ in range(2):
+        assert snakemake(broken_grid, TO_PRETRAINED, configs=(changed,)).returncode == 1
+        assert jobs_of(snakemake(broken_grid, "--dry-run", configs=(changed,))) == to_do
+    assert jobs_of(snakemake(broken_grid, "--dry-run")) == set()  # with the settings that all was made with
+
+
+def test_a_job_that_fails_with_new_inputs_is_run_again(
+    broken_grid: Path, overlay: Overlay, copy_of_project: Path
+) -> None:
+    job = copy_of_project / "lxmert_tickets/job.py"  # no part of what decides a result
+    failing = "    assert 'extract_features.pretrain' not in str(log_path)\n    # So Snakemake hands"
+    job.write_text(job.read_text().replace("    # So Snakemake hands", failing))
+    changed = overlay({"scenes": {"seed": 7}})
+    assert snakemake(broken_grid, TO_PRETRAINED, configs=(changed,), project=copy_of_project).returncode == 1
+    left = jobs_of(snakemake(broken_grid, "--dry-run", configs=(changed,)))
+    assert {"extract_features pretrain", "pretrain", "finetune 0"} <= left
+    assert "draw_images pretrain" not in left
 
 
 ROUND_BEFORE = "results/smoke/seed0/low_magnitude/s25"
