@@ -10,23 +10,31 @@ status             what of an experiment is done, running, failed, waiting
 
 import argparse
 import errno
+import io
 import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 
 from lxmert_tickets.data.convert_command import add_convert_command
-from lxmert_tickets.errors import TicketsError
+from lxmert_tickets.errors import DataError, TicketsError
 from lxmert_tickets.evaluation.score_command import add_score_command
 from lxmert_tickets.evaluation.submission_command import add_check_submission_command
 from lxmert_tickets.monitoring.status_command import add_status_command
 
+STANDARD_STREAMS = [Path("/dev") / name for name in ("stdin", "stdout", "stderr")]
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, or 1 after saying what was wrong on standard error."""
+    """Run one command; return 0, or 1 after saying what was wrong on standard error.
+
+    It is 1, with nothing said, when whoever reads standard output stops, as `head` does.
+    """
+    _prepare_output()
     parser = argparse.ArgumentParser(prog="python -m lxmert_tickets", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_score_command(commands)
@@ -35,11 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_inspect(commands)
     _add_show(commands)
     add_status_command(commands)
-    args = parser.parse_args(arguments)
     try:
-        if "out" in args:
-            _check_can_be_written(args.out)
-        return int(args.run(args))
+        with ExitStack() as ending:
+            ending.callback(sys.stdout.flush)  # when Python ends is too late to be silent about a broken pipe
+            args = parser.parse_args(arguments)
+            _check_can_be_read(args)
+            if "out" in args:
+                args.out = _where_to_write(args.out)
+            return int(args.run(args))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
     except TicketsError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
@@ -48,18 +61,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _check_can_be_written(path: Path) -> None:
-    """Raise OSError when `path` is a folder, or nothing can be written to its own: before the work, not after it."""
-    existing = next(folder for folder in path.absolute().parents if folder.exists())
+def _prepare_output() -> None:
+    """Have standard output take all that is printed, and standard error: closed, without letters, of no width."""
+    sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    if os.environ.get("COLUMNS") == "0":
+        del os.environ["COLUMNS"]
+
+
+def _check_can_be_read(args: argparse.Namespace) -> None:
+    """Raise DataError for a pipe, such as `<(cat FILE)`, as data: it is read from its beginning more than once."""
+    given = vars(args)
+    data = [given[name] for name in ("questions", "annotations", "predictions", "file") if name in given]
+    for path in [*data, *given.get("tables", [])]:
+        if path.is_fifo():
+            raise DataError(path, "is a pipe", "a file", "Write to a file what comes through it.")
+
+
+def _where_to_write(path: Path) -> Path:
+    """Return `path`, or what it leads to if it is a link.
+
+    Raises OSError when that is a folder or no file, or nothing can be written to its own: before the work, not after.
+    """
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    existing = next(folder for folder in target.absolute().parents if folder.exists())
+    is_stream = path.exists() and any(stream.exists() and path.samefile(stream) for stream in STANDARD_STREAMS)
     number = 0
     if path.is_dir():
         number = errno.EISDIR
+    elif is_stream or (path.exists() and not path.is_file()):
+        raise OSError(errno.EINVAL, "Is a device, a pipe or a standard stream", str(path))
+    elif target.is_symlink():
+        number = errno.ELOOP
     elif not existing.is_dir():
         number = errno.ENOTDIR
     elif not os.access(existing, os.W_OK | os.X_OK):
         number = errno.EACCES
     if number:
         raise OSError(number, os.strerror(number), str(path))
+    return target
 
 
 def _add_inspect(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -30,7 +30,7 @@ def inspect_file(path: str | Path) -> dict[str, Any]:
     """
     file = Path(path)
     if not file.is_file():
-        raise ArtifactError(path, "is a folder" if file.is_dir() else "no such file", "a file of an experiment")
+        raise ArtifactError(path, _other_than_file(file), "a file of an experiment")
     if file.suffix not in INSPECTORS:
         kind = f"a {file.suffix} file" if file.suffix else "a file without a suffix"
         raise ArtifactError(path, f"is {kind}", f"one of {', '.join(INSPECTORS)}")
@@ -39,6 +39,12 @@ def inspect_file(path: str | Path) -> dict[str, Any]:
     if isinstance(origin, dict) and origin.get("spec") == OF_NO_SETTINGS:
         about["provenance"] = origin | {"spec": None}
     return about
+
+
+def _other_than_file(path: Path) -> str:
+    if path.exists():
+        return "is a folder" if path.is_dir() else "is a device or a pipe"
+    return "is a link that leads nowhere" if path.is_symlink() else "no such file"
 
 
 def _safetensors(path: Path) -> dict[str, Any]:

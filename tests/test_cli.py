@@ -3,9 +3,11 @@
 import errno
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +33,20 @@ def table(tmp_path: Path) -> Path:
     with open(tmp_path / "features.tsv", "wb") as handle:
         write_feature_row(handle, "A", 30, 40, np.zeros((3, 4), np.float32), np.full((3, 5), 0.1, np.float32))
     return tmp_path / "features.tsv"
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    (tmp_path / "tables").mkdir()
+    header = ["row", "val n_seeds", *(f"val {name} {what}" for name in METRICS for what in ("mean", "std"))]
+    (tmp_path / "tables" / "table1.csv").write_text(f"{','.join(header)}\ndense,3{',91.25,0.5' * len(METRICS)}\n")
+    (tmp_path / "tables" / "table1.md").write_text("| a table |\n\nWhat the numbers are.\n")
+    return tmp_path
+
+
+def run(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "lxmert_tickets", *map(str, arguments)]
+    return subprocess.run(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True, check=False, **options)
 
 
 def test_inspect_tells_people_what_a_file_is(mask: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,6 +120,74 @@ def test_an_output_in_a_folder_that_is_not_ones_own_is_told_before_the_work(
     assert not list(tmp_path.iterdir())
 
 
+def make_device(path: Path) -> None:
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))  # as /dev/null
+    except PermissionError:
+        pytest.skip("devices are made by root alone")
+
+
+@pytest.mark.parametrize("through_link", [False, True])
+@pytest.mark.parametrize("make", [os.mkfifo, make_device])
+def test_an_output_that_is_no_file_is_left_alone(
+    table: Path, capsys: pytest.CaptureFixture[str], make: Any, through_link: bool
+) -> None:
+    out = table.with_name("out")
+    make(out)
+    if through_link:
+        out = table.with_name("link")
+        out.symlink_to("out")
+    before = out.lstat()
+    assert main(["convert-features", str(table), "--out", str(out)]) == 1
+    assert capsys.readouterr().err == f"error: {out}: Is a device, a pipe or a standard stream\n"
+    assert out.lstat() == before
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1"])
+@pytest.mark.parametrize("to", ["a pipe", "a file"])
+def test_standard_output_is_no_file_of_its_own(table: Path, name: str, to: str) -> None:
+    out = table.with_name("out")
+    out.symlink_to(name)  # what is under test must not meet the machine's own
+    with open(table.with_name("printed"), "w") as printed:
+        stdout = printed if to == "a file" else subprocess.PIPE
+        done = run("convert-features", table, "--out", out, stdout=stdout)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {out}: Is a device, a pipe or a standard stream\n"
+    assert out.is_symlink()
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_what_an_output_is_a_link_to_is_written(table: Path, tmp_path: Path, exists: bool) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "features.h5", tmp_path / "link.h5"
+    link.symlink_to("elsewhere/features.h5")
+    if exists:
+        target.touch()
+    assert main(["convert-features", str(table), "--out", str(link)]) == 0
+    assert link.is_symlink()
+    assert open_features(target).image_ids == ("A",)
+
+
+def test_an_output_that_is_a_link_to_itself_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert main(["convert-features", "a", "--out", str(tmp_path / "loop")]) == 1
+    assert capsys.readouterr().err == f"error: {tmp_path}/loop: {os.strerror(errno.ELOOP)}\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["inspect PIPE", "convert-features a.tsv PIPE --out b", "check-submission PIPE --questions b",
+     "score --questions PIPE --annotations b --predictions c --out d"],
+)  # fmt: skip
+def test_a_pipe_as_data_is_refused_with_what_to_do(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    reading, writing = os.pipe()
+    os.close(writing)
+    assert main(command.replace("PIPE", f"/dev/fd/{reading}").split()) == 1
+    os.close(reading)
+    expected = f"error: /dev/fd/{reading}: is a pipe; expected a file. Write to a file what comes through it.\n"
+    assert capsys.readouterr().err == expected
+
+
 def test_what_the_system_refuses_is_one_line_and_status_1(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,16 +204,50 @@ def test_show_refuses_an_unfinished_experiment(tmp_path: Path, capsys: pytest.Ca
     assert "expected a finished experiment" in capsys.readouterr().err
 
 
-def test_show_prints_the_table_of_a_finished_experiment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "tables").mkdir()
-    header = ["row", "val n_seeds", *(f"val {name} {what}" for name in METRICS for what in ("mean", "std"))]
-    (tmp_path / "tables" / "table1.csv").write_text(f"{','.join(header)}\ndense,1{',91.25,' * len(METRICS)}\n")
-    (tmp_path / "tables" / "table1.md").write_text("| a table |\n\nWhat the numbers are.\n")
-    assert main(["show", str(tmp_path)]) == 0
+def test_show_prints_the_table_of_a_finished_experiment(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(experiment)]) == 0
     printed = capsys.readouterr().out
-    assert "91.25" in printed
+    assert "91.25 ±0.50" in printed
     assert "Full" in printed
     assert "What the numbers are." in printed
+
+
+def test_a_width_of_0_is_none_at_all(
+    experiment: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+    assert main(["show", str(experiment)]) == 0
+    assert "91.25 ±0.50" in capsys.readouterr().out
+
+
+def test_letters_that_standard_output_lacks_are_replaced(experiment: Path) -> None:
+    done = run("show", experiment, stdout=subprocess.PIPE, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "91.25 ?0.50" in done.stdout
+
+
+STATUS = ["status", "--configfile", "configs/smoke.yaml"]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", [["show"], ["inspect"], ["inspect", "--json"], STATUS, [*STATUS, "--json"]])
+def test_who_reads_no_further_is_told_nothing(
+    experiment: Path, mask: Path, command: list[str], unbuffered: str
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    file = {"show": [experiment], "inspect": [mask]}.get(command[0], [])
+    done = run(*command, *file, stdout=writing, env={**os.environ, "PYTHONUNBUFFERED": unbuffered})
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+@pytest.mark.parametrize("command", ["status", "convert-features"])
+def test_closed_standard_streams_do_no_harm(table: Path, tmp_path: Path, command: str, closed: int) -> None:
+    arguments = STATUS if command == "status" else [command, table, "--out", tmp_path / "features.h5"]
+    done = run(*arguments, stdout=subprocess.PIPE, preexec_fn=lambda: os.close(closed))
+    assert (done.returncode, done.stderr, bool(done.stdout)) == (0, "", closed != 1)
 
 
 @pytest.mark.parametrize("arguments", [[], ["inspect"], ["convert-features", "a.tsv"], ["paint"]])
@@ -148,6 +266,4 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_package_runs_as_a_module(mask: Path) -> None:
-    command = [sys.executable, "-m", "lxmert_tickets", "inspect", "--json", str(mask)]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["kind"] == "mask"
+    assert json.loads(run("inspect", "--json", mask, stdout=subprocess.PIPE).stdout)["kind"] == "mask"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,18 @@ def test_a_folder_is_called_one(tmp_path: Path, name: str) -> None:
 def test_a_missing_file_is_called_so_whatever_its_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(ArtifactError, match=rf"{name}: no such file"):
         inspect_file(tmp_path / name)
+
+
+def test_what_is_neither_file_nor_folder_is_called_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "loop.json").symlink_to("loop.json")
+    os.mkfifo(tmp_path / "pipe.json")
+    for path, found in (
+        (tmp_path / "loop.json", "a link that leads nowhere"),
+        (tmp_path / "pipe.json", "a device or a pipe"),
+        (os.devnull, "a device or a pipe"),
+    ):
+        with pytest.raises(ArtifactError, match=rf"{path}: is {found}; expected a file of an experiment"):
+            inspect_file(path)
 
 
 @pytest.mark.parametrize(("settings", "shown"), [("", None), ("official", hashlib.sha256(b"official").hexdigest())])

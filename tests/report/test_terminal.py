@@ -10,6 +10,7 @@ from made_up import WITH_LONGER_NAMES, results
 from rich.console import Console
 
 from lxmert_tickets.errors import ArtifactError
+from lxmert_tickets.report.results import METRICS
 from lxmert_tickets.report.tables import as_csv, as_markdown, table_1
 from lxmert_tickets.report.terminal import show_experiment
 
@@ -108,3 +109,33 @@ def test_an_unfinished_experiment_is_refused_with_what_to_do(tmp_path: Path) -> 
     (with_table(tmp_path, 1) / "tables" / "table1.md").unlink()
     with pytest.raises(ArtifactError, match=r"table1\.md: no such file; expected a finished experiment"):
         shown(tmp_path)
+
+
+HEADER = "row,val n_seeds," + ",".join(f"val {metric} {part}" for metric in METRICS for part in ("mean", "std"))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a,b\n", "columns a, b; expected row, and of each split n_seeds, yes_no mean"),
+        ("row\ndense\n", "columns row; expected row, and of each split"),
+        (HEADER.removesuffix(",val overall std") + f"\ndense,1{',1' * 7}\n", "columns row, val n_seeds,"),
+        (f"{HEADER}\ndense,1,high{',1' * 7}\n", "no numbers in val yes_no mean; expected numbers"),
+        (f"{HEADER}\n", "no numbers in val n_seeds,"),
+        (f"{HEADER}\ndense,1{',1' * 3}", "is cut off; expected a line break at its end"),
+    ],
+)
+def test_a_damaged_table_is_refused_with_what_to_do(tmp_path: Path, text: str, found: str) -> None:
+    (with_table(tmp_path, 1) / "tables" / "table1.csv").write_text(text)
+    with pytest.raises(ArtifactError, match=rf"table1\.csv: {found}.*\. Delete it and run snakemake again"):
+        shown(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "| a tab"])
+def test_a_caption_that_is_cut_off_is_told_before_anything_is_shown(tmp_path: Path, text: str) -> None:
+    (with_table(tmp_path, 1) / "tables" / "table1.md").write_text(text)
+    console = Console(file=io.StringIO())
+    with pytest.raises(ArtifactError, match=r"table1\.md: is cut off"):
+        show_experiment(tmp_path, console)
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue() == ""
