@@ -1,7 +1,7 @@
 """`config.yaml` to one `Experiment`: every mistake is found here, and told with its place and what to do."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import yaml  # type: ignore[import-untyped]
@@ -20,7 +20,7 @@ from lxmert_tickets.experiment import (
     Subnetwork,
     SubnetworkName,
 )
-from lxmert_tickets.training.recipe import Positive, PositiveFloat
+from lxmert_tickets.training.recipe import Positive
 
 PLAYS_NO_PART = {"scenes": ("vqa2",), "vqa2": ("scenes", "pretraining")}
 
@@ -41,7 +41,7 @@ _Dumper.add_representer(
 class Checkpoints(Part, frozen=True):
     """How running trainings are kept safe."""
 
-    interval_minutes: PositiveFloat
+    interval_minutes: Annotated[float, msgspec.Meta(gt=0)]
 
 
 class Gpus(Part, frozen=True):
@@ -82,7 +82,7 @@ def read_experiment(config: Mapping[str, Any]) -> Experiment:
     plain = {name: value for name, value in config.items() if name not in OF_RUNNING}
     if "subnetworks" not in plain:
         raise ConfigError("subnetworks", "is missing", "a mapping", "Copy it from config.yaml.")
-    declared: dict[str, Any] = convert(plain.pop("subnetworks"), dict, "subnetworks")
+    declared: dict[str, Any] = convert(plain.pop("subnetworks"), dict[SubnetworkName, Any], "subnetworks")
     settings: Settings = convert(plain, Settings)
     subnetworks = {
         name: _read_subnetwork(name, value, declared) for name, value in declared.items() if value is not None
@@ -126,7 +126,6 @@ def as_overlay(config: Mapping[str, Any]) -> str:
 
 def _read_subnetwork(name: str, value: Any, declared: Mapping[str, Any]) -> Subnetwork:
     place = f"subnetworks.{name}"
-    convert(name, SubnetworkName, place)
     if name == DENSE:
         raise ConfigError(place, "is the name of the full network", "another name", "Rename the subnetwork.")
     if {"keep", "complement_of"} <= convert(value, dict, place).keys():

@@ -1,26 +1,30 @@
 """The configuration as the workflow sees it: config.yaml of the workflow, that of a folder, and `--configfile`s."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from lxmert_tickets.conversion import check_plain
 from lxmert_tickets.errors import ConfigError
 
 BASE = "config.yaml"
+NOT_AS_WRITTEN = re.compile(r"[-+]?0\d|.*:")  # of whole numbers, which YAML 1.1 reads to the base of 8, or of 60
 DEFAULTS = Path(__file__).resolve().parents[1] / BASE
 
 
 def read_configuration(folder: Path, overlays: Sequence[Path]) -> dict[str, Any]:
     """Return `config.yaml` of `folder`, where there is one, and `overlays`, one by one, all of it `over_defaults`.
 
-    Raises ConfigError when a file is missing or no mapping in YAML or JSON, and when there is none but the defaults.
+    Raises ConfigError when a file is missing or no mapping in YAML or JSON, and when there is none but the defaults
+    where Snakemake has not run.
     """
     base = folder / BASE
     files = [*([base] if base.is_file() else []), *overlays]
-    if not files:
+    if not files and not (folder / ".snakemake").is_dir():
         raise ConfigError(
             base, "no such file", "the configuration of an experiment", "Run this where Snakemake is run."
         )
@@ -48,7 +52,7 @@ def laid_over(config: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """Refuses what YAML forbids and PyYAML lets pass: of a key that stands twice the last would count, unnoticed."""
+    """Refuses what would pass unnoticed: of a key that stands twice the last would count, and 010 would be 8."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -59,19 +63,32 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
             seen.add(what)
         return dict(super().construct_mapping(node, deep))
 
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        if node.tag.endswith(":int") and NOT_AS_WRITTEN.match(str(node.value)):
+            said = f"{node.value} is another number in YAML: write that one in decimals, or text in quotes"
+            raise yaml.constructor.ConstructorError(None, None, said, node.start_mark)
+        return super().construct_scalar(node)
+
 
 def read_file(path: Path) -> Mapping[str, Any]:
     """Return what a configuration file holds.
 
-    Raises ConfigError when it is missing, no mapping in YAML or JSON, or has a key twice.
+    Raises ConfigError when it is missing, no mapping in YAML or JSON, has a key twice, or what `check_plain` refuses.
     """
     try:
         content = _parsed(path.read_text(encoding="utf-8"))
+        check_plain(content)
     except OSError as error:
         raise ConfigError(path, str(error.strerror).lower(), "a mapping in YAML or JSON") from None
     except (ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split()).replace('"<unicode string>", ', "")  # as PyYAML calls the file
         raise ConfigError(path, f"cannot be read ({reason})", "a mapping in YAML or JSON") from None
+    except RecursionError:
+        raise ConfigError(path, "is nested too deep to be read", "a mapping in YAML or JSON") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.place}", error.found, error.expected, error.remedy) from None
+    if content is None:
+        raise ConfigError(path, "is empty", "a mapping in YAML or JSON", "Write {} for none, as Snakemake wants it.")
     if not isinstance(content, Mapping):
         raise ConfigError(path, f"is a {type(content).__name__}", "a mapping in YAML or JSON")
     return content

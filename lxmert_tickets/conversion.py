@@ -1,8 +1,10 @@
 """Values as YAML gives them to typed ones; what does not fit becomes a ConfigError that names its place."""
 
+import json
 import math
 import re
 from collections.abc import Mapping
+from datetime import date
 from types import NoneType, UnionType
 from typing import Any, get_args
 
@@ -10,9 +12,11 @@ import msgspec
 
 from lxmert_tickets.errors import ConfigError, did_you_mean
 
+MAX_LEVELS = 20  # of sections and lists within each other
 STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")  # of a path as msgspec writes it: $.splits.test[0], $.data.sets[...]
 # What YAML takes for a number or a truth value; it is text only within quotes, or within a list or section of --config.
 PLAIN = re.compile(r"[-+]?\d+(\.\d*([eE][-+]\d+)?)?|true|false")
+KEYS_ARE_TEXT = "Keys are text: write it in quotes, where YAML takes it for something else."
 OWN_FILES = {"vqa2": "configs/vqa2.yaml"}  # of sections that do not stand in config.yaml
 WORDS = {
     "`object`": "a mapping",
@@ -36,18 +40,22 @@ def convert(value: Any, kind: Any, place: str = "") -> Any:
     raise _located(problem, path, value, kind, place)
 
 
-def check_plain(value: Any, place: str = "") -> None:
-    """Raise ConfigError for what JSON, and so a rule's parameters, has not: an infinity, NaN, a set."""
+def check_plain(value: Any, place: str = "", levels: int = MAX_LEVELS) -> None:
+    """Raise ConfigError for what JSON, and so a rule's params, has not: infinities, NaN, sets, nesting without end."""
+    if not levels:
+        raise ConfigError(
+            place, "is nested too deep", f"at most {MAX_LEVELS} levels", "Look for *, an alias, within its &."
+        )
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(place, repr(value), "a finite number", "Where there is to be no limit, write 1.0e+9.")
     if isinstance(value, set):
         raise ConfigError(place, repr(value), "a list", "Write it without !!set: a set has no order.")
     if isinstance(value, Mapping):
         for key, entry in value.items():
-            check_plain(entry, _within(place, key))
+            check_plain(entry, _within(place, key), levels - 1)
     elif isinstance(value, list | tuple):
         for position, entry in enumerate(value):
-            check_plain(entry, f"{place}[{position}]")
+            check_plain(entry, f"{place}[{position}]", levels - 1)
 
 
 def _located(problem: str, path: str, value: Any, kind: Any, place: str) -> ConfigError:
@@ -63,6 +71,8 @@ def _located(problem: str, path: str, value: Any, kind: Any, place: str) -> Conf
             kind, value, place = arguments[0], value[int(position)], f"{place}[{position}]"
     if path.startswith("`key`"):
         for key in value:
+            if not isinstance(key, str):
+                return ConfigError(_within(place, key), repr(key), "text", KEYS_ARE_TEXT)
             convert(key, (*get_args(kind), str)[0], _within(place, key))
     return _explained(_in_words(problem, kind), value, _bare(kind), place)
 
@@ -85,7 +95,7 @@ def _explained(problem: str, value: Any, kind: Any, place: str) -> ConfigError:
     for word, meaning in WORDS.items():
         expected = expected.replace(word, meaning)
     found = "empty (null)" if value is None else repr(value)
-    return ConfigError(place or "config", found, expected, _remedy_for_text(value, expected))
+    return ConfigError(place or "config", found, expected, _remedy(value, expected))
 
 
 def _in_words(problem: str, kind: Any) -> str:
@@ -94,8 +104,13 @@ def _in_words(problem: str, kind: Any) -> str:
     return f"Expected {said[0]}" if said and "matching regex" in problem else problem
 
 
-def _remedy_for_text(value: Any, expected: str) -> str:
-    """Return how to write `value` where it is text and no text was `expected`; "" where that is not the matter."""
+def _remedy(value: Any, expected: str) -> str:
+    """Return how to write `value` so that it is what was `expected`; "" where that is not the matter."""
+    if expected == "text" and isinstance(value, int | float | date):
+        taken = "YAML takes on, off, yes and no for true and false: write it in quotes."
+        return taken if isinstance(value, bool) else f'Write it in quotes: "{value}".'
+    if expected == "a list" and isinstance(value, str | int | float):
+        return f"Write {json.dumps([value])}."
     if not isinstance(value, str) or not expected.startswith(("a number", "a whole number", "true or false")):
         return ""
     if PLAIN.fullmatch(value):

@@ -13,10 +13,12 @@ from lxmert_tickets.pruning.masks import Ranked
 from lxmert_tickets.pruning.prunable import PAPER
 from lxmert_tickets.training.recipe import Positive, PretrainingRecipe, TrainingRecipe
 
+MAX_CHARACTERS = 100  # of a name; file systems take 255 in the name of a file, which says more
 Name = Annotated[
     str,
     msgspec.Meta(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z",
+        max_length=MAX_CHARACTERS,
         description="a name of letters, digits, dots, dashes and underscores, that begins with a letter or digit",
     ),
 ]
@@ -24,12 +26,13 @@ SubnetworkName = Annotated[
     str,
     msgspec.Meta(
         pattern=r"^[a-z][a-z0-9_]*\Z",
+        max_length=MAX_CHARACTERS,
         description="a name of small letters, digits and underscores, that begins with a letter",
     ),
 ]
 Percent = Annotated[float, msgspec.Meta(gt=0, lt=100)]
 Sparsities = Annotated[tuple[Percent, ...], msgspec.Meta(min_length=1)]
-Seeds = Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(min_length=1)]
+Seeds = Annotated[tuple[Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)], ...], msgspec.Meta(min_length=1)]
 # Every layer's name is looked at when the configuration is read: a slip of the keyboard must not take hours.
 Layers = Annotated[int, msgspec.Meta(gt=0, le=1000)]
 
@@ -173,8 +176,8 @@ class Report(Part, frozen=True):
     """How results are shown; nothing here makes a network train again."""
 
     table_sparsity: Percent
-    figure_width_inches: Annotated[float, msgspec.Meta(gt=0)] = 6.0
-    figure_dpi: Positive = 200
+    figure_width_inches: Annotated[float, msgspec.Meta(ge=1, le=20)] = 6.0
+    figure_dpi: Annotated[int, msgspec.Meta(ge=30, le=1200)] = 200
     spread: Literal["std", "range"] = "std"
 
 

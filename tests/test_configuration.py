@@ -2,6 +2,7 @@
 
 import copy
 import json
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -83,7 +84,11 @@ MISTAKES = [
     ("seed", [0], "seed: is no known key", "did you mean 'seeds'?"),
     ("subnetwork", {}, "subnetwork: is no known key", "did you mean 'subnetworks'?"),
     ("checkpoint", {}, "checkpoint: is no known key", "did you mean 'checkpoints'?"),
-    (3, 4, "3: 3", "expected text"),
+    (3, 4, "3: 3", "expected text", "Keys are text: write it in quotes"),
+    (None, 4, "None: None", "expected text", "Keys are text: write it in quotes"),
+    (True, 4, "True: True", "expected text", "Keys are text: write it in quotes"),
+    ("scenes.sets", {1: {}}, "scenes.sets.1: 1", "expected text", "Keys are text: write it in quotes"),
+    ("subnetworks", {None: {}}, "subnetworks.None: None", "expected text", "Keys are text: write it in quotes"),
     ("training.epoch", 3, "training.epoch: is no known key", "did you mean 'epochs'?"),
     ("training.gpus", 3, "training.gpus: is no known key", "known: attention_dropout, batch_size,"),
     ("pretraining.step", 9, "pretraining.step: is no known key", "did you mean 'steps'?"),
@@ -108,7 +113,12 @@ MISTAKES = [
     ("training.learning_rate", "5e-5", "training.learning_rate: '5e-5'", "expected a number", "as in 5.0e-5"),
     ("training.learning_rate", "5.0e-5", "training.learning_rate: '5.0e-5'", "expected a number", IN_A_FILE),
     ("training.learning_rate", "fast", "training.learning_rate: 'fast'", "expected a number"),
-    ("training.learning_rate", 0, "training.learning_rate: 0", "expected a number > 0"),
+    ("training.learning_rate", 0, "training.learning_rate: 0", "expected a number > 1.2e-38"),
+    ("training.learning_rate", 1e300, "training.learning_rate: 1e+300", "expected a number < 3.4e+38"),
+    ("training.weight_decay", 1e39, "training.weight_decay: 1e+39", "expected a number < 3.4e+38"),
+    ("training.clip_norm", 10**60, f"training.clip_norm: {10**60}", "expected a number < 3.4e+38"),
+    ("training.eps", 1e-300, "training.eps: 1e-300", "expected a number > 1.2e-38"),
+    ("pretraining.initial_std", 1e300, "pretraining.initial_std: 1e+300", "expected a number < 3.4e+38"),
     ("training.clip_norm", float("inf"), "training.clip_norm: inf", "expected a finite number", "1.0e+9"),
     ("training.eps", float("nan"), "training.eps: nan", "expected a finite number"),
     ("pruning.prunable", {"*.weight"}, "pruning.prunable: {'*.weight'}", "expected a list", "without !!set"),
@@ -135,11 +145,12 @@ MISTAKES = [
     ("training", None, "training: empty (null)", "expected a mapping"),
     ("subnetworks", [], "subnetworks: []", "expected a mapping"),
     ("subnetworks.random", "half", "subnetworks.random: 'half'", "expected a mapping"),
-    ("seeds", 3, "seeds: 3", "expected a list"),
-    ("splits.test", "test-dev", "splits.test: 'test-dev'", "expected a list"),
+    ("seeds", 3, "seeds: 3", "expected a list", "Write [3]."),
+    ("splits.test", "test-dev", "splits.test: 'test-dev'", "expected a list", 'Write ["test-dev"].'),
     ("pruning.prunable", "*.weight", "pruning.prunable: '*.weight'", "expected a list"),
     ("seeds", [], "seeds: []", "expected a list of length >= 1"),
     ("seeds", [0, -1], "seeds[1]: -1", "expected a whole number >= 0"),
+    ("seeds", [10**300], f"seeds[0]: {10**300}", "expected a whole number <= 9223372036854775807"),
     ("seeds", [*range(11), -1], "seeds[11]: -1", "expected a whole number >= 0"),
     ("seeds", [0, 1, 0], "seeds[2]: 0 stands there twice", "expected different values"),
     ("scenes.sets.val.images", "many", "scenes.sets.val.images: 'many'", "expected a whole number"),
@@ -152,6 +163,16 @@ MISTAKES = [
     ("experiment", "..", "experiment: '..'", "expected a name of"),
     ("experiment", "a\n", "experiment: 'a\\n'", "expected a name of"),
     ("experiment", "", "experiment: ''", "expected a name of"),
+    ("experiment", 101 * "a", "experiment: 'aaa", "expected text of length <= 100"),
+    (f"scenes.sets.{101 * 'a'}", {"images": 2, "questions": 2}, "scenes.sets.aaa", "expected text of length <= 100"),
+    (f"subnetworks.{101 * 'a'}", None, "subnetworks.aaa", "expected text of length <= 100"),
+    ("experiment", 2026, "experiment: 2026", "expected text", 'Write it in quotes: "2026".'),
+    ("experiment", date(2026, 1, 2), "experiment: datetime.date(2026, 1, 2)", 'Write it in quotes: "2026-01-02".'),
+    ("experiment", True, "experiment: True", "expected text", "YAML takes on, off, yes and no", "write it in quotes."),
+    ("report.figure_width_inches", 1e-300, "report.figure_width_inches: 1e-300", "expected a number >= 1"),
+    ("report.figure_width_inches", 100_000, "report.figure_width_inches: 100000", "expected a number <= 20"),
+    ("report.figure_dpi", 29, "report.figure_dpi: 29", "expected a whole number >= 30"),
+    ("report.figure_dpi", 100_000, "report.figure_dpi: 100000", "expected a whole number <= 1200"),
     ("subnetworks.random.sparsities", [], "subnetworks.random.sparsities: []", "expected a list of length >= 1"),
     ("subnetworks.random.sparsities", [0], "subnetworks.random.sparsities[0]: 0", "expected a number > 0"),
     ("subnetworks.random.sparsities", [50, 100], "subnetworks.random.sparsities[1]: 100", "expected a number < 100"),
@@ -181,6 +202,7 @@ MISTAKES = [
     ("pruning.prunable", ["x"], "pruning.prunable[0]: 'x'", "known: answer_head.logit_fc.*.weight, lxmert.em"),
     ("model.n_language_layers", 10**12, "model.n_language_layers: 1000000000000", "a whole number <= 1000"),
     ("training.batch_size", 5001, "training.batch_size: 5001", "at most scenes.sets.train.questions=5000"),
+    ("pretraining.batch_size", 60_001, "pretraining.batch_size: 60001", "at most the 60000 captions and questions"),
     ("scenes.sets.val.questions", 61, "scenes.sets.val.questions: 61", "an even number", "in pairs: ask for 62."),
     ("splits.train", "trian", "splits.train: 'trian'", "expected a set of scenes.sets", "did you mean 'train'?"),
     ("splits.test", ["test-dev", "val"], "splits.test[1]: 'val' has another role already"),
@@ -210,6 +232,25 @@ def test_a_mistake_is_told_with_its_place_its_value_and_what_is_expected(
     assert "expected expected" not in message
     assert "`" not in message
     assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+def test_a_batch_of_pretraining_may_have_as_many_sentences_as_there_are() -> None:
+    for below, n_sentences in ((SHIPPED, 60_000), (laid_over(SHIPPED, SMOKE), 240)):
+        largest = laid_over(below, {"pretraining": {"batch_size": n_sentences}})
+        assert read_experiment(largest).pretraining.batch_size == n_sentences
+        with pytest.raises(ConfigError, match=rf"pretraining\.batch_size: {n_sentences + 1};"):
+            read_experiment(laid_over(below, {"pretraining": {"batch_size": n_sentences + 1}}))
+
+
+def test_a_name_may_have_a_hundred_characters() -> None:
+    assert read_experiment(with_value("experiment", 100 * "a")).experiment == 100 * "a"
+
+
+@pytest.mark.parametrize("recursive", ["seeds: &s [*s]", "training: &s {epochs: *s}"])
+def test_what_holds_itself_is_refused_where_it_does(recursive: str) -> None:
+    place, of_itself = next(iter(yaml.safe_load(recursive).items()))
+    with pytest.raises(ConfigError, match=rf"{place}.*: is nested too deep; expected at most 20 levels\. Look for \*"):
+        read_experiment(SHIPPED | {place: of_itself})
 
 
 JSON_LIKE = st.recursive(

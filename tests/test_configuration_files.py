@@ -1,6 +1,7 @@
 """The configuration of a folder is what Snakemake has of it: overlays over its own over the workflow's."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,27 @@ def test_a_file_is_read_as_json_or_yaml_as_snakemake_does_it(tmp_path: Path, con
     assert read_configuration(tmp_path, [tmp_path / "x.json"]) == load_configfile(tmp_path / "x.json")
 
 
-@pytest.mark.parametrize(("content", "words"), [("a: [", "cannot be read"), ("- a", "is a list"), ("", "is a None")])
+BROKEN = [
+    ("a: [", "cannot be read"),
+    ("- a", "is a list"),
+    ("", "is empty; expected a mapping in YAML or JSON. Write {} for none"),
+    ("# seeds: [0]", "is empty"),
+    ("seeds: &s [*s]", "seeds[0][0]"),
+    ("training: &s {epochs: *s}", "training.epochs.epochs"),
+    (f"seeds: {21 * '['}{21 * ']'}", "seeds[0][0]"),
+    (f"seeds: {2000 * '['}{2000 * ']'}", "is nested too deep to be read"),
+    (f'{{"seeds": {100_000 * "["}{100_000 * "]"}}}', "is nested too deep to be read"),
+    ("training: {eps: .nan}", "training.eps: nan; expected a finite number"),
+    ("seeds: [010]", "cannot be read (010 is another number in YAML"),
+    ("seeds: [-07]", "cannot be read (-07 is another number in YAML"),
+    ("seeds: [1:30]", "cannot be read (1:30 is another number in YAML"),
+]
+
+
+@pytest.mark.parametrize(("content", "words"), BROKEN)
 def test_a_broken_configuration_is_told_with_its_place(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "config.yaml").write_text(content)
-    with pytest.raises(ConfigError, match=rf"config\.yaml: {words}"):
+    with pytest.raises(ConfigError, match=re.escape(f"config.yaml: {words}")):
         read_configuration(tmp_path, [])
 
 
@@ -67,6 +85,19 @@ def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> Non
         read_configuration(tmp_path, [tmp_path / "x.yaml"])
     (tmp_path / "x.yaml").write_text("a: &a {x: 1, y: 1}\nb: {<<: *a, x: 2}\n1: one\n'1': text\n")
     assert read_configuration(tmp_path, [tmp_path / "x.yaml"])["b"] == {"x": 2, "y": 1}
+
+
+def test_whole_numbers_that_are_what_they_look_like_are_read(tmp_path: Path, no_defaults: None) -> None:
+    (tmp_path / "x.yaml").write_text("a: [0, -1, 10, 1_000, 0x10, '010', '1:30', 01.5]\n")
+    found = read_configuration(tmp_path, [tmp_path / "x.yaml"])
+    assert found == {"a": [0, -1, 10, 1000, 16, "010", "1:30", 1.5]}
+
+
+def test_where_snakemake_was_run_without_a_configuration_the_workflows_own_is_that_of_the_folder(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / ".snakemake").mkdir()
+    assert read_configuration(tmp_path, []) == SHIPPED
 
 
 def test_no_configuration_at_all_is_told_with_what_to_do(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import msgspec
 TRAINING_VERSION = 5
 
 Positive = Annotated[int, msgspec.Meta(gt=0)]
-PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
-NonNegative = Annotated[float, msgspec.Meta(ge=0)]
+# The numbers of a recipe are computed with in float32, in which smaller ones are 0 and larger ones infinite.
+PositiveFloat = Annotated[float, msgspec.Meta(gt=1.2e-38, lt=3.4e38)]
+NonNegative = Annotated[float, msgspec.Meta(ge=0, lt=3.4e38)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workflow_runs import jobs_of, snakemake
+from workflow_runs import ROOT, jobs_of, run_snakemake, snakemake
 
 Overlay = Callable[[dict[str, Any]], Path]
 
@@ -41,6 +41,26 @@ def test_a_key_that_stands_twice_stops_before_any_job_and_its_file_is_named(tmp_
     assert "overlays it" not in said  # the place is known
     assert "Traceback" not in said
     assert "rule " not in said
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("seeds: &s [*s]", "seeds[0][0]"), ("seeds: [010]", "010 is another number in YAML"), ("{1: 2}", "Keys are text")],
+)
+def test_yaml_that_snakemake_bears_is_refused_before_any_job(tmp_path: Path, content: str, words: str) -> None:
+    (tmp_path / "x.yaml").write_text(content)
+    run = snakemake(tmp_path, "--dry-run", configs=(tmp_path / "x.yaml",))
+    said = run.stdout + run.stderr
+    assert run.returncode == 1
+    assert words in said, said
+    assert "Traceback" not in said
+    assert "rule " not in said
+
+
+def test_a_folder_without_a_configuration_has_the_workflows_own(tmp_path: Path) -> None:
+    jobs = jobs_of(run_snakemake(tmp_path, "--snakefile", str(ROOT / "Snakefile"), "--dry-run", "--cores", "1"))
+    assert {"finetune 0", "finetune 1", "finetune 2", "make_table"} <= jobs
+    assert not (tmp_path / "config.yaml").exists()
 
 
 @pytest.fixture
