@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -143,6 +144,12 @@ def test_a_file_is_on_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: 
     assert synced == [(False, False), (True, True)]  # the file, then the folder that has its name
 
 
+def test_what_is_written_is_closed(tmp_path: Path) -> None:
+    n_open = psutil.Process().num_fds()
+    write_text(tmp_path / "a.txt", "text")
+    assert psutil.Process().num_fds() == n_open
+
+
 def test_json_is_sorted_and_refuses_what_json_has_not(tmp_path: Path) -> None:
     assert canonical_json({"b": 1, "a": "ü"}) == '{"a": "ü", "b": 1}'
     write_json(tmp_path / "a.json", {"b": [1], "a": None})
@@ -185,6 +192,22 @@ def test_tensors_that_are_not_contiguous_come_back_as_they_look(tmp_path: Path) 
     assert np.array_equal(load_tensors(tmp_path / "a.safetensors", "weights")[0]["turned"], TENSORS["b"].T)
 
 
+def test_what_is_too_large_for_one_mapping_comes_back_from_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = {name: np.full(3, number, np.float32) for number, name in enumerate("abcd")}
+    save_tensors(tmp_path / "a.safetensors", "weights", tensors, {})
+    opened: list[Path] = []
+    safe_open = subject.safe_open
+    monkeypatch.setattr(subject, "safe_open", lambda path, **how: opened.append(path) or safe_open(path, **how))
+    monkeypatch.setattr(subject, "MAPPED_BYTES", tensors["a"].nbytes + 1)
+    found, _ = load_tensors(tmp_path / "a.safetensors", "weights")
+    assert {name: tensor.tolist() for name, tensor in found.items()} == {
+        name: tensor.tolist() for name, tensor in tensors.items()
+    }
+    assert len(opened) == 2 + 2  # for metadata and names, and two tensors each
+
+
 def test_metadata_comes_back_with_the_kind(saved: Path) -> None:
     assert read_metadata(saved) == load_tensors(saved, "mask")[1] == {"kind": "mask", "seed": 3}
 
@@ -221,6 +244,11 @@ def test_another_kind_is_refused_by_name(saved: Path) -> None:
 def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"none\.safetensors: no such file"):
         load_tensors(tmp_path / "none.safetensors", "weights")
+
+
+def test_a_folder_in_place_of_a_file_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=f"{tmp_path}: damaged or truncated"):
+        load_tensors(tmp_path, "weights")
 
 
 def test_a_file_from_elsewhere_has_no_metadata_and_any_kind(tmp_path: Path) -> None:

@@ -46,7 +46,9 @@ def test_what_was_deleted_is_put_back_as_it_was_and_newer(outputs: list[Path]) -
 @pytest.mark.parametrize(
     "spoil", ["other run", "torn", "foreign", "one is gone", "one is cut through its other name", "nothing"]
 )
-def test_what_is_not_whole_or_of_another_run_is_left_alone(outputs: list[Path], spoil: str) -> None:
+def test_what_is_not_whole_or_of_another_run_is_left_alone(
+    outputs: list[Path], caplog: pytest.LogCaptureFixture, spoil: str
+) -> None:
     if spoil != "nothing":
         keep_results(folder_of(outputs), RUN, outputs)
     if spoil == "torn":
@@ -63,6 +65,7 @@ def test_what_is_not_whole_or_of_another_run_is_left_alone(outputs: list[Path], 
     assert not put_back_results(folder_of(outputs), run, outputs)
     assert not any(output.exists() for output in outputs)
     assert kept_results(folder_of(outputs)) == []  # or it would be in the way for ever
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.ENOTSUP])

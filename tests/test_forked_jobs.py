@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
+from snakemake.script import PythonScript
 
-from lxmert_tickets.forked_jobs import OF_SERVER, Forks, imported_by
+from lxmert_tickets import forked_jobs
+from lxmert_tickets.forked_jobs import OF_SERVER, Forks, imported_by, let_jobs_be_forks
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forks on Linux alone")
@@ -48,18 +51,39 @@ def run(forks: Forks, tmp_path: Path) -> Run:
     return run
 
 
-@pytest.mark.parametrize(
-    ("program", "status"),
-    [
-        ("", 0),
-        ("import sys; sys.exit(75)", 75),
-        ("import os; os._exit(3)", 3),
-        ("1 / 0", 1),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
-    ],
-)
+FAILURES = [
+    ("import sys; sys.exit(75)", 75),
+    ("import os; os._exit(3)", 3),
+    ("1 / 0", 1),
+    ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+]
+
+
+@pytest.mark.parametrize(("program", "status"), [("", 0), *FAILURES])
 def test_the_status_is_that_of_the_script(run: Run, program: str, status: int) -> None:
     assert run(program) == status
+
+
+@pytest.mark.parametrize(("program", "status"), FAILURES)
+def test_a_job_fails_as_its_fork_does(
+    forks: Forks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, status: int
+) -> None:
+    (tmp_path / "script.py").write_text(program)
+    monkeypatch.setattr(forked_jobs, "Forks", lambda scripts: forks)
+    monkeypatch.setattr(PythonScript, "execute_script", None)  # so that it is put back
+    let_jobs_be_forks.__wrapped__(())
+    job = SimpleNamespace(
+        container_img=None, conda_env=None, env_modules=None, bench_record=None, threads=1, resources={}
+    )
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        PythonScript.execute_script(job, str(tmp_path / "script.py"))
+    assert failed.value.returncode == status
+
+
+def test_who_starts_a_fork_gets_the_signals_that_it_got(run: Run) -> None:
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGUSR2})
+    run("")
+    assert signal.pthread_sigmask(signal.SIG_SETMASK, before) == {signal.SIGUSR2}
 
 
 def test_what_scripts_import_is_there_and_nothing_that_they_do_not(run: Run) -> None:

@@ -1,5 +1,7 @@
 """Jobs that run at once compute on different GPUs, or share them as told; a killed job gives its device back."""
 
+import logging
+import os
 import select
 import subprocess
 import sys
@@ -41,6 +43,14 @@ class Job:
 
     def end(self) -> None:
         self.process.communicate("")
+
+
+@pytest.fixture
+def tmp_of_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Have this machine GPUs, and return the folder of temporary files that jobs see."""
+    monkeypatch.setattr(gpus, "has_gpu", lambda: True)
+    monkeypatch.setattr(gpus.tempfile, "gettempdir", lambda: str(tmp_path))
+    return tmp_path
 
 
 @contextmanager
@@ -113,9 +123,41 @@ def test_a_device_that_has_become_idle_comes_before_one_that_is_shared(tmp_path:
         assert [claims(stack) for _ in range(3)] == ["1", "0", "1"]
 
 
+def test_a_job_that_waits_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            first.close()
+
+    caplog.set_level(logging.INFO, logger="lxmert_tickets")
+    first, waited = ExitStack(), list[float]()
+    first.enter_context(claimed(["0"], 1, tmp_path))
+    monkeypatch.setattr(gpus.time, "sleep", wait)
+    with claimed(["0"], 1, tmp_path) as device:
+        assert device == "0"
+    assert caplog.messages == ["all of 0 have 1 jobs: waiting for one to end"]
+
+
 def test_allocations_of_a_scheduler_do_not_share_names(tmp_path: Path) -> None:
     with claimed(["0"], 1, tmp_path, "job 17") as one, claimed(["0"], 1, tmp_path, "job 18") as other:
         assert one == other == "0"
+
+
+def test_jobs_share_names_with_those_of_their_user_and_their_allocation_alone(
+    tmp_of_gpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(seconds: float) -> None:
+        raise AssertionError("the device is free")
+
+    monkeypatch.setattr(gpus.time, "sleep", wait)
+    with ExitStack() as stack:
+        for allocation in ("17", "18"):
+            monkeypatch.setenv(VISIBLE, "0")
+            monkeypatch.setenv("SLURM_JOB_ID", allocation)
+            assert stack.enter_context(gpu_of_this_job(1)) == "0"
+    assert [folder.name for folder in tmp_of_gpus.iterdir()] == [f"lxmert-tickets-{os.getuid()}"]
 
 
 @pytest.mark.parametrize(
@@ -144,9 +186,8 @@ def test_who_hides_all_devices_has_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert not has_gpu()
 
 
-def test_a_job_sees_its_own_device_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(gpus, "has_gpu", lambda: True)
-    monkeypatch.setattr(gpus.tempfile, "gettempdir", lambda: str(tmp_path))
+@pytest.mark.usefixtures("tmp_of_gpus")
+def test_a_job_sees_its_own_device_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VISIBLE, "5,6")
     with gpu_of_this_job(1) as first:
         assert first == gpus.os.environ[VISIBLE] == "5"
@@ -155,11 +196,8 @@ def test_a_job_sees_its_own_device_alone(monkeypatch: pytest.MonkeyPatch, tmp_pa
             assert second == gpus.os.environ[VISIBLE] == "6"
 
 
-def test_memory_of_a_gpu_that_is_full_is_told_with_what_to_lower(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(gpus, "has_gpu", lambda: True)
-    monkeypatch.setattr(gpus.tempfile, "gettempdir", lambda: str(tmp_path))
+@pytest.mark.usefixtures("tmp_of_gpus")
+def test_memory_of_a_gpu_that_is_full_is_told_with_what_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VISIBLE, "5")
     told = r"GPU 5: its memory is full \(CUDA out of memory\); .* lower gpus\.trainings_per_gpu"
     with pytest.raises(TrainingError, match=told), gpu_of_this_job(1):

@@ -14,6 +14,16 @@ from lxmert_tickets.errors import DataError
 from lxmert_tickets.job import job
 
 
+@pytest.fixture(autouse=True)
+def no_sudden_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the tests fail, where a job would end their own process with status 0."""
+
+    def refuse(status: int) -> None:
+        raise AssertionError(f"the tests would have ended with {status}")
+
+    monkeypatch.setattr(os, "_exit", refuse)
+
+
 @pytest.fixture
 def log_path(tmp_path: Path) -> Path:
     return tmp_path / "job.log"

@@ -8,12 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from lxmert_tickets import locks
 from lxmert_tickets.errors import ArtifactError
 from lxmert_tickets.locks import Holder, alone, holder_of, remove_with_folder
 
@@ -117,7 +120,7 @@ def test_a_second_process_is_told_once_and_may_wait(lock: Path) -> None:
 
         def let_it_end(whom: str) -> None:
             told.append(whom)
-            holder.stdin.close()
+            threading.Timer(0.2, holder.stdin.close).start()
 
         with alone(lock, "it", "do it", let_it_end):
             assert lock.read_text() == f"process {os.getpid()} on {socket.gethostname()}"
@@ -137,7 +140,9 @@ def test_a_killed_holder_has_the_lock_no_more_whatever_it_leaves_behind(lock: Pa
             os.kill(left_behind, 0)  # it lives
 
 
-def test_the_lock_goes_with_the_block_however_it_ends(lock: Path) -> None:
+def test_the_lock_goes_with_the_block_however_it_ends(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[FileLock] = []  # or it would go when nobody knows it any more
+    monkeypatch.setattr(locks, "FileLock", lambda *of, **how: alive.append(FileLock(*of, **how)) or alive[-1])
     with pytest.raises(KeyboardInterrupt), alone(lock, "it", "do it", refuse):
         raise KeyboardInterrupt
     assert not is_held(lock)

@@ -37,13 +37,16 @@ def answers(network: LxmertForVqa, data: VqaData, precision: Precision) -> Itera
 
 
 def batch_size(network: LxmertForVqa, data: VqaData) -> int:
-    """Return how many questions are answered at once: few enough for the memory, and batches of much the same size."""
+    """Return how many questions are answered at once, at least 1.
+
+    Few enough for the memory, and batches of much the same size.
+    """
     largest = BATCH_SIZE_ON_GPU
     if data.device.type == "cpu":
         bytes_each = 4 * data.regions.n_regions * network.architecture.intermediate_size
         largest = min(BATCH_SIZE, max(1, LARGEST_BYTES // bytes_each))
-    n_batches = -(-len(data) // largest)
-    return -(-len(data) // max(1, n_batches))
+    n_batches = max(1, -(-len(data) // largest))
+    return max(1, -(-len(data) // n_batches))
 
 
 def answer_all(network: LxmertForVqa, data: VqaData, precision: Precision) -> tuple[np.ndarray, np.ndarray]:

@@ -153,10 +153,18 @@ def test_percentages_are_rounded_to_two_places() -> None:
     assert score_predictions(annotations, [(key, "cat") for key in (1, 2, 3)]).overall == 33.33
 
 
-def test_accuracies_are_added_left_to_right_as_the_evaluator_adds_them() -> None:
-    n_matching = [1] + 10 * [2] + 5 * [0]  # the exact mean is 39.375; plain addition ends a hair below
+@pytest.mark.parametrize(
+    ("n_matching", "overall"),
+    [
+        ([1] + 10 * [2] + 5 * [0], 39.37),  # the exact mean is 39.375; plain addition ends a hair below
+        (3 * [1] + 45 * [0], 1.87),  # 1.875; and 100 times the sum, divided, below where 100 times the mean is not
+    ],
+)
+def test_accuracies_are_averaged_in_the_order_in_which_the_evaluator_does_it(
+    n_matching: list[int], overall: float
+) -> None:
     annotations = [annotation(key, *matched_by(n_humans)) for key, n_humans in enumerate(n_matching)]
-    assert score_predictions(annotations, [(key, "cat") for key in range(16)]).overall == 39.37
+    assert score_predictions(annotations, [(key, "cat") for key in range(len(n_matching))]).overall == overall
 
 
 SOFT = (

@@ -75,10 +75,19 @@ def test_a_flipped_bit_is_refused_by_tensor(saved: Path, bit: int) -> None:
         load_mask(saved)
 
 
-def test_bits_that_do_not_fill_the_shape_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("packed", "found"),
+    [
+        ({"a": np.full(1, 0b11111111, np.uint8)}, r"a: 1 bytes; expected 2 for \[4, 4\]"),
+        ({"a": np.full(3, 0b01010101, np.uint8)}, r"a: 3 bytes; expected 2 for \[4, 4\]"),
+        ({"a": np.full(2, 0b01010101, np.int8)}, r"a: 2 bytes; expected 2 for \[4, 4\]"),
+        ({}, "no description of its tensors"),
+    ],
+)
+def test_bits_that_do_not_fill_the_shape_are_refused(tmp_path: Path, packed: dict[str, np.ndarray], found: str) -> None:
     about = {"tensors": {"a": {"shape": [4, 4], "n_kept": 8}}}
-    save_tensors(tmp_path / "mask.safetensors", "mask", {"a": np.full(1, 255, dtype=np.uint8)}, about)
-    with pytest.raises(ArtifactError, match=r"a: 1 bytes; expected 2 for \[4, 4\]"):
+    save_tensors(tmp_path / "mask.safetensors", "mask", packed, about)
+    with pytest.raises(ArtifactError, match=found):
         load_mask(tmp_path / "mask.safetensors")
 
 
@@ -116,6 +125,7 @@ def test_a_mask_of_another_network_is_refused(weights: dict[str, np.ndarray], fo
 def test_a_mask_that_revives_weights_is_refused() -> None:
     previous = random_mask((7, 9), (16, 4))
     kept = {name: tensor.copy() for name, tensor in previous.items()}
+    kept[NAMES[0]][np.unravel_index(int(previous[NAMES[0]].argmax()), (7, 9))] = False
     check_only_removes(kept, previous, "mask", "previous")
     kept[NAMES[1]][np.unravel_index(int(previous[NAMES[1]].argmin()), (16, 4))] = True
     with pytest.raises(ArtifactError, match=rf"mask: revives 1 weights of {NAMES[1]}; expected only .* previous keeps"):

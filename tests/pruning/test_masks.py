@@ -49,6 +49,9 @@ def removes_only(mask: Mask, previous: Mask) -> bool:
         (50, 4, 2),
         (10, 182_255_616, 18_225_562),
         (0.1, 1000, 1),
+        (0.1, 500, 0),  # 0.5, though 0.1 is more in binary
+        (0.3, 500, 2),
+        (10.8, 375, 40),  # 40.5, though 10.8 * 375 is more in binary
         (12.5, 4, 0),  # a half goes to the even number
         (12.5, 12, 2),
         (37.5, 4, 2),
@@ -117,6 +120,13 @@ def test_ranked_per_tensor_the_smallest_of_every_tensor_go() -> None:
         [False, False, True, True]
     ]
     assert not keep_largest(weights, keep_all(weights, ["small", "large"]), 50, "global")["small"].any()
+
+
+def test_ranked_per_tensor_nothing_is_asked_of_one_that_has_nothing_left() -> None:
+    weights = {name: np.ones((4, 4), np.float32) for name in ("none", "all")}
+    within = {"none": np.zeros((4, 4), bool), "all": np.ones((4, 4), bool)}
+    kept = keep_largest(weights, within, 75, "per_tensor")
+    assert (kept["none"].sum(), kept["all"].sum()) == (0, 8)
 
 
 def test_pruned_weights_count_as_pruned_however_large_they_are() -> None:

@@ -23,11 +23,17 @@ def test_every_question_gets_its_most_probable_answer(monkeypatch: pytest.Monkey
     assert len(set(labels.tolist())) > 1
 
 
+def test_no_questions_have_no_answers() -> None:
+    labels, probabilities = answer_all(tiny_network(), toy_data(0), "float32")
+    assert labels.shape == probabilities.shape == (0,)
+
+
 def test_batches_are_of_much_the_same_size_and_small_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     network = tiny_network()
-    for n, most, size in ((13, 5, 5), (12, 5, 4), (11, 10, 6), (10, 10, 10), (3, 10, 3)):
+    for n, most, size in ((13, 5, 5), (12, 5, 4), (11, 10, 6), (10, 10, 10), (3, 10, 3), (0, 10, 1)):
         monkeypatch.setattr(answering, "BATCH_SIZE", most)
         assert batch_size(network, toy_data(n)) == size
+    monkeypatch.setattr(answering, "BATCH_SIZE", 100)
     bytes_each = 4 * N_REGIONS * TINY.intermediate_size
     monkeypatch.setattr(answering, "LARGEST_BYTES", 7 * bytes_each + 1)
     assert batch_size(network, toy_data(14)) == 7

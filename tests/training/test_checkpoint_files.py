@@ -150,6 +150,7 @@ def test_a_torn_newest_checkpoint_of_a_run_costs_steps_but_no_byte(tmp_path: Pat
 OTHER_RUNS = [
     ({"seed": 1}, "seed was 0, is 1"),
     ({"settings": {"learning_rate": 0.02, "keep": "best"}}, "settings.learning_rate was 0.01, is 0.02"),
+    ({"settings": {"learning_rate": 0.01}}, 'settings.keep was "best", is not there'),
     ({"inputs": {"mask": "abc"}}, 'inputs.mask was not there, is "abc"'),
 ]
 
@@ -216,9 +217,10 @@ def test_all_that_decides_bytes_is_part_of_a_runs_identity(monkeypatch: pytest.M
     assert changes(parents={"a/mask.safetensors": "13"}) == {"inputs.a/mask.safetensors"}
     assert changes(settings={"learning_rate": 0.2}) == {"settings.learning_rate"}
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
-    monkeypatch.setattr(torch, "__version__", "0.0")
+    for library in (torch, np):
+        monkeypatch.setattr(library, "__version__", "0.0")
     monkeypatch.setattr(resume, "TRAINING_VERSION", 0)
-    assert changes() == {"threads", "torch", "training_version"}
+    assert changes() == {"threads", "torch", "numpy", "training_version"}
 
 
 # When one is written
@@ -267,16 +269,20 @@ def test_where_writing_is_slow_checkpoints_cost_two_percent_at_most(
     assert np.diff(times).tolist() == [204] * 4  # 4 s of writing and 200 s of work
 
 
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device"), ArtifactError("x", "cannot be written (No space left on device)", "room")],
+)
 def test_a_full_disk_ends_no_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     with monkeypatch.context() as broken:
         broken.setattr(resume, "save_tensors", full)
         assert as_bytes(run(BreaksOff(tmp_path)), tmp_path) == as_bytes(run(), tmp_path)
-    assert "no checkpoint at step 1: [Errno 28] No space left on device" in caplog.text
+    assert f"no checkpoint at step 1: {error}" in caplog.text
     assert not steps_in(tmp_path)
 
 

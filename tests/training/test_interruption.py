@@ -346,6 +346,22 @@ def test_a_run_whose_results_are_gone_before_they_could_be_kept_keeps_its_checkp
     assert checkpoints_in(tmp_path) == [7]
 
 
+def test_the_interval_of_checkpoints_is_in_minutes(tmp_path: Path) -> None:
+    with resumable([tmp_path / "weights"], {}, 10) as checkpoints:
+        assert checkpoints is not None
+        assert checkpoints._interval == 600
+
+
+def test_a_result_is_put_back_on_another_kind_of_processor_too(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    with alone_at_run(weights), resumable([weights], {resume.ARITHMETIC: "AVX2"}, 10):
+        weights.write_text("trained")
+    weights.unlink()
+    with alone_at_run(weights), resumable([weights], {resume.ARITHMETIC: "AVX512"}, 10) as checkpoints:
+        assert checkpoints is None
+        assert weights.read_text() == "trained"
+
+
 def test_what_killed_writers_left_is_swept_when_a_run_is_taken_up(tmp_path: Path) -> None:
     weights, other = tmp_path / "weights.safetensors", tmp_path / ".mask.safetensors.1.tmp"
     (tmp_path / FOLDER).mkdir()

@@ -16,6 +16,7 @@ from lxmert_tickets.pruning.masks import Mask, keep_all, keep_random
 from lxmert_tickets.pruning.prunable import PAPER, prunable_names
 from lxmert_tickets.training import loop, schedule
 from lxmert_tickets.training.batches import Batch, VqaData
+from lxmert_tickets.training.device import Precision
 from lxmert_tickets.training.history import write_history
 from lxmert_tickets.training.loop import Trained, soft_accuracy_percent, train
 from lxmert_tickets.training.regions import Regions
@@ -71,6 +72,12 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(tmp_path: Pat
     assert first == again
     assert first["history"] != other["history"]
     assert first["lxmert.pooler.dense.weight"] != other["lxmert.pooler.dense.weight"]
+
+
+def test_dropout_follows_the_seed_though_the_data_come_in_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    shuffled = VqaData.shuffled
+    monkeypatch.setattr(VqaData, "shuffled", lambda data, size, seed, epoch: shuffled(data, size, 0, epoch))
+    assert run(seed=0).history == run(seed=0).history != run(seed=1).history
 
 
 def test_dropout_is_on_in_every_step_though_validation_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +194,13 @@ def test_soft_accuracy_is_the_mean_score_of_the_chosen_answers() -> None:
     assert soft_accuracy_percent(network, data, RECIPE) == pytest.approx(100 * scores.sum() / 13, rel=1e-5)
 
 
+def test_validation_obeys_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Precision] = []
+    monkeypatch.setattr(loop, "answers", lambda network, data, precision: asked.append(precision) or [])
+    soft_accuracy_percent(tiny_network(), toy_data(13), changed(RECIPE, precision="bfloat16"))
+    assert asked == ["bfloat16"]
+
+
 class BrokenFeatures(VqaData):
     """Data whose features are no numbers in the batch of one step."""
 
@@ -258,13 +272,14 @@ def test_nothing_to_validate_on_is_told_before_the_first_step() -> None:
 def test_questions_with_other_answers_than_the_network_are_refused() -> None:
     data = toy_data()
     other = VqaData(replace(data.questions, n_answers=data.questions.n_answers + 1), data.regions, CPU)
-    with pytest.raises(
-        TrainingError, match=r"training: \d+ answers of questions; expected the \d+ of the network\. Take"
-    ):
-        train(tiny_network(), other, toy_data(12), RECIPE, seed=0)
+    told = r"training: \d+ answers of questions; expected the \d+ of the network\. Take"
+    for train_on, val in ((other, data), (data, other)):
+        with pytest.raises(TrainingError, match=told):
+            train(tiny_network(), train_on, val, RECIPE, seed=0)
 
 
-def test_fewer_questions_than_a_batch_are_refused() -> None:
+def test_one_batch_of_questions_is_enough_and_fewer_are_refused() -> None:
+    assert train(tiny_network(), toy_data(8), toy_data(7), RECIPE, seed=0).history[-1].step == 2
     with pytest.raises(TrainingError, match="dense: 7 questions; expected at least one batch of 8"):
         train(tiny_network(), toy_data(7), toy_data(7), RECIPE, seed=0, name="dense")
 

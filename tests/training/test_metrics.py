@@ -24,7 +24,7 @@ def test_a_line_has_the_mean_loss_of_its_steps_and_the_rate_of_the_last() -> Non
 
 
 def test_a_run_under_way_has_just_its_whole_intervals() -> None:
-    assert [line.step for line in intervals(LOSSES[:59], RECIPE, 100)] == [25, 50]
+    assert [line.step for line in intervals(LOSSES[:59], RECIPE, 110)] == [25, 50]
     assert intervals(LOSSES[:24], RECIPE, 100) == []
     assert intervals([], RECIPE, 100) == []
 

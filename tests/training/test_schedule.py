@@ -3,8 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from toys import RECIPE, changed
 
-from lxmert_tickets.training.schedule import warmup_linear
+from lxmert_tickets.training.schedule import learning_rate, warmup_linear
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,11 @@ def test_it_rises_with_the_steps_done_and_falls_with_the_steps_left(n_steps: int
         [min(step / (n_steps * warmup), (n_steps - step) / (n_steps * (1 - warmup))) for step in range(n_steps)]
     )
     assert max(factors) <= 1
+
+
+def test_peak_and_warm_up_are_those_of_the_recipe() -> None:
+    recipe = changed(RECIPE, learning_rate=2.0, warmup_fraction=0.5)
+    assert [learning_rate(recipe, step, 4) for step in range(4)] == [0, 1, 2, 1]
 
 
 def test_without_warm_up_it_starts_at_its_peak() -> None:

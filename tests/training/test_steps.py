@@ -132,8 +132,11 @@ def test_on_a_gpu_shapes_are_few_and_padding_is_always_marked() -> None:
 
 
 @pytest.mark.parametrize("gathers", [Resident, Streamed])
-def test_however_they_are_kept_the_same_regions_come(gathers: type[Resident] | type[Streamed]) -> None:
+def test_however_they_are_kept_the_same_regions_come(
+    monkeypatch: pytest.MonkeyPatch, gathers: type[Resident] | type[Streamed]
+) -> None:
     features, rows = toy_features(16), np.array([3, 0, 3, 15])
+    monkeypatch.setattr("lxmert_tickets.training.regions.UPLOAD_BYTES", 3 * features.features[0].nbytes)
     expected, expected_boxes = Regions(features, CPU).gather(rows)
     found, boxes = gathers(features, CPU)(rows)
     assert found.dtype == torch.float32
