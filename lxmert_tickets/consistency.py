@@ -14,7 +14,7 @@ from lxmert_tickets.experiment import (
     mirror,
     percent_text,
 )
-from lxmert_tickets.model.matrices import matrix_shapes
+from lxmert_tickets.model.shapes import matrix_shapes
 from lxmert_tickets.pruning.masks import check_prunes_some
 from lxmert_tickets.pruning.prunable import matching
 from lxmert_tickets.sources import VQA2_SPLITS

@@ -11,6 +11,7 @@ from lxmert_tickets import code_digest as subject
 from lxmert_tickets.code_digest import BYSTANDERS, PACKAGE, code_digest
 
 PROJECT = Path(__file__).resolve().parents[1]
+SCRIPTS = PROJECT / "workflow_scripts"
 FILES = {
     "script.py": '''"""A job."""
 from typing import TYPE_CHECKING
@@ -111,10 +112,23 @@ def test_a_digest_is_sixteen_hex_digits(digest: Callable[..., str]) -> None:
     assert int(digest(), 16) >= 0
 
 
-@pytest.mark.parametrize("script", sorted((PROJECT / "workflow_scripts").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
 def test_every_script_has_a_digest_of_its_own(script: Path) -> None:
     others = set(script.parent.glob("*.py")) - {script}
     assert code_digest(script) not in {code_digest(other) for other in others}
+
+
+BEFORE_TRAINING = (
+    "make_scenes", "draw_images", "extract_features", "train_tokenizer", "build_answers", "split_val_questions",
+    "encode_questions", "import_weights", "snapshot_initial_weights", "prune_round", "prune_complement", "prune_random",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("script", BEFORE_TRAINING)
+def test_an_edit_of_the_engine_or_of_how_settings_are_read_trains_nothing_again(script: str) -> None:
+    behind = {str(module.relative_to(PACKAGE)) for module in subject._behind(SCRIPTS / f"{script}.py", set())}
+    assert behind
+    assert not behind & {"model/operators.py", "training/loop.py", "experiment.py", "configuration.py"}
 
 
 def test_bystanders_are_modules_that_exist() -> None:
@@ -122,6 +136,6 @@ def test_bystanders_are_modules_that_exist() -> None:
 
 
 def test_no_module_hides_an_import_from_the_digest() -> None:
-    for file in [*PACKAGE.rglob("*.py"), *(PROJECT / "workflow_scripts").glob("*.py")]:
+    for file in [*PACKAGE.rglob("*.py"), *SCRIPTS.glob("*.py")]:
         imports = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
         assert not [node for node in imports if node.level], f"{file} has a relative import, which is not followed"

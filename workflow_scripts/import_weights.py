@@ -7,8 +7,8 @@ import msgspec
 from lxmert_tickets.artifacts import provenance
 from lxmert_tickets.data.answers import read_answers
 from lxmert_tickets.downloads.receipts import source_file
-from lxmert_tickets.experiment import ModelSizes
 from lxmert_tickets.job import job
+from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.checkpoints import save_weights
 from lxmert_tickets.model.importing import checkpoint_file, hub_checkpoint, import_weights
 from lxmert_tickets.model.pretrained_answers import read_pretraining_answers
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 with job(snakemake.log[0]):
     paths, params = snakemake.input, snakemake.params
     answers = read_answers(paths.answers)
-    sizes = msgspec.json.decode(params.model, type=ModelSizes)
-    architecture = sizes.architecture(len(answers), params.vocab_size, params.feature_dim)
+    of_data = {"n_answers": len(answers), "vocab_size": params.vocab_size, "feature_dim": params.feature_dim}
+    architecture = msgspec.convert(msgspec.json.decode(params.model) | of_data, Architecture)
     if paths.get("checkpoint"):
         checkpoint = checkpoint_file(source_file(paths.checkpoint))
     else:

@@ -23,7 +23,7 @@ from torch import Tensor
 from lxmert_tickets.artifacts import Tensors
 from lxmert_tickets.errors import DataError, listed
 from lxmert_tickets.model.architecture import Architecture
-from lxmert_tickets.model.lxmert import LxmertForVqa
+from lxmert_tickets.model.shapes import parameter_shapes
 
 HEAD = "answer_head."
 UNUSED_HEADS = ("cls.", "obj_predict_head.")
@@ -65,7 +65,7 @@ def published_weights(
     """
     ours, wrong = _renamed(stored)
     with_head = n_pretraining_answers is not None
-    expected = _expected_shapes(msgspec.structs.replace(architecture, n_answers=n_pretraining_answers or 1))
+    expected = parameter_shapes(msgspec.structs.replace(architecture, n_answers=n_pretraining_answers or 1))
     if not with_head:
         expected = {name: shape for name, shape in expected.items() if not name.startswith(HEAD)}
     unused = {name for name in ours if _is_unused(name) or (name.startswith(HEAD) and not with_head)}
@@ -111,11 +111,6 @@ def _renamed(stored: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str,
             wrong[name] = f"is there twice, as {origin[name]} and {published}"
         ours[name], origin[name] = tensor, published
     return ours, wrong
-
-
-def _expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
-    with torch.device("meta"):
-        return {name: tuple(tensor.shape) for name, tensor in LxmertForVqa(architecture).state_dict().items()}
 
 
 def _is_unused(name: str) -> bool:

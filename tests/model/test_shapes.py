@@ -1,4 +1,4 @@
-"""The matrices that sizes tell are those of the network that is built of them."""
+"""The parameters that sizes tell are those of the network that is built of them."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from toys import TINY, changed
 
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.lxmert import LxmertForVqa
-from lxmert_tickets.model.matrices import matrix_shapes
+from lxmert_tickets.model.shapes import matrix_shapes, parameter_shapes
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEEP = changed(TINY, n_language_layers=11, n_vision_layers=3, n_cross_layers=1)
@@ -19,8 +19,9 @@ DEEP = changed(TINY, n_language_layers=11, n_vision_layers=3, n_cross_layers=1)
 @pytest.mark.parametrize("arch", [TINY, DEEP, Architecture(n_answers=3129)], ids=["tiny", "deep", "base"])
 def test_names_and_shapes_are_those_of_the_networks_parameters(arch: Architecture) -> None:
     with torch.device("meta"):
-        parameters = LxmertForVqa(arch).state_dict()
-    assert matrix_shapes(arch) == {name: tuple(found.shape) for name, found in parameters.items() if found.ndim > 1}
+        parameters = {name: tuple(found.shape) for name, found in LxmertForVqa(arch).state_dict().items()}
+    assert parameter_shapes(arch) == parameters
+    assert matrix_shapes(arch) == {name: shape for name, shape in parameters.items() if len(shape) == 2}
 
 
 def test_a_configuration_is_read_without_torch() -> None:
