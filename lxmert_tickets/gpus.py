@@ -42,11 +42,11 @@ def gpu_of_this_job(jobs_per_gpu: int) -> Iterator[str | None]:
     with claimed(devices, jobs_per_gpu, folder, os.environ.get("SLURM_JOB_ID", "")) as device:
         os.environ[VISIBLE] = device
         log.info("on GPU %s", device)
-        import torch  # noqa: PLC0415 (late: jobs without a GPU need not)
-
         try:
             yield device
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if type(error).__name__ != "OutOfMemoryError":  # torch's: whoever raises it has imported torch
+                raise
             raise TrainingError(
                 f"GPU {device}",
                 f"its memory is full ({str(error).partition('. ')[0]})",
