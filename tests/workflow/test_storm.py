@@ -106,7 +106,7 @@ def test_a_grid_killed_thirty_times_ends_in_the_bytes_of_a_calm_one(tmp_path: Pa
         working, servers = jobs_in(stormy)
         if not working:
             assert main.poll() != 0, f"done after {n_kills} kills: let there be less calm"
-        elif dice.random() < (0.2 if n_of_main else 0.5):  # the main process, and its jobs live on for a while, to meet their successors
+        elif dice.random() < (0.2 if n_of_main else 0.5):  # its jobs live on for a while, to meet their successors
             n_kills += kill(main.pid, signal.SIGKILL)
             n_of_main += 1
             main.wait()
