@@ -1,13 +1,13 @@
 """Lottery tickets in LXMERT: from data to the paper's table and figure. Start with config.yaml and docs/workflow.md."""
 
-from pathlib import Path
+import os
 
 from snakemake.utils import min_version
 
 min_version("9.0")
 
 
-if Path("config.yaml").is_file():  # else the workflow's own, as of what a file leaves unsaid: rules/common.smk
+if os.path.lexists("config.yaml"):  # else the workflow's own, as of what a file leaves unsaid: rules/common.smk
 
     configfile: "config.yaml"
 

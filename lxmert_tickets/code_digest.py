@@ -54,6 +54,8 @@ def _digest(source: Path) -> str:
 
 def _text(tree: object) -> str:
     """Return a syntax tree as `ast.dump` of Python 3.11 does: later ones leave out or add what is empty."""
+    if isinstance(tree, ast.JoinedStr):  # 3.12 ends f"{x:{width}}" with an empty text
+        tree = ast.JoinedStr([part for part in tree.values if getattr(part, "value", None) != ""])
     if isinstance(tree, ast.AST):
         fields = [
             f"{name}={_text(value)}" for name, value in ast.iter_fields(tree) if not _is_left_out(tree, name, value)

@@ -1,6 +1,7 @@
 """The configuration as the workflow sees it: config.yaml of the workflow, that of a folder, and `--configfile`s."""
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from lxmert_tickets.conversion import check_plain
 from lxmert_tickets.errors import ConfigError
 
 BASE = "config.yaml"
-NOT_AS_WRITTEN = re.compile(r"[-+]?0\d|.*:")  # of whole numbers, which YAML 1.1 reads to the base of 8, or of 60
+NOT_AS_WRITTEN = re.compile(r"[-+]?0[0_]*[1-9][0-9_]*|.*:.*")  # numbers that YAML 1.1 reads to the base of 8, or of 60
 DEFAULTS = Path(__file__).resolve().parents[1] / BASE
 
 
@@ -23,7 +24,7 @@ def read_configuration(folder: Path, overlays: Sequence[Path]) -> dict[str, Any]
     where Snakemake has not run.
     """
     base = folder / BASE
-    files = [*([base] if base.is_file() else []), *overlays]
+    files = [*([base] if os.path.lexists(base) else []), *overlays]
     if not files and not (folder / ".snakemake").is_dir():
         raise ConfigError(
             base, "no such file", "the configuration of an experiment", "Run this where Snakemake is run."
@@ -52,7 +53,7 @@ def laid_over(config: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """Refuses what would pass unnoticed: of a key that stands twice the last would count, and 010 would be 8."""
+    """Refuses what YAML forbids and PyYAML lets pass: of a key that stands twice the last would count, unnoticed."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -63,21 +64,27 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
             seen.add(what)
         return dict(super().construct_mapping(node, deep))
 
+
+class _OwnLoader(_Loader):
+    """Refuses numbers, too, that are not what they seem: 010 would be 8."""
+
     def construct_scalar(self, node: yaml.ScalarNode) -> Any:
-        if node.tag.endswith(":int") and NOT_AS_WRITTEN.match(str(node.value)):
+        if node.tag.endswith((":int", ":float")) and NOT_AS_WRITTEN.fullmatch(str(node.value)):
             said = f"{node.value} is another number in YAML: write that one in decimals, or text in quotes"
             raise yaml.constructor.ConstructorError(None, None, said, node.start_mark)
         return super().construct_scalar(node)
 
 
-def read_file(path: Path) -> Mapping[str, Any]:
+def read_file(path: Path, *, is_ours: bool = True) -> Mapping[str, Any]:
     """Return what a configuration file holds.
 
-    Raises ConfigError when it is missing, no mapping in YAML or JSON, has a key twice, or what `check_plain` refuses.
+    Raises ConfigError when it is missing, no mapping in YAML or JSON, or has a key twice; where all of it `is_ours`,
+    for numbers as 010, which YAML reads as 8, and for what `check_plain` refuses.
     """
     try:
-        content = _parsed(path.read_text(encoding="utf-8"))
-        check_plain(content)
+        content = _parsed(path.read_text(encoding="utf-8"), _OwnLoader if is_ours else _Loader)
+        if is_ours:
+            check_plain(content)
     except OSError as error:
         raise ConfigError(path, str(error.strerror).lower(), "a mapping in YAML or JSON") from None
     except (ValueError, yaml.YAMLError) as error:
@@ -94,9 +101,9 @@ def read_file(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _parsed(text: str) -> Any:
+def _parsed(text: str, loader: type[_Loader]) -> Any:
     """Return what `text` holds: JSON first, as Snakemake does it, for YAML takes 5e-5 for text and bears no tabs."""
     try:
         return json.loads(text)
     except ValueError:
-        return yaml.load(text, _Loader)
+        return yaml.load(text, loader)

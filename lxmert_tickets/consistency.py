@@ -99,14 +99,6 @@ def _check_scenes(experiment: Experiment) -> None:
                 f"scenes.sets.{name}.questions", str(images.questions), "an even number",
                 f"Questions come in pairs: ask for {images.questions + 1}.",
             )  # fmt: skip
-    shown, batch_size = sets[PRETRAIN], experiment.pretraining.batch_size
-    n_sentences = shown.images * shown.captions_per_image + shown.questions
-    if batch_size > n_sentences:
-        raise ConfigError(
-            "pretraining.batch_size", str(batch_size),
-            f"at most the {n_sentences} captions and questions of scenes.sets.{PRETRAIN}",
-            "Ask for a smaller batch, or for more of them.",
-        )  # fmt: skip
     train, batch_size = experiment.splits.train, experiment.training.batch_size
     if batch_size > sets[train].questions:
         raise ConfigError(

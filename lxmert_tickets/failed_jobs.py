@@ -5,7 +5,6 @@ issue 3808). Where networks are there that an earlier output was made into, the 
 changed since, and is done, with the old results under the new settings.
 """
 
-from collections.abc import Awaitable
 from contextvars import ContextVar
 from functools import cache
 from typing import Any
@@ -16,11 +15,10 @@ _has_failed: ContextVar[bool] = ContextVar("_has_failed", default=False)
 @cache
 def forget_failed_jobs() -> None:
     """Have Snakemake note nothing of a job that fails: what it knew of the outputs stays; once is enough."""
-    from snakemake import persistence  # noqa: PLC0415 (a job of its own imports neither)
-    from snakemake.jobs import Job  # noqa: PLC0415
+    from snakemake.jobs import Job  # noqa: PLC0415 (a job of its own imports neither)
+    from snakemake.persistence import PersistenceBase as Records  # noqa: PLC0415
 
-    records = getattr(persistence, "PersistenceBase", None) or persistence.Persistence
-    postprocess, finished = Job.postprocess, records.finished
+    postprocess, finished = Job.postprocess, Records.finished
 
     async def tell_whether_it_failed(job: Any, *arguments: Any, error: bool = False, **options: Any) -> None:
         before = _has_failed.set(error)
@@ -29,10 +27,16 @@ def forget_failed_jobs() -> None:
         finally:
             _has_failed.reset(before)
 
-    def note_unless_it_failed(records: Any, job: Any) -> Awaitable[None]:
-        return _nothing() if _has_failed.get() else finished(records, job)
+    async def note_unless_it_failed(records: Any, job: Any) -> None:
+        if not _has_failed.get():
+            await finished(records, job)
+        elif not job.dag.workflow.execution_settings.keep_incomplete:
+            forget_attempt(records, job)
 
-    Job.postprocess, records.finished = tell_whether_it_failed, note_unless_it_failed
+    def forget_attempt(records: Any, job: Any) -> None:
+        for output in job.output:  # what is left of it Snakemake deletes, or puts back
+            records._unmark_incomplete(records._get_key(output))
 
-
-async def _nothing() -> None: ...
+    Job.postprocess = tell_whether_it_failed
+    Records.finished = note_unless_it_failed
+    Records.cleanup = forget_attempt  # of a job that ended well, without its outputs

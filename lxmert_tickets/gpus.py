@@ -18,6 +18,8 @@ from lxmert_tickets.errors import TrainingError
 from lxmert_tickets.locks import alone
 
 WAIT_SECONDS = 0.5
+FULL = re.compile("CUDA.*out of memory|ALLOC_FAILED")
+"""In what torch says of a GPU whose memory is full: its allocator's, CUDA's own and cuBLAS's words."""
 
 log = logging.getLogger("lxmert_tickets")
 
@@ -45,7 +47,7 @@ def gpu_of_this_job(jobs_per_gpu: int) -> Iterator[str | None]:
         try:
             yield device
         except RuntimeError as error:
-            if type(error).__name__ != "OutOfMemoryError":  # torch's: whoever raises it has imported torch
+            if not FULL.search(str(error)):
                 raise
             raise TrainingError(
                 f"GPU {device}",
@@ -75,7 +77,8 @@ def claimed(devices: Sequence[str], jobs_per_device: int, folder: Path, allocati
     """
     told = False
     while True:
-        with alone(folder / "choosing.lock", "GPUs", "choose one"):  # another's trial would look like a claim
+        # Another's trial would look like a claim.
+        with alone(_lock_in(folder, allocation, "choosing"), "GPUs", "choose one"):
             free = {device: _free_places(device, jobs_per_device, folder, allocation) for device in devices}
             device = max(devices, key=lambda name: len(free[name]))  # the first of those with the fewest jobs
             claim = free[device].pop() if free[device] else None
@@ -95,11 +98,15 @@ def _free_places(device: str, jobs_per_device: int, folder: Path, allocation: st
     """Return claims to all places on `device` that no job has."""
     free = []
     for place in range(jobs_per_device):
-        lock, claim = folder / re.sub(r"[^\w.-]", "_", f"{allocation}-{device}-{place}.lock"), ExitStack()
+        lock, claim = _lock_in(folder, allocation, f"{device}-{place}"), ExitStack()
         with suppress(_TakenError):
             claim.enter_context(alone(lock, f"GPU {device}", "use it", _give_up))
             free.append(claim)
     return free
+
+
+def _lock_in(folder: Path, allocation: str, name: str) -> Path:
+    return folder / re.sub(r"[^\w.-]", "_", f"{allocation}-{name}.lock")
 
 
 def _give_up(holder: str) -> None:

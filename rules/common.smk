@@ -34,7 +34,8 @@ forget_failed_jobs()
 
 try:
     for file in workflow.configfiles:
-        read_file(Path(file))  # Snakemake, which has merged them, does not notice a key that stands twice
+        # Snakemake, which has merged them, does not notice a key that stands twice. Most of an importer's is not ours.
+        read_file(Path(file), is_ours=workflow.modifier.is_main_snakefile())
 except TicketsError as error:
     raise WorkflowError(str(error)) from None
 

@@ -202,7 +202,6 @@ MISTAKES = [
     ("pruning.prunable", ["x"], "pruning.prunable[0]: 'x'", "known: answer_head.logit_fc.*.weight, lxmert.em"),
     ("model.n_language_layers", 10**12, "model.n_language_layers: 1000000000000", "a whole number <= 1000"),
     ("training.batch_size", 5001, "training.batch_size: 5001", "at most scenes.sets.train.questions=5000"),
-    ("pretraining.batch_size", 60_001, "pretraining.batch_size: 60001", "at most the 60000 captions and questions"),
     ("scenes.sets.val.questions", 61, "scenes.sets.val.questions: 61", "an even number", "in pairs: ask for 62."),
     ("splits.train", "trian", "splits.train: 'trian'", "expected a set of scenes.sets", "did you mean 'train'?"),
     ("splits.test", ["test-dev", "val"], "splits.test[1]: 'val' has another role already"),
@@ -232,14 +231,6 @@ def test_a_mistake_is_told_with_its_place_its_value_and_what_is_expected(
     assert "expected expected" not in message
     assert "`" not in message
     assert caught.value.__cause__ is caught.value.__context__ is None
-
-
-def test_a_batch_of_pretraining_may_have_as_many_sentences_as_there_are() -> None:
-    for below, n_sentences in ((SHIPPED, 60_000), (laid_over(SHIPPED, SMOKE), 240)):
-        largest = laid_over(below, {"pretraining": {"batch_size": n_sentences}})
-        assert read_experiment(largest).pretraining.batch_size == n_sentences
-        with pytest.raises(ConfigError, match=rf"pretraining\.batch_size: {n_sentences + 1};"):
-            read_experiment(laid_over(below, {"pretraining": {"batch_size": n_sentences + 1}}))
 
 
 def test_a_name_may_have_a_hundred_characters() -> None:

@@ -68,7 +68,9 @@ BROKEN = [
     ("training: {eps: .nan}", "training.eps: nan; expected a finite number"),
     ("seeds: [010]", "cannot be read (010 is another number in YAML"),
     ("seeds: [-07]", "cannot be read (-07 is another number in YAML"),
+    ("seeds: [0_10]", "cannot be read (0_10 is another number in YAML"),
     ("seeds: [1:30]", "cannot be read (1:30 is another number in YAML"),
+    ("seeds: [1:30.5]", "cannot be read (1:30.5 is another number in YAML"),
 ]
 
 
@@ -88,9 +90,9 @@ def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> Non
 
 
 def test_whole_numbers_that_are_what_they_look_like_are_read(tmp_path: Path, no_defaults: None) -> None:
-    (tmp_path / "x.yaml").write_text("a: [0, -1, 10, 1_000, 0x10, '010', '1:30', 01.5]\n")
+    (tmp_path / "x.yaml").write_text("a: [0, 00, -1, 10, 1_000, 0x10, '010', '1:30', 01.5]\n")
     found = read_configuration(tmp_path, [tmp_path / "x.yaml"])
-    assert found == {"a": [0, -1, 10, 1000, 16, "010", "1:30", 1.5]}
+    assert found == {"a": [0, 0, -1, 10, 1000, 16, "010", "1:30", 1.5]}
 
 
 def test_where_snakemake_was_run_without_a_configuration_the_workflows_own_is_that_of_the_folder(

@@ -17,8 +17,10 @@ from lxmert_tickets.training.loop import Trained, train
 from lxmert_tickets.training.optimizer import BertAdam
 
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
-PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-HUGE_PAGES = PAGES.read_text() if PAGES.exists() else ""
+HUGE_PAGES = {
+    name: file.read_text() if (file := Path("/sys/kernel/mm/transparent_hugepage", name)).exists() else ""
+    for name in ("enabled", "defrag")
+}
 
 
 def run(precision: str) -> Trained:
@@ -100,7 +102,10 @@ print(before - resident_pages())
     assert (int(done.stdout) < n_pages / 2) is keeps
 
 
-@pytest.mark.skipif("[madvise]" not in HUGE_PAGES, reason="the kernel gives large pages to all or to none")
+@pytest.mark.skipif(
+    "[madvise]" not in HUGE_PAGES["enabled"] or "madvise]" not in HUGE_PAGES["defrag"],
+    reason="the kernel gives large pages to all, to none, or at its leisure",
+)
 def test_large_tensors_of_a_job_lie_in_large_pages() -> None:
     """torch asks for them if it was told to before its first tensor: so no import of a script may make one."""
     program = f"""

@@ -42,8 +42,11 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run_snakemake(folder, *arguments, "--cores", "1")
 
 
-def test_what_the_importer_does_not_say_is_as_in_config_yaml(tmp_path: Path) -> None:
-    jobs = jobs_of(run(importer(tmp_path, tickets=CONFIG), "--dry-run"))
+def test_what_the_importer_does_not_say_is_as_in_config_yaml_and_what_else_it_says_is_its_own(tmp_path: Path) -> None:
+    importer(tmp_path, tickets=CONFIG)
+    with (tmp_path / "config.yaml").open("a") as file:
+        file.write("cluster: {walltime: 12:00:00, depth: .inf}\nsamples: [0012, 0013]\n")
+    jobs = jobs_of(run(tmp_path, "--dry-run"))
     trained = {job for job in jobs if job.split()[0] in ("tickets_finetune", "tickets_retrain")}
     assert trained == {
         "tickets_finetune 7",

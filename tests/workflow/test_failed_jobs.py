@@ -1,0 +1,44 @@
+"""What a small workflow makes of a job that fails: its own Snakemake, with what this one asks of it."""
+
+from pathlib import Path
+
+import pytest
+from workflow_runs import ROOT, run_snakemake
+
+TWO_RULES = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from lxmert_tickets.failed_jobs import forget_failed_jobs
+forget_failed_jobs()
+
+rule end:
+    input: "first"
+    output: "end"
+    shell: "cp {{input}} {{output}}"
+
+rule first:
+    output: "first"
+    params: value=config["value"]
+    shell: config["how"]
+"""
+WRITES = "echo {params.value} > {output}"
+
+
+def run(folder: Path, value: int, how: str) -> int:
+    (folder / "Snakefile").write_text(TWO_RULES)
+    run = run_snakemake(
+        folder, "--cores", "1", "--latency-wait", "0", "--rerun-triggers", "mtime", "params", "input",
+        "--config", f"value={value}", f"how={how}",
+    )  # fmt: skip
+    return run.returncode
+
+
+@pytest.mark.parametrize("how", ["exit 1", "true", f"{WRITES}; kill -9 $$"], ids=["fails", "writes nothing", "killed"])
+def test_it_is_run_again_until_it_ends_well_and_leaves_no_mark(tmp_path: Path, how: str) -> None:
+    assert run(tmp_path, 1, WRITES) == 0
+    for _ in range(2):
+        assert run(tmp_path, 2, how) == 1
+        assert not list((tmp_path / ".snakemake/incomplete").iterdir())
+    assert (tmp_path / "end").read_text() == "1\n"
+    assert run(tmp_path, 2, WRITES) == 0
+    assert (tmp_path / "end").read_text() == "2\n"
