@@ -4,7 +4,7 @@ import os
 
 from snakemake.utils import min_version
 
-min_version("9.0")
+min_version("9.17")
 
 
 if os.path.lexists("config.yaml"):  # else the workflow's own, as of what a file leaves unsaid: rules/common.smk

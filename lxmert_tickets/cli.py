@@ -27,6 +27,7 @@ from lxmert_tickets.evaluation.submission_command import add_check_submission_co
 from lxmert_tickets.monitoring.status_command import add_status_command
 
 STANDARD_STREAMS = [Path("/dev") / name for name in ("stdin", "stdout", "stderr")]
+MAY_BE_PIPES = ("configfile", "out")  # the one is read once, and the other not at all
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,11 +73,10 @@ def _prepare_output() -> None:
 
 def _check_can_be_read(args: argparse.Namespace) -> None:
     """Raise DataError for a pipe, such as `<(cat FILE)`, as data: it is read from its beginning more than once."""
-    given = vars(args)
-    data = [given[name] for name in ("questions", "annotations", "predictions", "file") if name in given]
-    for path in [*data, *given.get("tables", [])]:
-        if path.is_fifo():
-            raise DataError(path, "is a pipe", "a file", "Write to a file what comes through it.")
+    for name, given in vars(args).items():
+        for path in given if isinstance(given, list) else [given]:
+            if isinstance(path, Path) and path.is_fifo() and name not in MAY_BE_PIPES:
+                raise DataError(path, "is a pipe", "a file", "Write to a file what comes through it.")
 
 
 def _where_to_write(path: Path) -> Path:

@@ -18,8 +18,6 @@ from lxmert_tickets.errors import TrainingError
 from lxmert_tickets.locks import alone
 
 WAIT_SECONDS = 0.5
-FULL = re.compile("CUDA.*out of memory|ALLOC_FAILED")
-"""In what torch says of a GPU whose memory is full: its allocator's, CUDA's own and cuBLAS's words."""
 
 log = logging.getLogger("lxmert_tickets")
 
@@ -47,14 +45,19 @@ def gpu_of_this_job(jobs_per_gpu: int) -> Iterator[str | None]:
         try:
             yield device
         except RuntimeError as error:
-            if not FULL.search(str(error)):
+            if not tells_of_full_memory(error):
                 raise
             raise TrainingError(
                 f"GPU {device}",
-                f"its memory is full ({str(error).partition('. ')[0]})",
+                f"its memory is full ({str(error).splitlines()[0].partition('. ')[0]})",
                 "room for the network, its gradients and a batch",
                 "See whether others use it (nvidia-smi), or lower gpus.trainings_per_gpu or training.batch_size.",
             ) from error
+
+
+def tells_of_full_memory(error: BaseException) -> bool:
+    """Return whether it is one of torch's allocator, of CUDA, or of cuBLAS, that finds no room on a GPU."""
+    return re.search("CUDA.*out of memory|ALLOC_FAILED", str(error)) is not None
 
 
 def visible_devices(environment: Mapping[str, str]) -> list[str]:

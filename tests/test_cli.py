@@ -188,6 +188,15 @@ def test_a_pipe_as_data_is_refused_with_what_to_do(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == expected
 
 
+def test_a_configuration_may_come_through_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"experiment: piped")
+    os.close(writing)
+    assert main(["status", "--directory", str(PROJECT), "--configfile", f"/dev/fd/{reading}"]) == 0
+    os.close(reading)
+    assert "piped" in capsys.readouterr().out
+
+
 def test_what_the_system_refuses_is_one_line_and_status_1(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lxmert_tickets.errors import TrainingError
+from lxmert_tickets.gpus import tells_of_full_memory
 from lxmert_tickets.model import aside
 from lxmert_tickets.model.aside import Aside
 from lxmert_tickets.model.lowered import Lowered, using
@@ -72,7 +73,7 @@ class GraphedStep(Step):
                 self._graphs[shape] = self._captured(batch, targets)
             except RuntimeError as error:
                 first = error.__context__ or error  # where ending the capture fails too
-                if isinstance(first, torch.OutOfMemoryError):
+                if tells_of_full_memory(first):
                     raise first from None
                 raise TrainingError(
                     f"CUDA graph of a step on {len(batch.input_ids)} questions",

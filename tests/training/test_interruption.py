@@ -318,7 +318,7 @@ def test_where_the_disk_has_no_locks_training_goes_on_with_a_warning(
     assert "cannot be locked (Operation not supported): do not train it twice at once" in caplog.text
 
 
-def test_whoever_was_told_to_ignore_a_closed_terminal_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_was_told_to_ignore_a_closed_terminal_does(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` leaves it
     try:
         with resumable([tmp_path / "weights"], {}, 10):

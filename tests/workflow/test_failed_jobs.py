@@ -24,10 +24,10 @@ rule first:
 WRITES = "echo {params.value} > {output}"
 
 
-def run(folder: Path, value: int, how: str) -> int:
+def run(folder: Path, value: int, how: str, *options: str) -> int:
     (folder / "Snakefile").write_text(TWO_RULES)
     run = run_snakemake(
-        folder, "--cores", "1", "--latency-wait", "0", "--rerun-triggers", "mtime", "params", "input",
+        folder, "--cores", "1", "--latency-wait", "0", "--rerun-triggers", "mtime", "params", "input", *options,
         "--config", f"value={value}", f"how={how}",
     )  # fmt: skip
     return run.returncode
@@ -42,3 +42,10 @@ def test_it_is_run_again_until_it_ends_well_and_leaves_no_mark(tmp_path: Path, h
     assert (tmp_path / "end").read_text() == "1\n"
     assert run(tmp_path, 2, WRITES) == 0
     assert (tmp_path / "end").read_text() == "2\n"
+
+
+def test_what_is_to_be_kept_of_it_is_known_to_be_incomplete(tmp_path: Path) -> None:
+    assert run(tmp_path, 1, "echo half > {output}; exit 1", "--keep-incomplete") == 1
+    assert (tmp_path / "first").read_text() == "half\n"
+    assert run(tmp_path, 1, WRITES, "--rerun-incomplete") == 0
+    assert (tmp_path / "end").read_text() == "1\n"
