@@ -6,7 +6,7 @@ import resource
 import time
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ from benchmarks.contenders import typical_step
 from benchmarks.made_up_data import recipe_of, sizes
 from lxmert_tickets.data.features import open_features
 from lxmert_tickets.data.questions import EncodedQuestions, load_questions
-from lxmert_tickets.model import layers, lxmert, operators
+from lxmert_tickets.model import aside, layers, lxmert, operators
 from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.checkpoints import load_weights
 from lxmert_tickets.model.lxmert import LxmertForVqa
@@ -125,9 +125,9 @@ def train_some_steps(folder: str, name: str, *variations: str) -> dict[str, floa
     """Return samples a second of the training loop, from asking for a batch to the end of its step; and its memory.
 
     `variations` are for a GPU: "plain" takes no graphs, "unfused" has none of our kernels, "in line" computes no
-    gradient beside another, "deterministic" gives the same bytes every time, "streamed" leaves the features in the
-    host's memory, "large" takes 256 questions a step, "compiled" lets torch.compile fuse the plain operators,
-    "together-3" waits for two others before it is timed.
+    gradient and updates no matrix beside another, "deterministic" gives the same bytes every time, "streamed" leaves
+    the features in the host's memory, "large" takes 256 questions a step, "compiled" lets torch.compile fuse the plain
+    operators, "together-3" waits for two others before it is timed.
     """
     gc.freeze()  # as every job does
     set_up_process(torch.get_num_threads(), "deterministic" in variations)
@@ -166,9 +166,9 @@ def _others(files: Path, variations: Sequence[str]) -> Others | None:
 def _varied(variations: Sequence[str]) -> Iterator[None]:
     """Run the engine otherwise than it would be: to see what its parts bring."""
     graphed, share, engine_of = steps.GraphedStep, regions_module.SHARE_OF_GPU, operators.engine_of
-    adam_kernels, backward = operators.adam_kernels, graphed.backward
+    adam_kernels, using = operators.adam_kernels, aside.using
     if "in line" in variations:
-        graphed.backward = steps.Step.backward  # type: ignore[method-assign]
+        aside.using = lambda _: nullcontext()
     if "unfused" in variations:
         operators.engine_of = lambda *_: None
     if "plain" in variations:
@@ -180,7 +180,7 @@ def _varied(variations: Sequence[str]) -> Iterator[None]:
     if "streamed" in variations:
         regions_module.SHARE_OF_GPU = 0.0
     yield
-    graphed.backward = backward  # type: ignore[method-assign]
+    aside.using = using
     operators.engine_of, operators.adam_kernels = engine_of, adam_kernels
     steps.GraphedStep, regions_module.SHARE_OF_GPU = graphed, share  # type: ignore[misc]
 

@@ -20,7 +20,7 @@ from benchmarks.made_up_data import Size
 from benchmarks.own_engine import Others, TimedDataOnGpu, shapes_first
 from benchmarks.profile_step import printed
 from lxmert_tickets.environment import VISIBLE
-from lxmert_tickets.model import layers, lxmert, operators
+from lxmert_tickets.model import aside, layers, lxmert, operators
 from lxmert_tickets.model.lxmert import LxmertForVqa
 from lxmert_tickets.training import regions, steps
 from lxmert_tickets.training.regions import Regions
@@ -45,11 +45,12 @@ def test_the_engine_is_timed_in_every_variation(
     for module in (made_up_data, own_engine):
         monkeypatch.setattr(module, "sizes", lambda: {"scenes": tiny})
     made_up_data.prepare(str(tmp_path), "scenes")
+    using = aside.using
     found = own_engine.train_some_steps(str(tmp_path), "scenes", *variations)
     assert found["rate"] == pytest.approx((256 if "large" in variations else 32) / found["step_seconds"])
     assert found["peak_bytes"] > 1e7
     assert steps.GraphedStep is not steps.Step
-    assert steps.GraphedStep.backward is not steps.Step.backward
+    assert aside.using is using
     assert operators.engine_of(torch.zeros(1, 4), (), []) is not None
     assert operators.adam_kernels.__name__ == "adam_kernels"
     assert regions.SHARE_OF_GPU > 0
@@ -58,7 +59,10 @@ def test_the_engine_is_timed_in_every_variation(
 
 def test_each_variation_changes_what_it_says() -> None:
     with own_engine._varied(["in line"]):
-        assert steps.GraphedStep.backward is steps.Step.backward
+        begun: list[object] = []
+        with aside.using(SimpleNamespace(run=begun.append, join=begun.clear)):
+            aside.runner()(lambda: None)
+        assert begun == []
     with own_engine._varied(["plain"]):
         assert steps.GraphedStep is steps.Step
     with own_engine._varied(["unfused"]):

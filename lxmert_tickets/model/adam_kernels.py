@@ -5,11 +5,14 @@ the cast. All tensors of a parameter have one dimension, n numbers. A pruned wei
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from lxmert_tickets.model.aside import beside
 
 BLOCK_OF_SQUARES, BLOCK = 4096, 1024
 
@@ -58,11 +61,13 @@ def norm_of(gradients: Sequence[Tensor], every_kept: Sequence[Tensor | None]) ->
     """
     counts = [triton.cdiv(gradient.numel(), BLOCK_OF_SQUARES) for gradient in gradients]
     sums = gradients[0].new_empty(sum(counts))
-    for gradient, kept, of_blocks in zip(gradients, every_kept, torch.split(sums, counts), strict=True):
-        _squares[(len(of_blocks),)](
-            gradient, _bytes_of(kept, gradient), of_blocks, gradient.numel(),
+    beside(
+        partial(
+            _squares[(len(of_blocks),)], gradient, _bytes_of(kept, gradient), of_blocks, gradient.numel(),
             BLOCK=BLOCK_OF_SQUARES, IS_MASKED=kept is not None,
-        )  # fmt: skip
+        )
+        for gradient, kept, of_blocks in zip(gradients, every_kept, torch.split(sums, counts), strict=True)
+    )  # fmt: skip
     return sums.sum().sqrt()
 
 

@@ -37,6 +37,8 @@ class Stream:
 
     def through(self, *parts: Attending | Feeding) -> "Stream":
         """Return the stream after sublayers of its own."""
+        if not parts:
+            return self
         [rows] = sublayers([self.rows], [self.places], parts)
         return self.becomes(rows)
 
@@ -144,8 +146,9 @@ class Layer(nn.Module):
         self.output = ResidualOutput(arch.intermediate_size, arch)
         self._fed = _feeding(self.intermediate, self.output, dropouts)
 
-    def forward(self, stream: Stream) -> Stream:
-        return stream.through(self.attention.whole(), self._fed[self.training])
+    def parts(self) -> tuple[Attending, Feeding]:
+        """Return its sublayers; those of all layers of a stream are computed as one function."""
+        return self.attention.whole(), self._fed[self.training]
 
 
 class CrossLayer(nn.Module):

@@ -17,6 +17,7 @@ from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.layers import LAYER_NORM_EPS, CrossLayer, Dropouts, Layer, Stream
 from lxmert_tickets.model.operators import dense, together
 from lxmert_tickets.model.places import Places, Read
+from lxmert_tickets.model.sublayers import Attending, Feeding
 
 INITIAL_STD = 0.02
 
@@ -96,15 +97,11 @@ class Encoder(nn.Module):
 
     def _read(self, language: Stream) -> Stream:
         """Return questions after the layers that know nothing of images."""
-        for layer in self.layer:
-            language = layer(language)
-        return language
+        return language.through(*_parts_of(self.layer))
 
     def _see(self, vision: Stream) -> Stream:
         """Return images after the layers that know nothing of questions."""
-        for layer in self.r_layers:
-            vision = layer(vision)
-        return vision
+        return vision.through(*_parts_of(self.r_layers))
 
     def _cross(self, language: Stream, vision: Stream, read: Read) -> Stream:
         """Return the places of language that are read, after the layers over both."""
@@ -112,6 +109,10 @@ class Encoder(nn.Module):
         for layer in earlier:
             language, vision = layer(language, vision)
         return last.read_only(language, vision, read)  # type: ignore[operator,no-any-return]
+
+
+def _parts_of(layers: nn.ModuleList) -> list[Attending | Feeding]:
+    return [part for layer in layers for part in layer.parts()]  # type: ignore[operator]
 
 
 class Pooler(nn.Module):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lxmert_tickets.model import operators
+from lxmert_tickets.model.aside import beside
 from lxmert_tickets.model.lowered import Lowered
 from lxmert_tickets.training.recipe import OptimizerRecipe
 
@@ -85,13 +87,15 @@ class BertAdam:
         norm = kernels.norm_of(gradients, [part.kept for part in self._parts])
         corrections = 1 - self._betas**self._steps if recipe.bias_correction else torch.ones_like(self._betas)
         corrections = corrections.float()
-        for part, gradient in zip(self._parts, gradients, strict=True):
-            kernels.update(
-                part.weights, gradient, part.exp_avg, part.exp_avg_sq, part.kept,
+        beside(
+            partial(
+                kernels.update, part.weights, gradient, part.exp_avg, part.exp_avg_sq, part.kept,
                 None if lowered is None else lowered(part.weights), self._rate, norm, corrections,
                 betas=(recipe.beta1, recipe.beta2), eps=recipe.eps,
                 weight_decay=recipe.weight_decay, clip_norm=recipe.clip_norm,
-            )  # fmt: skip
+            )
+            for part, gradient in zip(self._parts, gradients, strict=True)
+        )  # fmt: skip
 
     def _update_by_torch(self, gradients: list[Tensor]) -> None:
         recipe = self.recipe

@@ -50,7 +50,7 @@ class GraphedStep(Step):
     A step is thousands of small kernels, which Python launches one by one; a graph is launched at once. Its random
     numbers go on as those of plain steps do. The first step of each shape is plain: what libraries load for it alone is
     there before a graph is captured, when not everything may be loaded. Gradients of weights are computed beside the
-    others.
+    others, and weights updated beside each other.
     """
 
     def __init__(self, network: LxmertForVqa, optimizer: BertAdam, precision: Precision) -> None:
@@ -101,15 +101,14 @@ class GraphedStep(Step):
 
     def backward(self, batch: Batch, targets: Tensor) -> Tensor:
         """Return the loss of a batch, and add its gradient to every parameter's."""
-        with aside.using(self._aside):
-            loss = super().backward(batch, targets)
+        loss = super().backward(batch, targets)
         self._aside.join()
         return loss
 
     def _on_another_stream(self, batch: Batch, targets: Tensor, learning_rate: float) -> Tensor:
         """Take a plain step where graphs will be captured: on a stream that is not the default one."""
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(self._stream), using(self._lowered):
+        with torch.cuda.stream(self._stream), using(self._lowered), aside.using(self._aside):
             loss = super().__call__(batch, targets, learning_rate)
         torch.cuda.current_stream(self._device).wait_stream(self._stream)
         return loss
@@ -120,7 +119,8 @@ class GraphedStep(Step):
         graph = torch.cuda.CUDAGraph()
         # The graphs share memory: they run one at a time, and none reads what another has left.
         pool = next(iter(self._graphs.values())).graph.pool() if self._graphs else None
-        with torch.cuda.graph(graph, pool=pool, stream=self._stream), using(self._lowered):
+        recording = torch.cuda.graph(graph, pool=pool, stream=self._stream)
+        with recording, using(self._lowered), aside.using(self._aside):
             loss = self.backward(inputs, expected)
             self.optimizer.update()
         self.optimizer.drop_gradients()

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 from toys import CPU, RECIPE, changed, random_weights, toy_features, toy_questions
 
-from lxmert_tickets.model import adam_kernels, on_gpu
+from lxmert_tickets.model import adam_kernels, aside, on_gpu
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.aside import Aside
 from lxmert_tickets.model.building import build_network
@@ -235,7 +235,7 @@ def test_gradients_are_the_same_where_those_of_weights_are_computed_beside_the_o
         found = torch.cat([each.flatten() for each in gradients()])
         return bool((found - expected).norm() <= 1e-5 * expected.norm())
 
-    def run_late(aside: Aside, work: Callable[[], None]) -> None:
+    def run_late(own: Aside, work: Callable[[], None]) -> None:
         nonlocal n_run
         n_run += 1
 
@@ -244,7 +244,7 @@ def test_gradients_are_the_same_where_those_of_weights_are_computed_beside_the_o
                 late()
             work()
 
-        run(aside, begin)
+        run(own, begin)
 
     monkeypatch.setattr(Aside, "run", run_late)
     for number in range(times):
@@ -253,7 +253,8 @@ def test_gradients_are_the_same_where_those_of_weights_are_computed_beside_the_o
         network.zero_grad()
         if not aside_is_late:
             late()
-        graphed.backward(batch, targets)
+        with aside.using(graphed._aside):
+            graphed.backward(batch, targets)
         assert is_expected()
     n_sublayers = 2 + 2 + 5 + 3  # of language, vision, the first cross layer, and of the last what language takes
     assert n_run == times * n_sublayers
@@ -262,11 +263,11 @@ def test_gradients_are_the_same_where_those_of_weights_are_computed_beside_the_o
     stream = None if DEVICE.type == "cpu" else torch.cuda.Stream(DEVICE)
     for _ in range(2):  # what libraries load is there before the capture
         network.zero_grad()
-        with nullcontext() if stream is None else torch.cuda.stream(stream):
+        with nullcontext() if stream is None else torch.cuda.stream(stream), aside.using(graphed._aside):
             graphed.backward(batch, targets)
     network.zero_grad()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=None, stream=stream):
+    with torch.cuda.graph(graph, pool=None, stream=stream), aside.using(graphed._aside):
         graphed.backward(batch, targets)
     for _ in range(times + 1):
         forget()

@@ -7,8 +7,8 @@ import pytest
 import torch
 from interrupted_runs import MASKS, N_EPOCHS, N_KEPT, N_STEPS, N_VALIDATING, BreaksOff, run, steps_in
 from test_loop import as_bytes
-from test_pretraining import CAPTIONS, QUESTIONS
-from test_pretraining import RECIPE as PRETRAINING
+from toy_pretraining import CAPTIONS, QUESTIONS
+from toy_pretraining import RECIPE as PRETRAINING
 from toys import TINY, changed
 
 from lxmert_tickets.training import loop, pretraining
