@@ -4,11 +4,13 @@ A job holds a lock for its place on a GPU. The kernel lets go of it when the job
 """
 
 import logging
+import multiprocessing
 import os
 import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -65,9 +67,15 @@ def visible_devices(environment: Mapping[str, str]) -> list[str]:
     named = named_devices(environment)
     if named is not None:
         return named
-    import torch  # noqa: PLC0415 (late: jobs without a GPU need not; it does not initialise CUDA)
+    # Not in this process: without NVML, CUDA would be initialised to count, and heed no change of VISIBLE any more.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as another:
+        return [str(number) for number in range(another.submit(_count).result())]
 
-    return [str(number) for number in range(torch.cuda.device_count())]
+
+def _count() -> int:
+    import torch  # noqa: PLC0415 (late: jobs without a GPU need not)
+
+    return torch.cuda.device_count()
 
 
 @contextmanager

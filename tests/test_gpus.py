@@ -172,6 +172,13 @@ def test_what_a_user_or_scheduler_made_visible_is_obeyed(value: str, expected: l
     assert visible_devices({VISIBLE: value}) == expected
 
 
+def test_devices_are_counted_where_cuda_may_be_initialised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it was, it would see them all for good, and every job compute on the first."""
+    here = os.getpid()
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0 if os.getpid() == here else 3)
+    assert visible_devices({}) == ["0", "1", "2"]
+
+
 def test_who_hides_all_devices_has_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(environment, "SIGNS_OF_A_GPU", (tmp_path / "none", tmp_path))  # it is there
     monkeypatch.delenv(VISIBLE, raising=False)
