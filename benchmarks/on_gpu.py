@@ -3,7 +3,7 @@
     python -m benchmarks.on_gpu [--output FOLDER] [--minutes 8]
 
 LXMERT base on random features and real question lengths, in bfloat16: a training step at batch 32 beside transformers'
-Trainer, as a CUDA graph and without, without our kernels, with no gradient computed beside another, deterministic,
+Trainer, as a CUDA graph and without, without our kernels, with nothing computed beside anything else, deterministic,
 with features outside GPU memory, and at batch 256; answering; one, two and three trainings at once on the GPU, at both
 sizes; where a step's time goes, by kernel; and what torch.compile makes of the plain operators.
 

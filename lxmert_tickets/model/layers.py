@@ -37,8 +37,6 @@ class Stream:
 
     def through(self, *parts: Attending | Feeding) -> "Stream":
         """Return the stream after sublayers of its own."""
-        if not parts:
-            return self
         [rows] = sublayers([self.rows], [self.places], parts)
         return self.becomes(rows)
 
