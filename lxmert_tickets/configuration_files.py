@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,14 @@ def read_file(path: Path, *, is_ours: bool = True) -> Mapping[str, Any]:
 def _parsed(text: str, loader: type[_Loader]) -> Any:
     """Return what `text` holds: JSON first, as Snakemake does it, for YAML takes 5e-5 for text and bears no tabs."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_mapping)
     except ValueError:
         return yaml.load(text, loader)
+
+
+def _mapping(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON, and refuse what a mapping of YAML is refused for."""
+    repeated = [key for key, n in Counter(key for key, _ in pairs).items() if n > 1]
+    if repeated:
+        raise yaml.YAMLError(f"{repeated[0]} stands twice")  # no ValueError: then it would be read as YAML
+    return dict(pairs)

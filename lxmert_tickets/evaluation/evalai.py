@@ -6,6 +6,7 @@ EvalAI's "Result File" of a submission is a list with an object for each split:
 """
 
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -76,7 +77,7 @@ def find_evalai_scores(folder: str | Path, seeds: Iterable[int], models: Iterabl
     """
     root, seeds, models = Path(folder), tuple(seeds), tuple(models)
     found = []
-    for file in sorted(file for file in root.rglob("*") if not file.is_dir()):
+    for file in sorted(Path(place, name) for place, _, names in os.walk(root, followlinks=True) for name in names):
         below = file.relative_to(root)
         seed = SEED.fullmatch(below.parts[0])
         waits = seed is not None and int(seed[1]) not in seeds
@@ -166,9 +167,9 @@ def _goes_on(stem: str, model: str) -> bool:
 
 
 def _below_seed(file: Path) -> PurePath:
-    """Return the part of a path from its last folder called `seed…`, or the name alone."""
-    at = max((place for place, part in enumerate(file.parts[:-1]) if part.startswith("seed")), default=-1)
-    return PurePath(*file.parts[at:])
+    """Return the part of a path from its seed's folder: `dense.json` lies in it, `s50.json` in one of its subnetwork."""
+    n_parts = 3 if re.match(r"s\d", file.name) else 2
+    return PurePath(*file.parts[-n_parts:])
 
 
 def _is_hidden(path: PurePath) -> bool:

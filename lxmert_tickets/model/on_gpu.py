@@ -78,7 +78,7 @@ def through(
     """Return the rows (n, H), float32, of one or two streams after sublayers one after the other."""
     rows = (inputs[0] if len(inputs) == 1 else torch.cat(inputs)).float().contiguous()  # as kernels expect
     low, done, run = rows.to(_dtype_of_products(rows)), [], aside.runner()
-    seeds = torch.split(_seeds(rows.device, SEEDS * len(parts)), SEEDS)
+    seeds = torch.split(_seeds(rows.device, SEEDS * len(parts), any(part.drops for part in parts)), SEEDS)
     with torch.autocast(rows.device.type, enabled=False):
         for part, seed in zip(parts, seeds, strict=True):
             own = part.parameters()
@@ -172,7 +172,8 @@ def one_way(
 ) -> tuple[Sequence[Tensor], Pullback]:
     """Return the rows of a stream, that goes on, after attention to another."""
     rows, dtype, parameters = rows.float().contiguous(), _dtype_of_products(rows), part.parameters()
-    low, context_low, seeds, run = rows.to(dtype), context.to(dtype), _seeds(rows.device, SEEDS), aside.runner()
+    low, context_low, run = rows.to(dtype), context.to(dtype), aside.runner()
+    seeds = _seeds(rows.device, SEEDS, part.drops)
     to_q, to_kv = low_of(parameters[:1], dtype), low_of(parameters[2:6:2], dtype)
     with torch.autocast(rows.device.type, enabled=False):
         q = torch.addmm(low_of(parameters[1:2], dtype), low, to_q.t())
@@ -229,9 +230,13 @@ def _from_apart(gradient: Tensor, every: Sequence[Places]) -> Tensor:
     return torch.cat([places.from_apart(part) for part, places in zip(parts, every, strict=True)])
 
 
-def _seeds(device: torch.device, n: int) -> Tensor:
-    """Return `n` seeds, int64, for dropout in kernels; torch's generator of the device draws them."""
-    return torch.randint(2**31, (n,), device=device)
+def _seeds(device: torch.device, n: int, drops: bool) -> Tensor:
+    """Return `n` seeds, int64, for dropout in kernels; torch's generator of the device draws them.
+
+    Where nothing `drops`, none is drawn: a run that is broken off in validation does that again, and then goes on with
+    the generator as it was.
+    """
+    return torch.randint(2**31, (n,), device=device) if drops else torch.zeros(n, dtype=torch.int64, device=device)
 
 
 def _closed(

@@ -20,6 +20,11 @@ class Attending:
     # Where parameters were when they were joined, and what that gave; by the first one and their number.
     _joined: dict[tuple[int, int], tuple[list[int], Tensor]] = field(default_factory=dict, init=False, repr=False)
 
+    @property
+    def drops(self) -> bool:
+        """Whether anything is dropped."""
+        return any(self.dropouts)
+
     def parameters(self) -> list[Tensor]:
         """Return weight and bias of queries, keys, values and the dense layer; gain and shift."""
         return parameters_of([*self.projections, self.dense, self.norm])
@@ -45,6 +50,11 @@ class Feeding:
     dense: nn.Linear
     norm: nn.LayerNorm
     dropout: float
+
+    @property
+    def drops(self) -> bool:
+        """Whether anything is dropped."""
+        return self.dropout > 0
 
     def parameters(self) -> list[Tensor]:
         """Return weight and bias of both dense layers; gain and shift."""

@@ -1,6 +1,7 @@
 """Scores of all networks as one tidy table, and what is computed from it."""
 
 from collections.abc import Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,17 @@ NAMES = ("subnetwork", "split", "measure", "question_type", "part", "name", "str
 def read_table(path: str | Path) -> pd.DataFrame:
     """Return a CSV file of the workflow: names as they are, NaN where a number is left empty.
 
-    Raises ArtifactError, naming the file, when it is missing or damaged so that it cannot be read.
+    Raises ArtifactError, naming the file, when it is missing, cut off, or damaged so that it cannot be read.
     """
     try:
-        return pd.read_csv(path, dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values=[""])
+        text = Path(path).read_bytes()
+        table = pd.read_csv(BytesIO(text), dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:  # all that pandas says of a file is a ValueError
-        raise ArtifactError(path, f"cannot be read ({str(error).strip()})", "a table as CSV", REMAKE) from None
+        reason = getattr(error, "strerror", None) or str(error).strip()
+        raise ArtifactError(path, f"cannot be read ({reason})", "a table as CSV", REMAKE) from None
+    if not text.endswith(b"\n"):
+        raise ArtifactError(path, "is cut off", "a line break at its end", REMAKE)
+    return table
 
 
 def collect_results(scores: Iterable[tuple[int, str, str, Score]]) -> pd.DataFrame:
@@ -57,11 +63,21 @@ def collect_question_types(scores: Iterable[tuple[int, str, str, Score]]) -> pd.
 
 
 def collect_files(files: Iterable[tuple[int, str, str]]) -> pd.DataFrame:
-    """Return the CSV files of many networks, from (seed, model, path), under each other and labelled."""
-    tables = []
+    """Return the CSV files of many networks, from (seed, model, path), under each other and labelled.
+
+    Raises ArtifactError when one cannot be read, has no rows or an empty cell, or other columns than the one before.
+    """
+    tables: list[pd.DataFrame] = []
+    before = ""
     for seed, model, path in files:
         name, sparsity = subnetwork_of(model)
         table = read_table(path)
+        if table.empty or table.isna().any(axis=None):
+            raise ArtifactError(path, "has an empty cell, or no rows", "a number or a name in each cell", REMAKE)
+        if tables and list(table.columns) != list(tables[-1].columns[3:]):
+            found, expected = (", ".join(map(str, columns)) for columns in (table.columns, tables[-1].columns[3:]))
+            raise ArtifactError(path, f"columns {found}", f"{expected}, as in {before}", REMAKE)
+        before = path
         table.insert(0, "subnetwork", name)
         table.insert(1, "sparsity", sparsity)
         table.insert(2, "seed", seed)

@@ -28,7 +28,7 @@ def show_experiment(folder: Path, console: Console) -> None:
         if not file.is_file():
             raise ArtifactError(file, "no such file", "a finished experiment", "Run snakemake first.")
     table, splits = _read(numbers)
-    caption = _whole_text(words).splitlines()[-1]
+    caption = _caption(words)
     console.print(_table(table, splits), "")
     console.print(f"{caption}\n", highlight=False, markup=False)
     for what, files in (
@@ -45,7 +45,6 @@ def show_experiment(folder: Path, console: Console) -> None:
 def _read(path: Path) -> tuple[pd.DataFrame, list[str]]:
     """Return Table 1 and the names of its splits."""
     table = read_table(path)
-    _whole_text(path)
     splits = [column.removesuffix(" n_seeds") for column in table.columns if column.endswith(" n_seeds")]
     if not splits or list(table.columns) != ["row", *(f"{split} {what}" for split in splits for what in OF_A_SPLIT)]:
         found, expected = f"columns {', '.join(table.columns)}", f"row, and of each split {', '.join(OF_A_SPLIT)}"
@@ -55,11 +54,11 @@ def _read(path: Path) -> tuple[pd.DataFrame, list[str]]:
     return table, splits
 
 
-def _whole_text(path: Path) -> str:
+def _caption(path: Path) -> str:
     text = path.read_text(encoding="utf-8", errors="replace")
     if not text.endswith("\n"):
         raise ArtifactError(path, "is cut off", "a line break at its end", REMAKE)
-    return text
+    return text.splitlines()[-1]
 
 
 def _table(table: pd.DataFrame, splits: Sequence[str]) -> RichTable:

@@ -190,8 +190,22 @@ def test_a_file_of_no_network_is_named_never_left_out(tmp_path: Path, name: str,
     with pytest.raises(DataError, match=found) as refused:
         find_evalai_scores(tmp_path, SEEDS, MODELS)
     assert refused.value.place == str(path)
-    with pytest.raises(DataError, match=found):
+    with pytest.raises(DataError, match=" is no |no .json file"):
         read_evalai_scores([path], SEEDS, MODELS)
+
+
+@pytest.mark.parametrize("model", ["seeded/s50", "seed1/s50", "dense"])
+def test_names_that_begin_like_a_seed_are_not_taken_for_one(tmp_path: Path, model: str) -> None:
+    file = put(tmp_path / "seed1" / "seed0" / f"{model}.json", [{"test-dev": DEV}])
+    assert find_evalai_scores(tmp_path / "seed1", SEEDS, [model]) == [file]
+    assert read_evalai_scores([file], SEEDS, [model]) == [(0, model, "test-dev", score_of(DEV))]
+
+
+def test_folders_that_are_links_are_looked_into(tmp_path: Path) -> None:
+    put(tmp_path / "elsewhere" / "dense.json", BOTH)
+    (tmp_path / "evalai").mkdir()
+    (tmp_path / "evalai" / "seed0").symlink_to(tmp_path / "elsewhere")
+    assert find_evalai_scores(tmp_path / "evalai", SEEDS, MODELS) == [tmp_path / "evalai" / "seed0" / "dense.json"]
 
 
 def test_scores_of_a_seed_that_is_not_run_now_wait_for_it(tmp_path: Path) -> None:

@@ -90,10 +90,10 @@ def test_an_architecture_with_unknown_sizes_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "found"),
     [
-        (changed(TINY, n_answers=8), r"answer_head\.logit_fc\.3\.weight is \(7, 32\), not \(8, 32\)"),
+        (changed(TINY, n_answers=8), r"answer_head\.logit_fc\.3\.weight is \(7, 64\), not \(8, 64\)"),
         (changed(TINY, n_cross_layers=3), r"x_layers\.2\.visual_attention\.att\.query\.weight is missing.*more"),
         (changed(TINY, n_vision_layers=0), r"r_layers\.0\.\S+ is unknown; .*r_layers\.0\.\S+ is unknown"),
-        (changed(TINY, feature_dim=5), r"visn_fc\.visn_fc\.weight is \(16, 6\), not \(16, 5\)"),
+        (changed(TINY, feature_dim=5), r"visn_fc\.visn_fc\.weight is \(32, 6\), not \(32, 5\)"),
     ],
 )
 def test_weights_of_another_network_are_refused_by_file_and_tensor(

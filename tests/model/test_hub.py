@@ -249,7 +249,7 @@ def test_sizes_that_differ_are_all_named(hub: Hub, ours: dict[str, int], found: 
 def test_what_a_config_leaves_out_is_the_base_network_s(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "lxmert"}')
     check_config(tmp_path / "config.json", Architecture(n_answers=3129))
-    with pytest.raises(DataError, match="hidden_size is 768, not 16"):
+    with pytest.raises(DataError, match="hidden_size is 768, not 32"):
         check_config(tmp_path / "config.json", TINY)
 
 

@@ -131,7 +131,7 @@ def test_the_head_comes_mapped_and_log_and_record_say_how_many_matched(
 
 def test_a_list_of_answers_that_does_not_fit_the_head_is_refused(folder: Path) -> None:
     write_original_checkpoint(folder / "model_LXRT.pth", TINY, len(TABLE))
-    with pytest.raises(DataError, match=r"logit_fc\.3\.weight is \(11, 32\), not \(10, 32\)"):
+    with pytest.raises(DataError, match=r"logit_fc\.3\.weight is \(11, 64\), not \(10, 64\)"):
         import_weights(checkpoint_file(folder / "model_LXRT.pth"), TINY, ANSWERS, TABLE[:-1])
 
 

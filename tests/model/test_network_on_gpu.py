@@ -92,6 +92,22 @@ class Launches:
         )
 
 
+@pytest.mark.parametrize("plain", [False, True])
+def test_random_numbers_are_drawn_in_training_alone(way: Callable[[bool], None], plain: bool) -> None:
+    way(plain)
+    network = build_network(random_weights(SMALL), SMALL, hidden_dropout=0.1, attention_dropout=0.1).to(DEVICE)
+    data = VqaData(toy_questions(8, 4), Regions(toy_features(4), DEVICE), DEVICE)
+    state = torch.get_rng_state if DEVICE.type == "cpu" else torch.cuda.get_rng_state
+
+    def draws(training: bool) -> bool:
+        before = state()
+        network.train(training)(*data.batch(np.arange(3)).inputs()[:4])
+        return not torch.equal(state(), before)
+
+    assert draws(training=True)
+    assert not draws(training=False)  # or a training that goes on in validation would drop other numbers after it
+
+
 @pytest.mark.parametrize("fused", [True, False])
 def test_a_step_stays_on_its_device_and_waits_for_none_of_its_numbers(
     monkeypatch: pytest.MonkeyPatch, way: Callable[[bool], None], fused: bool

@@ -94,13 +94,13 @@ def message(stored: dict[str, Tensor], n_pretraining_answers: int | None = N_ANS
 
 
 def test_unknown_missing_and_wrong_shaped_tensors_are_listed_in_order_of_their_names() -> None:
-    stored = TENSORS | {"lxmert.extra.weight": torch.ones(1), POOLER: torch.ones(3, 16)}
+    stored = TENSORS | {"lxmert.extra.weight": torch.ones(1), POOLER: torch.ones(3, 32)}
     del stored["answer_head.logit_fc.0.bias"]
     found = message(stored)
     problems = [
         "answer_head.logit_fc.0.bias is missing",
         "lxmert.extra.weight is unknown",
-        "lxmert.pooler.dense.weight is (3, 16), not (16, 16)",
+        "lxmert.pooler.dense.weight is (3, 32), not (32, 32)",
     ]
     assert found.startswith("model_LXRT.pth: " + "; ".join(problems) + "; expected the ")
     assert "model section" in found
@@ -123,7 +123,7 @@ def test_a_network_with_more_or_fewer_layers_is_refused() -> None:
 def test_an_answer_head_of_another_number_of_answers_is_refused() -> None:
     found = message(TENSORS, N_ANSWERS - 1)
     assert "answer_head.logit_fc.3.bias is (11,), not (10,)" in found
-    assert "answer_head.logit_fc.3.weight is (11, 32), not (10, 32)" in found
+    assert "answer_head.logit_fc.3.weight is (11, 64), not (10, 64)" in found
 
 
 def test_a_tensor_more_in_the_answer_head_is_unknown_where_the_head_is_wanted() -> None:
@@ -189,12 +189,12 @@ def test_float32_is_taken_without_a_copy_and_without_a_word_of_it(caplog: pytest
 def test_tensors_stored_transposed_or_stretched_come_out_in_order() -> None:
     stored = TENSORS | {
         POOLER: TENSORS[POOLER].t().contiguous().t(),
-        "lxmert.pooler.dense.bias": torch.ones(1).expand(16),
+        "lxmert.pooler.dense.bias": torch.ones(1).expand(32),
     }
     published = published_weights(stored, TINY)
     assert np.array_equal(published.encoder[POOLER], TENSORS[POOLER].numpy())
     assert published.encoder[POOLER].flags.c_contiguous
-    assert published.encoder["lxmert.pooler.dense.bias"].tolist() == [1.0] * 16
+    assert published.encoder["lxmert.pooler.dense.bias"].tolist() == [1.0] * 32
 
 
 @given(st.sampled_from(sorted(TENSORS)), st.sampled_from(sorted(NAMINGS)))

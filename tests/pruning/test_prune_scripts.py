@@ -10,7 +10,7 @@ from lxmert_tickets.model.checkpoints import save_weights
 
 
 @pytest.mark.parametrize("rule", ["prune_round", "prune_random"])
-@pytest.mark.parametrize(("sparsity", "extreme"), [("0.001", "none"), ("99.9999", "all")])
+@pytest.mark.parametrize(("sparsity", "extreme"), [("0.0001", "none"), ("99.9999", "all")])
 def test_a_sparsity_that_prunes_nothing_or_all_is_refused_before_anything_is_written(
     tmp_path: Path, rule: str, sparsity: str, extreme: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,7 +45,7 @@ def test_start_weights_are_the_initial_weights_times_the_mask_bit_for_bit(files:
 def test_all_of_a_subnetwork_comes_from_the_same_job_and_counts_the_same_weights(files: SimpleNamespace) -> None:
     save_subnetwork(files, half(), files.initial, TINY.n_cross_layers, ORIGIN)
     assert read_metadata(files.mask)["provenance"] == read_metadata(files.start)["provenance"] == ORIGIN
-    assert Path(files.report).read_text().splitlines()[-1] == "total,total,all,256,128,128,50.0000,True"
+    assert Path(files.report).read_text().splitlines()[-1] == "total,total,all,1024,512,512,50.0000,True"
 
 
 def test_a_mask_for_another_network_is_refused_and_nothing_is_written(files: SimpleNamespace) -> None:

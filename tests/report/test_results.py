@@ -104,3 +104,20 @@ def test_a_table_that_is_missing_or_cannot_be_read_is_named_with_the_remedy(
         (tmp_path / "history.csv").write_bytes(content)
     with pytest.raises(ArtifactError, match=r"history\.csv: cannot be read.*; expected a table as CSV\. Delete it"):
         collect_files([(0, "dense", str(tmp_path / "history.csv"))])
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("epoch,loss\n1,0.5\n2,0.2", "is cut off"),
+        ("epoch,loss\n1,0.5\n2\n", "has an empty cell, or no rows"),
+        ("epoch,loss\n", "has an empty cell, or no rows"),
+        ("garbage\n1\n", "columns garbage; expected epoch, loss, as in .*whole"),
+    ],
+)
+def test_a_damaged_file_is_not_merged_with_the_others(tmp_path: Path, content: str, found: str) -> None:
+    whole, damaged = tmp_path / "whole.csv", tmp_path / "damaged.csv"
+    whole.write_text("epoch,loss\n1,0.5\n2,0.25\n")
+    damaged.write_text(content)
+    with pytest.raises(ArtifactError, match=rf"damaged\.csv: {found}"):
+        collect_files([(0, "dense", str(whole)), (1, "dense", str(damaged))])

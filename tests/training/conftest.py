@@ -1,4 +1,4 @@
-"""What tests of interrupted trainings share."""
+"""What tests of trainings share."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,17 @@ import pytest
 import torch
 
 from lxmert_tickets.training import answering
+
+CUDA = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=CUDA)])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where to train; a GPU gives the same bytes every time where it is told to, as `set_up_process` does."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(request.param == "cuda")
+    yield request.param
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A tiny training that can be broken off at any point."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +23,15 @@ MASKS = {"dense": None, "masked": half_mask()}
 
 @dataclass
 class BreaksOff(Checkpoints):
-    """Writes a checkpoint whenever it is asked to keep something, and breaks the run off at the `at`-th time."""
+    """Breaks the run off when it is asked to keep something for the `at`-th time, and writes a checkpoint each time.
+
+    With `late` it writes only when it breaks off, as one that is asked to end long before it is time.
+    """
 
     folder: Path
     at: int = 10**9
     interval: float = 0.0
+    late: bool = False
     identity: dict[str, Any] = field(default_factory=lambda: IDENTITY)
     n: int = 0
 
@@ -34,9 +39,9 @@ class BreaksOff(Checkpoints):
         super().__init__(self.folder, self.identity, self.interval)
 
     def keep(self, state: Resumable) -> None:
-        self._next = 0
-        super().keep(state)
         self.n += 1
+        self._next = math.inf if self.late and self.n != self.at else 0
+        super().keep(state)
         if self.n == self.at:
             raise Interrupted
 

@@ -52,15 +52,6 @@ def test_a_tiny_network_learns_32_questions_by_heart_and_so_does_half_of_it(mask
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize(
-    "device",
-    [
-        "cpu",
-        pytest.param(
-            "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
-        ),
-    ],
-)
 def test_the_same_seed_gives_the_same_bytes_and_another_one_others(tmp_path: Path, device: str, masked: bool) -> None:
     def bytes_of(seed: int) -> dict[str, bytes]:
         torch.rand(seed + 3)  # what else was drawn in this process does not matter
