@@ -51,6 +51,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield folder / final.name
         put_in_place(folder / final.name, final)
+    except OSError as error:
+        error.filename = error.filename or str(final)  # a full disk names no file
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -46,6 +46,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names) or 'none'}"
 
 
+def counted(n: int, noun: str) -> str:
+    """Return "1 answer", "2,000 answers"."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def listed(problems: Sequence[str], n_shown: int) -> str:
     """Return the first of many problems for a message: "a is missing; b is unknown; and 3 more"."""
     more = len(problems) - n_shown

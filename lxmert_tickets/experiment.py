@@ -176,7 +176,7 @@ class Report(Part, frozen=True):
     """How results are shown; nothing here makes a network train again."""
 
     table_sparsity: Percent
-    figure_width_inches: Annotated[float, msgspec.Meta(ge=1, le=20)] = 6.0
+    figure_width_inches: Annotated[float, msgspec.Meta(ge=3, le=20)] = 6.0
     figure_dpi: Annotated[int, msgspec.Meta(ge=30, le=1200)] = 200
     spread: Literal["std", "range"] = "std"
 

@@ -1,7 +1,8 @@
 """What any file of an experiment is."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from lxmert_tickets.pruning.mask_files import load_mask
 from lxmert_tickets.pruning.masks import n_kept, n_prunable
 from lxmert_tickets.pruning.prunable import PAPER
 
+MASK_NAME = "mask.safetensors"
 OF_NO_SETTINGS = provenance("", "", None, ())["spec"]  # of what is made of its inputs alone
 
 
@@ -24,7 +26,7 @@ def inspect_file(path: str | Path) -> dict[str, Any]:
     """Return what the artifact in `path` is, as plain JSON values; always with "kind" and "provenance".
 
     A mask tells n_prunable, n_kept and sparsity (pruned / prunable), in all and per tensor; weights tell their tensors
-    and the zeros among the prunable ones.
+    and the zeros among the prunable ones: those of the mask beside them, where there is one, else the paper's.
 
     Raises ArtifactError when the file is missing, damaged or nothing that this workflow writes.
     """
@@ -72,7 +74,9 @@ def _counts(n_weights: int, n_left: int) -> dict[str, Any]:
 
 def _weights(path: Path) -> dict[str, Any]:
     weights, metadata = load_tensors(path, "weights")
-    prunable = [tensor for name, tensor in weights.items() if _is_prunable(name, tensor)]
+    masked = _masked_beside(path)
+    names = {name for name, tensor in weights.items() if (name in masked if masked else _is_prunable(name, tensor))}
+    prunable = [weights[name] for name in names]
     n_weights = sum(tensor.size for tensor in prunable)
     n_zeros = n_weights - sum(int(np.count_nonzero(tensor)) for tensor in prunable)
     return {
@@ -82,14 +86,22 @@ def _weights(path: Path) -> dict[str, Any]:
         "n_prunable": n_weights,
         "n_zeros_among_prunable": n_zeros,
         "sparsity": n_zeros / n_weights if n_weights else 0.0,
-        "tensors": {name: _tensor(name, tensor) for name, tensor in weights.items()},
+        "tensors": {name: _tensor(tensor, name in names) for name, tensor in weights.items()},
     }
 
 
-def _tensor(name: str, tensor: np.ndarray) -> dict[str, Any]:
+def _tensor(tensor: np.ndarray, is_prunable: bool) -> dict[str, Any]:
     about = {"shape": list(tensor.shape), "dtype": str(tensor.dtype)}
-    n_zeros = int(tensor.size - np.count_nonzero(tensor))
-    return about | {"n_zeros": n_zeros} if _is_prunable(name, tensor) else about
+    return about | {"n_zeros": int(tensor.size - np.count_nonzero(tensor))} if is_prunable else about
+
+
+def _masked_beside(path: Path) -> Collection[str]:
+    """Return the tensors that the mask of the same subnetwork prunes; none where there is no mask, or a damaged one."""
+    with suppress(ArtifactError):
+        metadata = read_metadata(path.with_name(MASK_NAME))
+        if metadata.get("kind") == MASK and isinstance(metadata.get("tensors"), dict):
+            return frozenset(metadata["tensors"])
+    return frozenset()
 
 
 def _is_prunable(name: str, tensor: np.ndarray) -> bool:

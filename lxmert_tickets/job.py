@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from types import FrameType
 
 from lxmert_tickets.errors import TicketsError
 
+NO_MEMORY = "can't allocate memory"  # as torch says it
 LINE = "%(asctime)s %(levelname)s %(message)s"
 
 # What a script imports lives until its process ends. Looking for garbage in it, while importing and again at the end,
@@ -49,7 +51,11 @@ def job(log_path: str | Path) -> Iterator[logging.Logger]:
     except TicketsError as error:
         log.error("%s", error)  # noqa: TRY400 (the message says all; a traceback would bury it)
         sys.exit(1)
-    except Exception as error:  # Python prints it on the terminal; the log is to end with it as well
+    except Exception as error:
+        if isinstance(error, MemoryError) or NO_MEMORY in str(error):
+            log.error("%s", _of_memory(error))  # noqa: TRY400 (as above)
+            sys.exit(1)
+        # Python prints it on the terminal; the log is to end with it as well.
         text = f"{type(error).__name__}: {error}"
         in_log.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, text, (), None))
         raise
@@ -63,6 +69,14 @@ def job(log_path: str | Path) -> Iterator[logging.Logger]:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
+
+
+def _of_memory(error: Exception) -> TicketsError:
+    """Return what to tell of memory that the machine does not have."""
+    said = str(error)
+    found = f"its memory is full ({said[max(said.find(NO_MEMORY), 0) :]})"
+    remedy = "Run fewer jobs at once (--cores), or lower batch sizes or the sizes of the model."
+    return TicketsError(f"this machine ({socket.gethostname()})", found, "room for the network and its batches", remedy)
 
 
 def _end(process: int, number: int, frame: FrameType | None) -> None:

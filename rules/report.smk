@@ -122,6 +122,7 @@ use rule draw_accuracy as draw_sparsity with:
     params:
         figure="sparsity",
         options=dict(subnetwork=SHOWN_SUBNETWORK),
+        ranked=EXPERIMENT.subnetworks[SHOWN_SUBNETWORK].ranked if SHOWN_SUBNETWORK else None,
 
 
 use rule draw_accuracy as draw_learning_curves with:
@@ -183,7 +184,10 @@ rule show_examples:
         "../workflow_scripts/show_examples.py"
 
 
+# Waits for results: where a network of a changed configuration fails, the page is to be that of the results beside it.
 rule show_configuration:
+    input:
+        PATHS.results,
     output:
         yaml=f"{PATHS.configuration}.yaml",
         html=reported(f"{PATHS.configuration}.html", "configuration", "7 How it was made", "Configuration"),
@@ -219,6 +223,8 @@ rule show_run_times:
     conda:
         ENVIRONMENT
     params:
+        seeds=EXPERIMENT.seeds,
+        models=MODELS,
         code=code_of("show_run_times"),
     script:
         "../workflow_scripts/show_run_times.py"

@@ -1,9 +1,11 @@
 """Files are complete or absent, equal content gives equal bytes, and what is damaged or foreign is refused by name."""
 
+import errno
 import gc
 import hashlib
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -59,6 +61,11 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, failure:
     with pytest.raises(failure), replacing(tmp_path / "a.txt") as temporary:
         raise temporary.write_text("half") and failure
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.txt": "old"}
+
+
+def test_a_full_disk_is_told_with_the_file_that_has_no_room(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=re.escape(str(tmp_path / "a.txt"))), replacing(tmp_path / "a.txt"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as `write` does
 
 
 def test_a_failure_before_anything_is_written_leaves_nothing(tmp_path: Path) -> None:

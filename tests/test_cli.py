@@ -83,7 +83,7 @@ def test_features_are_converted_and_the_cost_of_half_precision_is_told(
     found = open_features(tmp_path / "features.h5")
     assert found.features.shape == (1, 3, 5)
     printed = capsys.readouterr().out
-    assert "1 images, 3 regions of 5 values" in printed
+    assert "1 image, 3 regions of 5 values" in printed
     assert f"{(tmp_path / 'features.h5').stat().st_size:,} bytes" in printed
     assert "off by at most 2.44e-05, or 0.0244 %" in printed
 

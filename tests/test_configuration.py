@@ -169,7 +169,7 @@ MISTAKES = [
     ("experiment", 2026, "experiment: 2026", "expected text", 'Write it in quotes: "2026".'),
     ("experiment", date(2026, 1, 2), "experiment: datetime.date(2026, 1, 2)", 'Write it in quotes: "2026-01-02".'),
     ("experiment", True, "experiment: True", "expected text", "YAML takes on, off, yes and no", "write it in quotes."),
-    ("report.figure_width_inches", 1e-300, "report.figure_width_inches: 1e-300", "expected a number >= 1"),
+    ("report.figure_width_inches", 1e-300, "report.figure_width_inches: 1e-300", "expected a number >= 3"),
     ("report.figure_width_inches", 100_000, "report.figure_width_inches: 100000", "expected a number <= 20"),
     ("report.figure_dpi", 29, "report.figure_dpi: 29", "expected a whole number >= 30"),
     ("report.figure_dpi", 100_000, "report.figure_dpi: 100000", "expected a whole number <= 1200"),

@@ -175,6 +175,16 @@ def test_weights_tell_their_architecture_and_the_zeros_of_what_can_be_pruned(tmp
     }
 
 
+def test_what_can_be_pruned_is_what_the_mask_beside_the_weights_prunes(tmp_path: Path) -> None:
+    make_weights(tmp_path / "weights.safetensors")
+    save_mask(tmp_path / "mask.safetensors", {POOLER: np.array([[True, False, True]])}, ORIGIN)
+    found = inspect_file(tmp_path / "weights.safetensors")
+    assert (found["n_prunable"], found["n_zeros_among_prunable"]) == (3, 1)
+    assert [name for name, tensor in found["tensors"].items() if "n_zeros" in tensor] == [POOLER]
+    (tmp_path / "mask.safetensors").write_bytes(b"damaged")
+    assert inspect_file(tmp_path / "weights.safetensors")["n_prunable"] == 7  # the paper's
+
+
 def test_weights_from_elsewhere_are_inspected_too(tmp_path: Path) -> None:
     save_file({EMBEDDING: WEIGHTS[EMBEDDING]}, tmp_path / "hub.safetensors")
     found = inspect_file(tmp_path / "hub.safetensors")

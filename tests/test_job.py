@@ -3,12 +3,16 @@
 import gc
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from lxmert_tickets.errors import DataError
 from lxmert_tickets.job import job
@@ -52,6 +56,14 @@ def test_a_mistake_of_the_user_ends_the_job_with_one_line_and_status_1(
     assert len(lines(log_path)) == 1
     assert lines(log_path)[0].endswith(" ERROR val.json: no questions; expected some. Ask.")
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("make", [torch.ones, np.ones])
+def test_memory_that_the_machine_has_not_is_told_with_what_to_do(log_path: Path, make: Callable[[int], object]) -> None:
+    with pytest.raises(SystemExit), job(log_path):
+        make(10**16)
+    assert len(lines(log_path)) == 1
+    assert re.search(r"memory is full \(.*allocate .*\); expected room .*lower batch sizes", lines(log_path)[0])
 
 
 def test_any_other_failure_propagates_and_stands_in_the_log_alone(

@@ -12,6 +12,6 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake.log[0]):
-    page = snakemake.output.page
+    page, params = snakemake.output.page, snakemake.params
     experiment = Layout(Path(page).parents[1])  # a workflow that imports this one may have moved it
-    write_text(page, run_times_page(read_run_times(experiment.benchmark)))
+    write_text(page, run_times_page(read_run_times(experiment.benchmark, params.seeds, params.models)))

@@ -23,7 +23,7 @@ from lxmert_tickets.data.feature_sources import Table, find_table
 from lxmert_tickets.data.feature_tsv import FeatureRow, parse_feature_row
 from lxmert_tickets.data.feature_workers import Decoders, decoding
 from lxmert_tickets.environment import available_cores
-from lxmert_tickets.errors import ArtifactError, DataError
+from lxmert_tickets.errors import ArtifactError, DataError, counted
 from lxmert_tickets.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class ConversionReport:
 
     def __str__(self) -> str:
         return (
-            f"{self.n_images:,} images, {self.n_regions} regions of {self.feature_dim} values, "
+            f"{counted(self.n_images, 'image')}, {counted(self.n_regions, 'region')} of {self.feature_dim} values, "
             f"{self.size_bytes:,} bytes; rounding to float16 is off by at most {self.max_absolute_error:.3g}, "
             f"or {100 * self.max_relative_error:.3g} %"
         )

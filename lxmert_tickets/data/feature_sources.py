@@ -56,7 +56,8 @@ class Table:
 
     @property
     def identity(self) -> list[str | int | None]:
-        return [str(self.path.resolve()), self.label, self.size_bytes, self.file_bytes, self.modified_ns, self.crc]
+        names = [os.fsencode(name).decode(errors="backslashreplace") for name in (self.path.resolve(), self.label)]
+        return [*names, self.size_bytes, self.file_bytes, self.modified_ns, self.crc]
 
     @property
     def can_seek(self) -> bool:

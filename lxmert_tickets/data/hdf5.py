@@ -67,7 +67,7 @@ def lay_out(
                 properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
                 stored = file.create_dataset(name, shape=shape, dtype=dtype, fill_time="never", dcpl=properties)
                 extents[name] = Extent(stored.id.get_offset(), stored.id.get_storage_size())
-    except RuntimeError as error:  # so h5py tells of a write that failed when the file is closed
+    except (OSError, RuntimeError) as error:  # the latter of a write that failed when the file is closed
         if told := re.search(r"errno = (\d+)", str(error)):
             raise OSError(int(told[1]), os.strerror(int(told[1])), str(path)) from None
         raise

@@ -40,7 +40,7 @@ def _shrunk(picture: bytes, place: str | Path) -> bytes:
             if max(image.size) <= LARGEST_SIDE:
                 return picture
             smaller = image.convert("RGB")
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(place, f"is no picture ({error})", "a PNG or a JPEG", "Copy it anew, or remove it.") from None
     smaller.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
     encoded = io.BytesIO()

@@ -114,6 +114,7 @@ def _check_json(path: Path) -> None:
         try:
             start = len(BOM_UTF8) if text[: len(BOM_UTF8)] == BOM_UTF8 else 0  # as JsonFile, which reads it later
             msgspec.json.decode(memoryview(text)[start:], type=msgspec.Raw)  # walks through it all, but builds nothing
+            _check_text(path)  # which it does not look at
         except msgspec.DecodeError as error:
             raise DataError(path, f"is damaged JSON ({error})", "JSON that parses to its end") from None
         except RecursionError:

@@ -167,7 +167,7 @@ def _goes_on(stem: str, model: str) -> bool:
 
 
 def _below_seed(file: Path) -> PurePath:
-    """Return the part of a path from its seed's folder: `dense.json` lies in it, `s50.json` in one of its subnetwork."""
+    """Return a path from its seed's folder on: `dense.json` lies in it, `s50.json` in a subnetwork's."""
     n_parts = 3 if re.match(r"s\d", file.name) else 2
     return PurePath(*file.parts[-n_parts:])
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from lxmert_tickets.artifacts import METADATA_KEY, REMAKE, Metadata, canonical_json, replacing
 from lxmert_tickets.data.json_files import read_json
 from lxmert_tickets.data.vqa_json import first_few
-from lxmert_tickets.errors import ArtifactError, DataError
+from lxmert_tickets.errors import ArtifactError, DataError, counted
 from lxmert_tickets.evaluation.columns import column_to_numbers, numbers_to_column, texts_to_column
 
 COLUMNS = pa.schema(
@@ -105,10 +105,12 @@ def write_submission(path: str | Path, question_ids: Iterable[int], answers: Ite
 def check_all_answered(place: str | Path, answered: Collection[int], asked: Collection[int]) -> None:
     """Raise DataError, naming `place`, unless the questions `answered` are those `asked`: EvalAI takes nothing less."""
     missing, unknown = set(asked).difference(answered), set(answered).difference(asked)
-    problems = [("questions are not answered", missing), ("answers are to other questions", unknown)]
-    found = "; ".join(f"{len(ids):,} {what} (question_id {first_few(sorted(ids))})" for what, ids in problems if ids)
+    problems = [("question", "not answered", missing), ("answer", "to no question asked", unknown)]
+    found = "; ".join(
+        f"{counted(len(ids), what)} {how} (question_id {first_few(sorted(ids))})" for what, how, ids in problems if ids
+    )
     if found:
-        expected = f"one answer to each of the {len(asked):,} questions, and no other"
+        expected = f"one answer to each question asked, {len(asked):,} in all, and no other"
         raise DataError(place, found, expected, "Predict all questions of the split, such as test2015.")
 
 
@@ -136,7 +138,7 @@ def _described(columns: pa.Schema) -> str:
 def _read_table(path: str | Path) -> tuple[pa.Table, Metadata]:
     expected = "a Parquet file of predictions"
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with open(path, "rb") as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
             table = file.read()
         table.validate(full=True)
         metadata = dict(json.loads((table.schema.metadata or {}).get(METADATA_KEY.encode(), b"{}")))

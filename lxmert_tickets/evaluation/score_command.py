@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lxmert_tickets.artifacts import write_json
 from lxmert_tickets.data.vqa_json import check_belong_together, read_annotations, read_questions
-from lxmert_tickets.errors import DataError
+from lxmert_tickets.errors import DataError, counted
 from lxmert_tickets.evaluation.accuracy import Score, score_predictions
 from lxmert_tickets.evaluation.predictions import load_predictions, read_submission
 
@@ -56,7 +56,7 @@ def summary(score: Score) -> str:
     rows = {"overall": score.overall, **dict(sorted(score.per_answer_type.items()))}
     width = max(map(len, rows))
     lines = [f"  {name:<{width}}  {accuracy:6.2f}" for name, accuracy in rows.items()]
-    return "\n".join([f"VQA accuracy of {len(score.per_question):,} answers, percent", *lines])
+    return "\n".join([f"VQA accuracy of {counted(len(score.per_question), 'answer')}, percent", *lines])
 
 
 def _read_predictions(path: Path) -> Iterable[tuple[int, str]]:

@@ -6,7 +6,7 @@ from codecs import BOM_UTF8
 from pathlib import Path
 
 from lxmert_tickets.data.parts import read_split
-from lxmert_tickets.errors import DataError
+from lxmert_tickets.errors import DataError, counted
 from lxmert_tickets.evaluation.predictions import SUBMISSION, check_all_answered, read_submission
 
 
@@ -43,8 +43,10 @@ def run_check_submission(args: Namespace) -> int:
     asked = read_split([args.questions], subtypes=[args.subtype])
     check_all_answered(args.file, answer_of.keys(), {question.question_id for question in asked})
     n_empty = sum(not answer.strip() for answer in answer_of.values())
-    empty = f"; {n_empty:,} of them are empty" if n_empty else ""
-    sys.stdout.write(f"{args.file}: {len(answer_of):,} answers, one to each question of {args.questions}{empty}\n")
+    empty = f"; {n_empty:,} empty" if n_empty else ""
+    sys.stdout.write(
+        f"{args.file}: {counted(len(answer_of), 'answer')}, one to each question of {args.questions}{empty}\n"
+    )
     return 0
 
 

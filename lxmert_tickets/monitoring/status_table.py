@@ -9,6 +9,7 @@ from rich.text import Text
 
 from lxmert_tickets.monitoring.grid import State, Status
 from lxmert_tickets.progress import duration_text
+from lxmert_tickets.report.terminal import LEAST_WIDTH
 
 MOST_ROWS = 40  # of networks, cell by cell; of a larger grid, how many are in which state
 MOST_TOLD = 10  # lines about networks of one state
@@ -35,6 +36,7 @@ def print_statuses(title: str, found: Sequence[Status], now: float, console: Con
     seeds = list(dict.fromkeys(status.seed for status in networks))
     names = list(dict.fromkeys(status.name for status in networks))
     fits = len(names) <= MOST_ROWS and max(map(len, names)) + 16 * len(seeds) + 4 <= console.width
+    console.width = max(console.width, LEAST_WIDTH)
     console.print(_grid(found, seeds, names, now) if fits else _sums(found))
     for state in COLORS:
         rows = [status for status in found if status.state == state]
@@ -69,15 +71,16 @@ def _cell(status: Status, now: float) -> Text:
 
 
 def _sums(found: Iterable[Status]) -> Table:
-    """Return a row a subnetwork, and a column a state."""
-    table = Table("")
-    for state, color in COLORS.items():
-        table.add_column(Text(state, color), justify="right")
+    """Return a row a subnetwork, and a column a state that there is."""
     counts: dict[str, Counter[State]] = {}
     for status in found:
         counts.setdefault(status.name.partition("/")[0], Counter())[status.state] += 1
+    shown = [state for state in COLORS if any(states[state] for states in counts.values())]
+    table = Table("")
+    for state in shown:
+        table.add_column(Text(state, COLORS[state]), justify="right", no_wrap=True)
     for name, states in counts.items():
-        cells = (Text(str(states[state] or ""), COLORS[state]) for state in COLORS)
+        cells = (Text(str(states[state] or ""), COLORS[state]) for state in shown)
         table.add_row(Text(NOT_NETWORKS.get(name, name)), *cells)
     return table
 

@@ -1,8 +1,10 @@
 """Masks as files: one bit a weight, checked when read."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from lxmert_tickets.artifacts import REMAKE, Metadata, load_tensors, save_tensors
@@ -10,6 +12,13 @@ from lxmert_tickets.errors import ArtifactError
 from lxmert_tickets.pruning.masks import Mask, n_kept, n_prunable
 
 KIND = "mask"
+
+
+class _Described(msgspec.Struct):
+    """What the metadata say of a tensor."""
+
+    shape: list[int]
+    n_kept: int
 
 
 def save_mask(path: str | Path, mask: Mask, provenance: Metadata) -> None:
@@ -31,19 +40,23 @@ def load_mask(path: str | Path) -> Mask:
     Raises ArtifactError when the file is damaged, no mask, or its bits do not agree with its counts.
     """
     packed, metadata = load_tensors(path, KIND)
-    described = metadata.get("tensors", {})
+    try:
+        described = msgspec.convert(metadata.get("tensors"), dict[str, _Described])
+    except msgspec.ValidationError:
+        described = {}
     if packed.keys() != described.keys():
         raise ArtifactError(path, "no description of its tensors", "a mask written by this workflow", REMAKE)
-    return {name: _unpack(path, name, packed[name], **described[name]) for name in sorted(packed)}
+    return {name: _unpack(f"{path}, {name}", packed[name], described[name]) for name in sorted(packed)}
 
 
-def _unpack(path: str | Path, name: str, packed: np.ndarray, shape: list[int], n_kept: int) -> np.ndarray:
-    n_weights = int(np.prod(shape))
+def _unpack(place: str, packed: np.ndarray, described: _Described) -> np.ndarray:
+    shape, n_kept = described.shape, described.n_kept
+    n_weights = math.prod(shape)
     if packed.dtype != np.uint8 or packed.size != (n_weights + 7) // 8:
-        raise ArtifactError(f"{path}, {name}", f"{packed.size} bytes", f"{(n_weights + 7) // 8} for {shape}", REMAKE)
+        raise ArtifactError(place, f"{packed.size} bytes", f"{(n_weights + 7) // 8} for {shape}", REMAKE)
     bits = np.unpackbits(packed, count=n_weights)
     if int(np.count_nonzero(bits)) != n_kept:
-        raise ArtifactError(f"{path}, {name}", f"{np.count_nonzero(bits)} weights kept", f"{n_kept}", REMAKE)
+        raise ArtifactError(place, f"{np.count_nonzero(bits)} weights kept", f"{n_kept}", REMAKE)
     return bits.view(bool).reshape(shape)
 
 

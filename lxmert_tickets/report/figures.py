@@ -180,6 +180,9 @@ def learning_curve_figure(histories: pd.DataFrame, sparsity: float, spread: str,
             axes.set(xlabel=f"epoch, at {percent_text(sparsity)} % sparsity", ylabel=label)
             axes.set_xticks(sorted(set(part["epoch"])))
         legend_below(figure, figure.axes[0].get_legend_handles_labels())
+        for axes in figure.axes:
+            step = step_of_columns(figure, axes, axes.get_xticklabels())
+            axes.set_xticks([epoch for epoch in axes.get_xticks() if epoch % step == 0])
     return figure
 
 

@@ -2,13 +2,16 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from lxmert_tickets.progress import duration_text
 from lxmert_tickets.report.pages import page
 
+OF_NETWORKS = {"snapshot_initial_weights", "finetune", "retrain", "predict", "score",
+               "prune_round", "prune_random", "prune_complement"}  # fmt: skip
 STYLE = "td.bar{text-align:left;width:20em}td.bar i{display:block;height:.8em;background:#0072B2}"
 
 
@@ -20,14 +23,23 @@ class RunTime(NamedTuple):
     peak_mb: float | None
 
 
-def read_run_times(folder: str | Path) -> list[RunTime]:
-    """Return the jobs whose benchmarks lie under `folder`, in the order of their names."""
+def read_run_times(folder: str | Path, seeds: Collection[int], models: Collection[str]) -> list[RunTime]:
+    """Return the jobs whose benchmarks lie under `folder`, in the order of their names.
+
+    Left out are those of networks that are not of `seeds` and `models` (`low_magnitude/s50`), which an experiment had
+    before, and lines that are cut off.
+    """
+    networks = {str(seed) for seed in seeds} | {f"{seed}.{model}" for seed in seeds for model in models}
+    networks |= {name.replace("/s", ".") for name in networks}  # rules that prune have sparsities of their own
     found = []
     for path in sorted(Path(folder).rglob("*.tsv")):
-        rule = str(path.relative_to(folder)).split(".")[0]
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file, delimiter="\t")
-            found += [RunTime(rule, float(row["s"]), _megabytes(row["max_rss"])) for row in rows]
+        rule, _, of = path.relative_to(folder).as_posix().removesuffix(".tsv").partition(".")
+        if rule in OF_NETWORKS and of not in networks:
+            continue
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            for row in csv.DictReader(file, delimiter="\t"):
+                with suppress(KeyError, TypeError, ValueError):
+                    found.append(RunTime(rule, float(row["s"]), _megabytes(row["max_rss"])))
     return found
 
 

@@ -14,6 +14,8 @@ from lxmert_tickets.layout import Layout
 from lxmert_tickets.report.names import row_label
 from lxmert_tickets.report.results import METRICS, read_table
 
+LEAST_WIDTH = 80
+"""Columns of text that a table gets: on a narrower terminal lines are broken, which loses no name and no number."""
 OF_A_SPLIT = ["n_seeds", *(f"{metric} {part}" for metric in METRICS for part in ("mean", "std"))]
 
 
@@ -29,6 +31,7 @@ def show_experiment(folder: Path, console: Console) -> None:
             raise ArtifactError(file, "no such file", "a finished experiment", "Run snakemake first.")
     table, splits = _read(numbers)
     caption = _caption(words)
+    console.width = max(console.width, LEAST_WIDTH)
     console.print(_table(table, splits), "")
     console.print(f"{caption}\n", highlight=False, markup=False)
     for what, files in (

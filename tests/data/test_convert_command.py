@@ -1,5 +1,6 @@
 """`convert-features` and the rule's script take tables, zipped or not, and say what it cost."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,12 @@ def test_a_conversion_that_goes_on_says_so(
     monkeypatch.undo()
     assert main(["convert-features", str(tsv), "--out", str(tmp_path / "f.h5")]) == 0
     assert "f.h5.partial: goes on after the 2 images that are done" in capsys.readouterr().err
+
+
+def test_any_name_that_a_file_can_have_will_do(tmp_path: Path) -> None:
+    tsv = write_tsv(tmp_path / os.fsdecode(b"\xff.tsv"), ["A"])
+    assert main(["convert-features", str(tsv), "--out", str(tmp_path / "f.h5")]) == 0
+    assert open_features(tmp_path / "f.h5").image_ids == ("A",)
 
 
 def test_a_bad_row_in_an_archive_is_one_line_with_archive_table_and_line(

@@ -65,7 +65,17 @@ def test_a_large_photograph_is_made_smaller_in_its_own_shape(tmp_path: Path, wid
     assert read_pictures(tmp_path, {PHOTO})[PHOTO] == picture
 
 
-def test_what_is_no_picture_is_refused_by_its_name(tmp_path: Path) -> None:
-    (tmp_path / f"{PHOTO}.jpg").write_text("<html>not found</html>")
+def damaged_png() -> bytes:
+    encoded = io.BytesIO()
+    Image.effect_noise((500, 500), 50).save(encoded, "PNG")
+    content = bytearray(encoded.getvalue())
+    at = content.index(b"IDAT", content.index(b"IDAT") + 4)
+    content[at : at + 4] = b"\x00\x00\x00\x00"
+    return bytes(content)
+
+
+@pytest.mark.parametrize("content", [b"<html>not found</html>", damaged_png()], ids=["page", "PNG"])
+def test_what_is_no_picture_is_refused_by_its_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / f"{PHOTO}.jpg").write_bytes(content)
     with pytest.raises(DataError, match=rf"{PHOTO}\.jpg.*is no picture.*remove it"):
         read_pictures(tmp_path, {PHOTO})

@@ -85,6 +85,7 @@ def test_files_that_are_what_their_names_say_pass(checked: Checked, name: str, c
         ("a.json", b'{"a": 1} and more', "damaged JSON"),
         ("a.json", b"[" * 200_000, "nested too deep"),
         ("a.json", b'{"a": ' * 200_000, "nested too deep"),
+        ("a.json", b'{"a": "\xff"}', "is not text"),
         ("a.pth", b"garbage of some length", "expected weights as torch saves them"),
         ("a.pth", torch_file(legacy=False)[:-30], "damaged zip"),
         ("a.bin", b'{"error": "Entry not found"}', "expected weights as torch saves them"),

@@ -190,7 +190,7 @@ def test_a_file_of_no_network_is_named_never_left_out(tmp_path: Path, name: str,
     with pytest.raises(DataError, match=found) as refused:
         find_evalai_scores(tmp_path, SEEDS, MODELS)
     assert refused.value.place == str(path)
-    with pytest.raises(DataError, match=" is no |no .json file"):
+    with pytest.raises(DataError, match=r" is no |no \.json file"):
         read_evalai_scores([path], SEEDS, MODELS)
 
 

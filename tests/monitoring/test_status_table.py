@@ -73,11 +73,17 @@ def test_a_large_grid_is_summed_up_by_subnetwork_and_the_first_failures_are_told
     text = shown(large(), width=80)
     assert "random/s7" not in text
     [row] = [line for line in text.splitlines() if line.startswith("│ random")]
-    assert [cell.strip() for cell in row.split("│")[2:-1]] == ["1000", "", "", "", "", ""]
+    assert [cell.strip() for cell in row.split("│")[2:-1]] == ["1000", ""]  # done, failed: no other state
     assert text.count("why") == 10
     assert "failed   seed 9 dense: why 9 (finetune.9.log)\n" in text
     assert "and 20 more failed (--all)" in text
     assert len(text.splitlines()) < 30
+
+
+def test_a_narrow_terminal_costs_no_name_and_no_number() -> None:
+    assert shown(large(), width=20).count("│") == shown(large(), width=80).count("│")
+    assert "random" in shown(large(), width=20)
+    assert "1000 │" in shown(large(), width=20)
 
 
 def test_networks_of_which_the_same_is_to_be_told_share_a_line() -> None:

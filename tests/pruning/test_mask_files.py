@@ -91,6 +91,14 @@ def test_bits_that_do_not_fill_the_shape_are_refused(tmp_path: Path, packed: dic
         load_mask(tmp_path / "mask.safetensors")
 
 
+@pytest.mark.parametrize("described", [{"shype": [4, 4], "n_kept": 8}, {"shape": "4", "n_kept": 8}, 8, None])
+def test_a_damaged_description_is_refused(tmp_path: Path, described: object) -> None:
+    packed = {"a": np.full(2, 0b01010101, np.uint8)}
+    save_tensors(tmp_path / "mask.safetensors", "mask", packed, {"tensors": {"a": described}})
+    with pytest.raises(ArtifactError, match=r"mask\.safetensors: no description of its tensors"):
+        load_mask(tmp_path / "mask.safetensors")
+
+
 def test_a_file_from_elsewhere_and_one_of_another_kind_are_no_masks(tmp_path: Path) -> None:
     safetensors.numpy.save_file({"a": np.ones((2, 2), dtype=bool)}, tmp_path / "foreign.safetensors")
     with pytest.raises(ArtifactError, match=r"foreign\.safetensors: no description of its tensors"):

@@ -1,6 +1,7 @@
 """Every figure draws what the tables say, for one seed and many, one sparsity and many, wide and narrow."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -264,6 +265,17 @@ def test_learning_curves_show_every_epoch_at_the_sparsity_of_table_1() -> None:
         drawn = points_of(bars_of(axes)["low-magnitude pruned"])
         assert drawn[:, 0].tolist() == [1, 2, 3] == axes.get_xticks().tolist()
         assert drawn[:, 1] == pytest.approx(of_low.groupby("epoch")[column].mean().to_numpy())
+
+
+@pytest.mark.parametrize("width", [3.0, 6.0])
+def test_of_many_epochs_as_many_are_named_as_there_is_room_for(width: float) -> None:
+    data = pd.concat([histories().assign(epoch=lambda part, n=n: part["epoch"] + n) for n in range(0, 60, 3)])
+    figure = learning_curve_figure(data, 50, "std", width)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        named = [label.get_window_extent() for label in axes.get_xticklabels()]
+        assert len(named) > 5
+        assert all(left.x1 < right.x0 for left, right in pairwise(named))
 
 
 def spread_of(values: pd.Series, spread: str) -> list[float]:

@@ -24,9 +24,22 @@ def test_every_job_is_read_under_the_name_of_its_rule(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"{HEAD}{line}\n")
-    assert sorted(read_run_times(tmp_path)) == [
+    assert sorted(read_run_times(tmp_path, [0], ["dense", "low_magnitude/s97.5"])) == [
         RunTime("predict", 1.25, 200.0), RunTime("pretrain", 12.5, 345.6), RunTime("score", 0.2, None),
     ]  # fmt: skip
+
+
+def test_networks_that_the_experiment_no_longer_has_and_lines_cut_off_are_left_out(tmp_path: Path) -> None:
+    whole = f"{HEAD}2\t0:00:02\t200\t1\t1\t1\t0\t0\t99\t1\n"
+    names = {"finetune.0", "finetune.1", "retrain.0.a.50", "retrain.0.b.50", "predict.0.a/s50", "predict.0.a/s60",
+             "prune_round.0.a.50", "prune_round.1.a.50", "draw_images.2014"}  # fmt: skip
+    for name in names:
+        (tmp_path / f"{name}.tsv").parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.tsv").write_text(whole)
+    (tmp_path / "pretrain.tsv").write_text(f"{HEAD}12")
+    (tmp_path / "make_table.tsv").write_text(HEAD + 40 * "\0")
+    found = read_run_times(tmp_path, [0], ["dense", "a/s50"])
+    assert [one.rule for one in found] == ["draw_images", "finetune", "predict", "prune_round", "retrain"]
 
 
 def test_the_rule_that_took_longest_comes_first_with_sum_longest_and_peak() -> None:

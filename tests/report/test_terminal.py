@@ -56,6 +56,12 @@ def test_rows_of_both_splits_are_lines_of_one_width_in_a_terminal_of_80_columns(
     assert len({len(row) for row in rows}) == 1
 
 
+def test_a_narrow_terminal_costs_no_name_and_no_number(tmp_path: Path) -> None:
+    folder = with_results(tmp_path, results(3, WITH_LONGER_NAMES))
+    assert shown(folder, width=20).split() == shown(folder, width=80).split()
+    assert "…" not in shown(folder, width=20)
+
+
 def test_of_long_names_and_numbers_it_is_names_that_wrap(tmp_path: Path) -> None:
     data = results(3, WITH_LONGER_NAMES)
     data["number"] += data["seed"] * 20

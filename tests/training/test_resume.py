@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from interrupted_runs import MASKS, N_EPOCHS, N_KEPT, N_STEPS, N_VALIDATING, BreaksOff, run, steps_in
 from test_loop import as_bytes
 from toy_pretraining import CAPTIONS, QUESTIONS

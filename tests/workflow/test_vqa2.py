@@ -28,7 +28,7 @@ NETWORK = {
 RESULTS = Path("results/tiny_vqa2")
 MODELS = ["dense", "low_magnitude/s50", "high_magnitude/s50", "random/s50"]
 SHOWN = {"collect_results", "make_table", "draw_accuracy", "draw_answer_types", "draw_question_types", "draw_sparsity",
-         "draw_learning_curves", "show_run_times"}  # fmt: skip
+         "draw_learning_curves", "show_configuration", "show_run_times"}  # fmt: skip
 
 
 def overlay(site: WebSite, **changes: Any) -> dict[str, Any]:
