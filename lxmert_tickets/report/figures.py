@@ -181,7 +181,7 @@ def learning_curve_figure(histories: pd.DataFrame, sparsity: float, spread: str,
             axes.set_xticks(sorted(set(part["epoch"])))
         legend_below(figure, figure.axes[0].get_legend_handles_labels())
         for axes in figure.axes:
-            step = step_of_columns(figure, axes, axes.get_xticklabels())
+            step = step_of_columns(figure, axes, axes.get_xticklabels(), gap_points=4)
             axes.set_xticks([epoch for epoch in axes.get_xticks() if epoch % step == 0])
     return figure
 

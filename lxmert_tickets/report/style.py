@@ -83,12 +83,15 @@ def _entry_inches(label: str) -> float:
     return float(words.width + ems * now["font.size"]) / 72
 
 
-def step_of_columns(figure: Figure, axes: Axes, texts: Iterable[Text]) -> int:
-    """Return k such that in every k-th column, each 1 wide on the x axis, there is room for the widest of `texts`."""
+def step_of_columns(figure: Figure, axes: Axes, texts: Iterable[Text], gap_points: float = 0.0) -> int:
+    """Return k such that in every k-th column, each 1 wide on the x axis, there is room for the widest of `texts`.
+
+    Neighbours are `gap_points` apart, at least.
+    """
     figure.draw_without_rendering()  # lays out
     (left, _), (right, _) = axes.transData.transform([(0, 0), (1, 0)])
     widest = max(text.get_window_extent().width for text in texts)
-    return math.ceil(float(widest) / float(right - left))
+    return math.ceil((float(widest) + gap_points * figure.dpi / 72) / float(right - left))
 
 
 def save_figure(figure: Figure, paths: Sequence[str | Path], dpi: int) -> None:
