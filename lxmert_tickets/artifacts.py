@@ -22,7 +22,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from lxmert_tickets.errors import ArtifactError
+from lxmert_tickets.errors import FULL_DISK, ArtifactError
 from lxmert_tickets.layout import name_in_workflow
 
 METADATA_KEY = "lxmert_tickets"
@@ -52,7 +52,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield folder / final.name
         put_in_place(folder / final.name, final)
     except OSError as error:
-        error.filename = error.filename or str(final)  # a full disk names no file
+        if error.errno in FULL_DISK:  # which names no file
+            error.filename = error.filename or str(final)
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -8,7 +8,11 @@ TicketsError
 """
 
 import difflib
+import errno
 from collections.abc import Iterable, Sequence
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of an OSError when a disk has no room, or what a user may have of it."""
 
 
 class TicketsError(Exception):

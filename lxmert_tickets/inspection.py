@@ -1,7 +1,7 @@
 """What any file of an experiment is."""
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -74,8 +74,8 @@ def _counts(n_weights: int, n_left: int) -> dict[str, Any]:
 
 def _weights(path: Path) -> dict[str, Any]:
     weights, metadata = load_tensors(path, "weights")
-    masked = _masked_beside(path)
-    names = {name for name, tensor in weights.items() if (name in masked if masked else _is_prunable(name, tensor))}
+    names = weights.keys() & _masked_beside(path)
+    names = names or {name for name, tensor in weights.items() if _is_prunable(name, tensor)}
     prunable = [weights[name] for name in names]
     n_weights = sum(tensor.size for tensor in prunable)
     n_zeros = n_weights - sum(int(np.count_nonzero(tensor)) for tensor in prunable)
@@ -95,7 +95,7 @@ def _tensor(tensor: np.ndarray, is_prunable: bool) -> dict[str, Any]:
     return about | {"n_zeros": int(tensor.size - np.count_nonzero(tensor))} if is_prunable else about
 
 
-def _masked_beside(path: Path) -> Collection[str]:
+def _masked_beside(path: Path) -> frozenset[str]:
     """Return the tensors that the mask of the same subnetwork prunes; none where there is no mask, or a damaged one."""
     with suppress(ArtifactError):
         metadata = read_metadata(path.with_name(MASK_NAME))

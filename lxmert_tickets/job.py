@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from lxmert_tickets.errors import TicketsError
+from lxmert_tickets.errors import FULL_DISK, TicketsError
 
 NO_MEMORY = "can't allocate memory"  # as torch says it
 LINE = "%(asctime)s %(levelname)s %(message)s"
@@ -52,8 +52,8 @@ def job(log_path: str | Path) -> Iterator[logging.Logger]:
         log.error("%s", error)  # noqa: TRY400 (the message says all; a traceback would bury it)
         sys.exit(1)
     except Exception as error:
-        if isinstance(error, MemoryError) or NO_MEMORY in str(error):
-            log.error("%s", _of_memory(error))  # noqa: TRY400 (as above)
+        if told := _of_the_machine(error):
+            log.error("%s", told)  # noqa: TRY400 (as above)
             sys.exit(1)
         # Python prints it on the terminal; the log is to end with it as well.
         text = f"{type(error).__name__}: {error}"
@@ -71,12 +71,17 @@ def job(log_path: str | Path) -> Iterator[logging.Logger]:
         os._exit(0)
 
 
-def _of_memory(error: Exception) -> TicketsError:
-    """Return what to tell of memory that the machine does not have."""
+def _of_the_machine(error: Exception) -> TicketsError | None:
+    """Return what to tell of a disk or of memory that is full; None for another error."""
     said = str(error)
-    found = f"its memory is full ({said[max(said.find(NO_MEMORY), 0) :]})"
-    remedy = "Run fewer jobs at once (--cores), or lower batch sizes or the sizes of the model."
-    return TicketsError(f"this machine ({socket.gethostname()})", found, "room for the network and its batches", remedy)
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
+        return TicketsError(error.filename, f"cannot be written ({error.strerror})", "room on its disk", "Make room.")
+    if isinstance(error, MemoryError) or NO_MEMORY in said:
+        found = f"its memory is full ({said[max(said.find(NO_MEMORY), 0) :] or 'MemoryError'})"
+        expected = "room for the network and its batches"
+        remedy = "Run fewer jobs at once (--cores), or lower batch sizes or the sizes of the model."
+        return TicketsError(f"this machine ({socket.gethostname()})", found, expected, remedy)
+    return None
 
 
 def _end(process: int, number: int, frame: FrameType | None) -> None:

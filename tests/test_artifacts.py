@@ -66,6 +66,10 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, failure:
 def test_a_full_disk_is_told_with_the_file_that_has_no_room(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=re.escape(str(tmp_path / "a.txt"))), replacing(tmp_path / "a.txt"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as `write` does
+    for other in (OSError("it is late"), OSError(errno.EIO, "Input/output error", "read.bin")):
+        before = str(other)
+        with pytest.raises(OSError, match=re.escape(before)), replacing(tmp_path / "a.txt"):
+            raise other
 
 
 def test_a_failure_before_anything_is_written_leaves_nothing(tmp_path: Path) -> None:

@@ -181,6 +181,8 @@ def test_what_can_be_pruned_is_what_the_mask_beside_the_weights_prunes(tmp_path:
     found = inspect_file(tmp_path / "weights.safetensors")
     assert (found["n_prunable"], found["n_zeros_among_prunable"]) == (3, 1)
     assert [name for name, tensor in found["tensors"].items() if "n_zeros" in tensor] == [POOLER]
+    save_mask(tmp_path / "mask.safetensors", {"of.another": np.ones((2, 2), dtype=bool)}, ORIGIN)
+    assert inspect_file(tmp_path / "weights.safetensors")["n_prunable"] == 7
     (tmp_path / "mask.safetensors").write_bytes(b"damaged")
     assert inspect_file(tmp_path / "weights.safetensors")["n_prunable"] == 7  # the paper's
 

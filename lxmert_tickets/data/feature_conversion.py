@@ -1,6 +1,5 @@
 """Tables of region features to one HDF5 file: as a stream, on all cores, going on where a killed conversion stopped."""
 
-import errno
 import logging
 import mmap
 import os
@@ -23,7 +22,7 @@ from lxmert_tickets.data.feature_sources import Table, find_table
 from lxmert_tickets.data.feature_tsv import FeatureRow, parse_feature_row
 from lxmert_tickets.data.feature_workers import Decoders, decoding
 from lxmert_tickets.environment import available_cores
-from lxmert_tickets.errors import ArtifactError, DataError, counted
+from lxmert_tickets.errors import FULL_DISK, ArtifactError, DataError, counted
 from lxmert_tickets.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -93,7 +92,7 @@ def convert_features(
             size_bytes = conversion.finish()
             put_in_place(conversion.journal.features_path, output)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in FULL_DISK:
             raise
         remedy = "Make room and run this again: it goes on where it stopped."
         raise ArtifactError(output, f"cannot be written ({error.strerror})", "room on the disk", remedy) from None

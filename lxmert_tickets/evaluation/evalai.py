@@ -6,7 +6,6 @@ EvalAI's "Result File" of a submission is a list with an object for each split:
 """
 
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -77,7 +76,7 @@ def find_evalai_scores(folder: str | Path, seeds: Iterable[int], models: Iterabl
     """
     root, seeds, models = Path(folder), tuple(seeds), tuple(models)
     found = []
-    for file in sorted(Path(place, name) for place, _, names in os.walk(root, followlinks=True) for name in names):
+    for file in sorted(_files_below(root)):
         below = file.relative_to(root)
         seed = SEED.fullmatch(below.parts[0])
         waits = seed is not None and int(seed[1]) not in seeds
@@ -85,6 +84,17 @@ def find_evalai_scores(folder: str | Path, seeds: Iterable[int], models: Iterabl
             _network_of(file, below, seeds, models)
             found.append(file)
     return found
+
+
+def _files_below(folder: Path, within: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Yield all files below `folder`, also in folders that are links, but for links to where they lie themselves."""
+    real = folder.resolve()
+    if folder.is_dir() and real not in within:
+        for entry in folder.iterdir():
+            if entry.is_dir():
+                yield from _files_below(entry, within | {real})
+            else:
+                yield entry
 
 
 def read_evalai_scores(

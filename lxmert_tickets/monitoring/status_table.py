@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from lxmert_tickets.monitoring.grid import State, Status
@@ -76,7 +76,7 @@ def _sums(found: Iterable[Status]) -> Table:
     for status in found:
         counts.setdefault(status.name.partition("/")[0], Counter())[status.state] += 1
     shown = [state for state in COLORS if any(states[state] for states in counts.values())]
-    table = Table("")
+    table = Table(Column("", overflow="fold"))
     for state in shown:
         table.add_column(Text(state, COLORS[state]), justify="right", no_wrap=True)
     for name, states in counts.items():

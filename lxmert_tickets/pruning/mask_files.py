@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -17,7 +18,7 @@ KIND = "mask"
 class _Described(msgspec.Struct):
     """What the metadata say of a tensor."""
 
-    shape: list[int]
+    shape: list[Annotated[int, msgspec.Meta(ge=0)]]
     n_kept: int
 
 

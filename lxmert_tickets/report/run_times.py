@@ -1,6 +1,7 @@
 """What jobs took: time and memory by rule, from the benchmarks that Snakemake writes beside the results."""
 
 import csv
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from contextlib import suppress
@@ -38,8 +39,9 @@ def read_run_times(folder: str | Path, seeds: Collection[int], models: Collectio
             continue
         with path.open(encoding="utf-8", errors="replace", newline="") as file:
             for row in csv.DictReader(file, delimiter="\t"):
-                with suppress(KeyError, TypeError, ValueError):
-                    found.append(RunTime(rule, float(row["s"]), _megabytes(row["max_rss"])))
+                with suppress(KeyError, ValueError):
+                    if None not in row.values() and math.isfinite(float(row["s"])):
+                        found.append(RunTime(rule, float(row["s"]), _megabytes(row["max_rss"])))
     return found
 
 

@@ -205,6 +205,8 @@ def test_folders_that_are_links_are_looked_into(tmp_path: Path) -> None:
     put(tmp_path / "elsewhere" / "dense.json", BOTH)
     (tmp_path / "evalai").mkdir()
     (tmp_path / "evalai" / "seed0").symlink_to(tmp_path / "elsewhere")
+    for name in "ab":
+        (tmp_path / "evalai" / name).symlink_to(".")  # goes round
     assert find_evalai_scores(tmp_path / "evalai", SEEDS, MODELS) == [tmp_path / "evalai" / "seed0" / "dense.json"]
 
 

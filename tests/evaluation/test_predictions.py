@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,11 @@ def test_predictions_come_back_as_they_were_saved(saved: Path) -> None:
     assert predictions.scores.dtype == np.float32
     assert predictions.scores.tolist() == SCORES.tolist()
     assert metadata == METADATA
+
+
+def test_any_name_that_a_file_can_have_will_do(saved: Path) -> None:
+    moved = saved.rename(saved.with_name(os.fsdecode(b"\xff.parquet")))
+    assert load_predictions(moved)[0].answers == ANSWERS
 
 
 def test_pairs_are_question_and_answer_in_order(saved: Path) -> None:

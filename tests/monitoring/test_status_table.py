@@ -84,6 +84,9 @@ def test_a_narrow_terminal_costs_no_name_and_no_number() -> None:
     assert shown(large(), width=20).count("│") == shown(large(), width=80).count("│")
     assert "random" in shown(large(), width=20)
     assert "1000 │" in shown(large(), width=20)
+    text = shown([replace(status, name=100 * "a" + "/s50") for status in large()], width=20)
+    assert text.count("a") > 100
+    assert "…" not in text
 
 
 def test_networks_of_which_the_same_is_to_be_told_share_a_line() -> None:

@@ -91,7 +91,10 @@ def test_bits_that_do_not_fill_the_shape_are_refused(tmp_path: Path, packed: dic
         load_mask(tmp_path / "mask.safetensors")
 
 
-@pytest.mark.parametrize("described", [{"shype": [4, 4], "n_kept": 8}, {"shape": "4", "n_kept": 8}, 8, None])
+@pytest.mark.parametrize(
+    "described",
+    [{"shype": [4, 4], "n_kept": 8}, {"shape": [-4, -4], "n_kept": 8}, {"shape": "4", "n_kept": 8}, 8, None],
+)
 def test_a_damaged_description_is_refused(tmp_path: Path, described: object) -> None:
     packed = {"a": np.full(2, 0b01010101, np.uint8)}
     save_tensors(tmp_path / "mask.safetensors", "mask", packed, {"tensors": {"a": described}})
