@@ -124,11 +124,14 @@ def test_a_result_is_drawn_and_explained(page: Page, category: str, result: str)
     assert not any(sign in explained for sign in ("{{", "{%", "System Message", "``"))
 
 
-def test_the_layer_figure_is_explained_with_the_subnetwork_that_it_shows(page: Page) -> None:
+def test_the_layer_figure_is_explained_with_the_subnetwork_that_it_shows_and_its_ranking(page: Page) -> None:
     click(page, "5 Where the pruned weights sat")
     press(page, "Sparsity of each layer", EXPLANATION)
     page.wait_for("document.querySelector('nav .document, nav p') !== null")
-    assert "low-magnitude pruned" in page.evaluate("document.querySelector('nav').innerText")
+    explained = page.evaluate("document.querySelector('nav').innerText")
+    assert "low-magnitude pruned" in explained
+    assert "Weights of all layers compete" in explained
+    assert "by itself" not in explained
 
 
 def test_table_1_has_a_row_for_each_network(page: Page) -> None:
