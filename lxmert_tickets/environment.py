@@ -8,6 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SIGNS_OF_A_GPU = Path("/dev/nvidiactl"), Path("/usr/lib/wsl/lib/libcuda.so.1")
 """Of NVIDIA; the second in Linux under Windows."""
+LEAST_WIDTH = 80
+"""Of a table on a terminal, in letters: a narrower one breaks its lines, which loses no name and no number."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 

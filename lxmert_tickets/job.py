@@ -75,7 +75,8 @@ def _of_the_machine(error: Exception) -> TicketsError | None:
     """Return what to tell of a disk or of memory that is full; None for another error."""
     said = str(error)
     if isinstance(error, OSError) and error.errno in FULL_DISK:
-        return TicketsError(error.filename, f"cannot be written ({error.strerror})", "room on its disk", "Make room.")
+        place = error.filename or "a file"
+        return TicketsError(place, f"cannot be written ({error.strerror})", "room on its disk", "Make room.")
     if isinstance(error, MemoryError) or NO_MEMORY in said:
         found = f"its memory is full ({said[max(said.find(NO_MEMORY), 0) :] or 'MemoryError'})"
         expected = "room for the network and its batches"

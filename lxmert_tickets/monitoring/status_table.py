@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from lxmert_tickets.environment import LEAST_WIDTH
 from lxmert_tickets.monitoring.grid import State, Status
 from lxmert_tickets.progress import duration_text
-from lxmert_tickets.report.terminal import LEAST_WIDTH
 
 MOST_ROWS = 40  # of networks, cell by cell; of a larger grid, how many are in which state
 MOST_TOLD = 10  # lines about networks of one state

@@ -31,7 +31,7 @@ def read_run_times(folder: str | Path, seeds: Collection[int], models: Collectio
     before, and lines that are cut off.
     """
     networks = {str(seed) for seed in seeds} | {f"{seed}.{model}" for seed in seeds for model in models}
-    networks |= {name.replace("/s", ".") for name in networks}  # rules that prune have sparsities of their own
+    networks |= {name.replace("/s", ".") for name in networks}  # as rules of one subnetwork name them
     found = []
     for path in sorted(Path(folder).rglob("*.tsv")):
         rule, _, of = path.relative_to(folder).as_posix().removesuffix(".tsv").partition(".")

@@ -9,13 +9,12 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from lxmert_tickets.artifacts import REMAKE
+from lxmert_tickets.environment import LEAST_WIDTH
 from lxmert_tickets.errors import ArtifactError
 from lxmert_tickets.layout import Layout
 from lxmert_tickets.report.names import row_label
 from lxmert_tickets.report.results import METRICS, read_table
 
-LEAST_WIDTH = 80
-"""Columns of text that a table gets: on a narrower terminal lines are broken, which loses no name and no number."""
 OF_A_SPLIT = ["n_seeds", *(f"{metric} {part}" for metric in METRICS for part in ("mean", "std"))]
 
 

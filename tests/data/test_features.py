@@ -1,5 +1,6 @@
 """The file of region features is mapped, and refused when it is damaged or something else."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,12 @@ def test_the_file_is_mapped_read_only_and_aligned(tmp_path: Path) -> None:
     assert not found.features.flags.writeable
     assert found.features.offset % 4096 == 0
     assert (found.features.dtype, found.boxes.dtype, found.sizes.dtype) == (np.float16, np.float32, np.int32)
+
+
+def test_a_disk_without_room_is_told_by_its_number_and_the_file() -> None:
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'") as told:
+        hdf5.lay_out("/dev/full", "features", {}, {"features": ((2, 2), "float16")})
+    assert told.value.errno == errno.ENOSPC
 
 
 def test_the_layout_is_what_any_hdf5_reader_sees(converted: Path) -> None:

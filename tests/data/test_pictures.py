@@ -1,7 +1,9 @@
 """Pictures come from a zip or a folder, small enough for a page; what is not there is left out."""
 
 import io
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +76,14 @@ def damaged_png() -> bytes:
     return bytes(content)
 
 
-@pytest.mark.parametrize("content", [b"<html>not found</html>", damaged_png()], ids=["page", "PNG"])
+def bomb() -> bytes:
+    """Return the beginning of a PNG of 400 megapixels."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    chunks = [struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head)), struct.pack(">I", 100) + b"IDAT"]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize("content", [b"<html>not found</html>", damaged_png(), bomb()], ids=["page", "PNG", "bomb"])
 def test_what_is_no_picture_is_refused_by_its_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / f"{PHOTO}.jpg").write_bytes(content)
     with pytest.raises(DataError, match=rf"{PHOTO}\.jpg.*is no picture.*remove it"):

@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +98,13 @@ def test_networks_of_which_the_same_is_to_be_told_share_a_line() -> None:
     assert "failed   seed 3 dense: why 3 (finetune.3.log)\n" in text
     assert "--all" not in text
     assert shown(full, everything=True).count("no space left") == 29
+
+
+def test_no_status_waits_for_pandas() -> None:
+    command = (
+        "import sys, lxmert_tickets.monitoring.status_table, lxmert_tickets.cli; sys.exit('pandas' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", command], cwd=PROJECT, check=False).returncode == 0
 
 
 def test_all_has_a_line_for_each_network() -> None:

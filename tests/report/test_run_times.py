@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lxmert_tickets.report.run_times import RunTime, read_run_times, run_times_page
+from lxmert_tickets.report.run_times import OF_NETWORKS, RunTime, read_run_times, run_times_page
 
 HEAD = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 
@@ -43,6 +43,11 @@ def test_networks_that_the_experiment_no_longer_has_and_lines_cut_off_are_left_o
     (tmp_path / "make_table.tsv").write_bytes(HEAD.encode() + 40 * b"\0\xff")
     found = read_run_times(tmp_path, [0], ["dense", "a/s50"])
     assert [one.rule for one in found] == ["draw_images", "finetune", "predict", "prune_round", "retrain"]
+
+
+def test_rules_of_networks_are_those_that_have_a_seed() -> None:
+    rules = "".join(path.read_text() for path in (Path(__file__).parents[2] / "rules").glob("*.smk"))
+    assert set(re.findall(r'benchmark_of\("(\w+)", "seed"', rules)) == OF_NETWORKS
 
 
 def test_the_rule_that_took_longest_comes_first_with_sum_longest_and_peak() -> None:

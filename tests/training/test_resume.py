@@ -30,6 +30,7 @@ def test_a_run_broken_off_anywhere_ends_in_the_same_bytes(tmp_path: Path, device
         folder = tmp_path / str(at)
         with pytest.raises(Interrupted):
             run(BreaksOff(folder, at, late=True), **given)  # in validation: of where that began
+        assert len(steps_in(folder)) == 1  # of just then
         again = BreaksOff(folder)
         assert as_bytes(run(again, **given), tmp_path) == calm, at
         n_validated = max((at - 1) % (N_STEPS + N_VALIDATING) + 1 - N_STEPS, 0)  # validation begins anew
