@@ -82,6 +82,15 @@ class Page:
                 raise BrowserError(f"never came true: {expression}")
             time.sleep(0.02)
 
+    def wait_for_complaints(self, kinds: set[str]) -> None:
+        """Wait until there are some of each of these kinds, and of no other: a page is done before its errors are."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while {complaint.partition(":")[0] for complaint in self.complaints} != kinds:
+            if time.monotonic() > deadline:
+                raise BrowserError(f"not all of {sorted(kinds)} came: {self.complaints}")
+            self.call("Browser.getVersion")  # what happens in the page comes with replies, and before them
+            time.sleep(0.02)
+
     def screenshot(self, path: Path) -> None:
         """Write what is seen to a PNG."""
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", self._session)["data"]))

@@ -191,11 +191,9 @@ def test_statistics_are_drawn(page: Page) -> None:
 
 @pytest.mark.usefixtures("browser")  # or the reason why there is none
 def test_an_error_in_a_frame_and_a_request_elsewhere_would_be_noticed(tmp_path: Path) -> None:
-    frame = "<script>fetch('http://example.org/').finally(() => top.postMessage('done', '*'))</script>"
-    script = "<script>onmessage = () => document.title = 'done'</script>"
-    (tmp_path / "wrong.html").write_text(f'{script}<iframe srcdoc="{frame}"></iframe>')
+    frame = "<script>fetch('http://example.org/')</script>"
+    (tmp_path / "wrong.html").write_text(f'<iframe srcdoc="{frame}"></iframe>')
     with open_page(tmp_path) as page:
         page.open(tmp_path / "wrong.html")
-        page.wait_for("document.title === 'done'")
+        page.wait_for_complaints({"exception", "log", "not loaded"})
         assert "http://example.org/" in page.requests
-        assert {complaint.split(":")[0] for complaint in page.complaints} == {"exception", "log", "not loaded"}
