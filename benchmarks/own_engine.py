@@ -142,8 +142,10 @@ def train_some_steps(folder: str, name: str, *variations: str) -> dict[str, floa
         if isinstance(data, TimedDataOnGpu):
             data.waits_at = first_steps, first_steps + timed_steps
             data.others = _others(files, variations)
-        val = open_vqa_data(files / "val.h5", files / "features.h5", device, like=data)
-        train(network_of(files, recipe.hidden_dropout, recipe.attention_dropout), data, val, recipe, seed=0)
+        network = network_of(files, recipe.hidden_dropout, recipe.attention_dropout)
+        vocab_size = network.architecture.vocab_size
+        val = open_vqa_data(files / "val.h5", files / "features.h5", device, vocab_size, like=data)
+        train(network, data, val, recipe, seed=0)
     timed = data.asked[first_steps : first_steps + timed_steps + 1]
     # A GPU is waited for at the first and the last of them alone.
     step = (timed[-1] - timed[0]) / timed_steps if device.type == "cuda" else typical_step(timed)

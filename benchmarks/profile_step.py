@@ -38,7 +38,9 @@ def profile(folder: str, name: str, n_operators: str) -> dict[str, float]:
     n_steps = STEPS_ON_GPU if on_gpu else STEPS[name]
     recipe = recipe_of(sizes()[name])
     features = files / "features.h5"
-    data, val = (open_vqa_data(files / f"{split}.h5", features, best_device()) for split in ("train", "val"))
+    network = network_of(files, recipe.hidden_dropout, recipe.attention_dropout)
+    vocab_size, device = network.architecture.vocab_size, best_device()
+    data, val = (open_vqa_data(files / f"{split}.h5", features, device, vocab_size) for split in ("train", "val"))
     profiler = profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU])
     batches = list(data.shuffled(recipe.batch_size, 0, 1))
     order = shapes_first([n_rows_on(data.device, data.questions.length[rows]) for rows in batches])
@@ -55,7 +57,6 @@ def profile(folder: str, name: str, n_operators: str) -> dict[str, float]:
                 torch.cuda.synchronize()
 
     data.shuffled = some_batches
-    network = network_of(files, recipe.hidden_dropout, recipe.attention_dropout)
     train(network, data, val, recipe, seed=0)
     return printed(profiler.key_averages(), n_steps, int(n_operators), on_gpu)
 

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from lxmert_tickets.data.scenes.world import MAX_OBJECTS
+from lxmert_tickets.errors import ConfigError
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.pruning.masks import Ranked
 from lxmert_tickets.pruning.prunable import PAPER
@@ -243,21 +244,32 @@ class Experiment(Settings, frozen=True, kw_only=True):
         )
 
     def previous_sparsity(self, name: str, sparsity: str) -> str | None:
-        """Return the sparsity of the round before, as it stands in paths; None when the dense network is pruned."""
-        subnetwork = self.subnetworks[name]
-        rounds = [percent_text(value) for value in subnetwork.sparsities]
-        position = rounds.index(sparsity)
-        if isinstance(subnetwork, MagnitudeSubnetwork) and subnetwork.rounds == "one_shot":
-            return None
-        return rounds[position - 1] if position else None
+        """Return the sparsity of the round before, as it stands in paths; None when the dense network is pruned.
+
+        Raises ConfigError for a sparsity that the subnetwork is not declared with.
+        """
+        before, _ = self._rounds_around(name, sparsity)
+        return before[-1] if before else None
 
     def n_rounds_after(self, name: str, sparsity: str) -> int:
-        """Return how many rounds follow that of `name` at `sparsity` (as it stands in paths), one after the other."""
+        """Return how many rounds follow that of `name` at `sparsity` (as it stands in paths), one after the other.
+
+        Raises ConfigError for a sparsity that the subnetwork is not declared with.
+        """
+        _, after = self._rounds_around(name, sparsity)
+        return len(after)
+
+    def _rounds_around(self, name: str, sparsity: str) -> tuple[list[str], list[str]]:
+        """Return the sparsities of the rounds before and after one; none where rounds do not build on one another."""
         subnetwork = self.subnetworks[name]
+        declared = [percent_text(value) for value in subnetwork.sparsities]
+        if sparsity not in declared:
+            expected = f"one of those declared: {', '.join(declared)}"
+            raise ConfigError(f"subnetworks.{name}", f"asked for at {sparsity} %", expected, "Declare it there.")
         if not isinstance(subnetwork, MagnitudeSubnetwork) or subnetwork.rounds == "one_shot":
-            return 0
-        rounds = [percent_text(value) for value in subnetwork.sparsities]
-        return len(rounds) - 1 - rounds.index(sparsity)
+            return [], []
+        position = declared.index(sparsity)
+        return declared[:position], declared[position + 1 :]
 
     def mirrored(self, name: str, sparsity: str) -> tuple[str, str]:
         """Return the subnetwork and the sparsity whose mask's complement is `name` at `sparsity`."""

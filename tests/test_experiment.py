@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from shipped import SECTIONS, SHIPPED, STAGES, experiment, with_value
 
 from lxmert_tickets.configuration import read_experiment, read_running
+from lxmert_tickets.errors import ConfigError
 from lxmert_tickets.experiment import (
     ComplementSubnetwork,
     MagnitudeSubnetwork,
@@ -95,6 +96,17 @@ def test_one_shot_always_prunes_the_dense_network() -> None:
     found = experiment(subnetworks={"low_magnitude": {"rounds": "one_shot"}})
     assert {found.previous_sparsity("low_magnitude", text) for text in ("10", "50", "90")} == {None}
     assert {found.n_rounds_after("low_magnitude", text) for text in ("10", "50", "90")} == {0}
+
+
+@pytest.mark.parametrize("name", ["low_magnitude", "high_magnitude", "random"])
+@pytest.mark.parametrize("sparsity", ["60", "50.0", "100"])
+def test_a_sparsity_that_is_not_declared_is_told_beside_those_that_are(name: str, sparsity: str) -> None:
+    found = experiment(subnetworks={kind: {"sparsities": [25, 50, 75]} for kind in ("low_magnitude", "random")})
+    declared = "50" if name == "high_magnitude" else "25, 50, 75"
+    told = rf"subnetworks\.{name}: asked for at {sparsity} %; expected one of those declared: {declared}\."
+    for ask in (found.previous_sparsity, found.n_rounds_after):
+        with pytest.raises(ConfigError, match=told):
+            ask(name, sparsity)
 
 
 def test_a_complement_mirrors_its_parent() -> None:

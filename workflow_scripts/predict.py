@@ -22,14 +22,16 @@ with job(snakemake.log[0]), gpu_of_this_job(snakemake.params.jobs_per_gpu):
     paths, outputs, params = snakemake.input, snakemake.output, snakemake.params
     set_up_process(snakemake.threads)
     device = best_device()
-    network = build_network(*load_weights(paths.weights), place=paths.weights).to(device)
+    weights, architecture = load_weights(paths.weights)
+    network = build_network(weights, architecture, place=paths.weights).to(device)
+    del weights  # as large as the network
     words = read_answers(paths.answers)
     seed = int(snakemake.wildcards.seed)
     data = None
     submission_of = dict(zip(params.tested, outputs.submissions, strict=True))
     splits = zip(params.splits, paths.questions, paths.features, outputs.predictions, strict=True)
     for split, questions, features, output in splits:
-        data = open_vqa_data(questions, features, device, like=data)
+        data = open_vqa_data(questions, features, device, architecture.vocab_size, like=data)
         chosen, scores = answer_all(network, data, params.precision)
         origin = provenance(snakemake.rule, params.precision, seed, [paths.weights, questions, features, paths.answers])
         given = [words[label] for label in chosen]

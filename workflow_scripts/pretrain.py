@@ -30,14 +30,13 @@ with (
     gpu_of_this_job(snakemake.params.jobs_per_gpu),
 ):
     paths, params = snakemake.input, snakemake.params
-    set_up_process(snakemake.threads, params.deterministic)
     recipe = msgspec.json.decode(params.recipe, type=PretrainingRecipe)
+    set_up_process(recipe.threads, params.deterministic)  # not as many as `--cores` leaves: the bytes depend on it
     tokenizer = load_tokenizer(paths.tokenizer)
-    questions = open_vqa_data(paths.questions[0], paths.features[0], best_device())
+    vocab_size = tokenizer.get_vocab_size()
+    questions = open_vqa_data(paths.questions[0], paths.features[0], best_device(), vocab_size)
     sizes = msgspec.json.decode(params.model, type=ModelSizes)
-    architecture = sizes.architecture(
-        questions.questions.n_answers, tokenizer.get_vocab_size(), questions.regions.feature_dim
-    )
+    architecture = sizes.architecture(questions.questions.n_answers, vocab_size, questions.regions.feature_dim)
     written = read_captions(paths.captions[0])
     ids, length = encode_texts(tokenizer, [text for _, text in written], params.max_length)
     names = [image_name(DATA_TYPE, PRETRAIN, image_id) for image_id, _ in written]

@@ -44,8 +44,9 @@ with (
         place=paths.start,
     ).to(device)
     del start  # as large as the network
-    data = open_vqa_data(paths.train_questions[0], paths.train_features[0], device)
-    val = open_vqa_data(paths.val_questions[0], paths.val_features[0], device, like=data)
+    vocab_size = architecture.vocab_size
+    data = open_vqa_data(paths.train_questions[0], paths.train_features[0], device, vocab_size)
+    val = open_vqa_data(paths.val_questions[0], paths.val_features[0], device, vocab_size, like=data)
     name = " ".join([f"seed {wildcards.seed}", *wildcards[1:]]) if mask is not None else f"seed {wildcards.seed} dense"
 
     origin = provenance(snakemake.rule, params.recipe, int(wildcards.seed), paths)

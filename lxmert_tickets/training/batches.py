@@ -101,15 +101,21 @@ class VqaData:
 
 
 def open_vqa_data(
-    questions: str | Path, features: str | Path, device: torch.device, like: VqaData | None = None
+    questions: str | Path, features: str | Path, device: torch.device, vocab_size: int, like: VqaData | None = None
 ) -> VqaData:
-    """Return the encoded questions and the features in two files, as batches on `device`.
+    """Return the encoded questions and the features in two files, as batches on `device` for a network.
 
-    Regions of the same file are those of `like`, where it is given: a GPU holds them once.
+    `vocab_size`: how many tokens the network knows. Regions of the same file are those of `like`, where it is given: a
+    GPU holds them once.
 
-    Raises ArtifactError when a file is damaged, or the questions are about images that the features have not.
+    Raises ArtifactError when a file is damaged, or the questions are about images that the features have not, or hold
+    tokens that the network does not know.
     """
     opened, asked = open_features(features), load_questions(questions)
+    strange = asked.input_ids[(asked.input_ids < 0) | (asked.input_ids >= vocab_size)]
+    if strange.size:
+        found = f"a question has token number {strange[0]}, and the network knows 0..{vocab_size - 1}"
+        raise ArtifactError(questions, found, "questions encoded with its tokenizer", REMAKE)
     n_images, last = len(opened.features), int(asked.image_row.max(initial=-1))
     if last >= n_images:
         found = f"a question is about image {last + 1}, and {features} has {n_images}"

@@ -137,7 +137,7 @@ def test_pruned_weights_count_as_pruned_however_large_they_are() -> None:
 
 @pytest.mark.parametrize("ranked", RANKED)
 def test_a_sparser_mask_cannot_be_filled_up(ranked: Ranked) -> None:
-    weights = network([(2, 5)])
+    weights = network([(2, 3), (1, 4)])
     half = keep_largest(weights, everything(weights), 50, ranked)
     with pytest.raises(ValueError, match="cannot keep 6 of 5 weights"):
         keep_largest(weights, half, 40, ranked)
@@ -201,6 +201,13 @@ def test_a_random_mask_per_tensor_has_the_share_of_every_tensor() -> None:
     weights = network([(10, 10), (10, 30)])
     mask = keep_random(weights, ["layer0", "layer1"], 30, "per_tensor", seed=0)
     assert [int((~kept).sum()) for kept in mask.values()] == [30, 90]
+
+
+def test_ranked_per_tensor_the_weight_that_no_share_has_whole_goes_to_the_largest_remainder() -> None:
+    weights = network([(1, 10), (1, 10), (1, 13)])
+    # 10 of 33 are 3.03, 3.03 and 3.94.
+    mask = keep_random(weights, ["layer0", "layer1", "layer2"], 30, "per_tensor", seed=0)
+    assert [int((~kept).sum()) for kept in mask.values()] == [3, 3, 4]
 
 
 def bits(tensor: np.ndarray) -> list[int]:

@@ -14,7 +14,7 @@ from lxmert_tickets.data.feature_conversion import convert_features
 from lxmert_tickets.data.feature_tsv import write_feature_row
 from lxmert_tickets.data.questions import save_questions
 from lxmert_tickets.errors import ArtifactError, DataError
-from lxmert_tickets.training.batches import open_vqa_data, padded
+from lxmert_tickets.training.batches import GPU_ROWS_STEP, n_rows_on, open_vqa_data, padded
 
 
 def test_sentences_are_cut_to_the_longest_and_the_rest_is_masked() -> None:
@@ -31,13 +31,27 @@ def test_sentences_of_one_length_need_no_attention_mask() -> None:
     assert attention_mask is None
 
 
+@given(st.lists(st.integers(3, 20), min_size=1, max_size=40))
+def test_on_a_gpu_batches_have_one_shape_and_few_numbers_of_rows(lengths: list[int]) -> None:
+    length = np.array(lengths, np.int32)
+    n_rows = n_rows_on(torch.device("cuda"), length)
+    assert n_rows is not None
+    assert n_rows % GPU_ROWS_STEP == 0
+    assert length.sum() < n_rows <= length.sum() + GPU_ROWS_STEP  # one is padding
+    assert n_rows_on(CPU, length) is None
+    ids, attention_mask = padded(np.zeros((len(length), 20), np.int32), length, torch.device("meta"))
+    assert attention_mask is not None
+    assert ids.shape == attention_mask.shape == (len(length), 20)
+
+
 def test_a_batch_holds_the_regions_and_labels_of_its_questions() -> None:
     data = toy_data()
     rows = np.array([5, 0, 17])
-    ids, attention_mask, features, boxes, image_of, _ = data.batch(rows).inputs()
+    ids, attention_mask, features, boxes, image_of, n_rows = data.batch(rows).inputs()
     images = data.questions.image_row[rows]
     there = data.regions._of_images
     assert image_of is None
+    assert n_rows is None
     assert attention_mask is not None
     assert attention_mask.sum(dim=1).tolist() == data.questions.length[rows].tolist()
     assert np.array_equal(ids.numpy(), data.questions.input_ids[rows][:, : ids.shape[1]])
@@ -97,7 +111,7 @@ def test_files_become_the_same_batches(tmp_path: Path) -> None:
             write_feature_row(handle, name, 30, 40, np.array([[0, 0, 10, 15], [20, 0, 40, 30]]), features)
     convert_features([tmp_path / "a.tsv"], tmp_path / "features.h5", metadata={})
     save_questions(tmp_path / "questions.h5", toy_questions(8, n_images=3), {})
-    data = open_vqa_data(tmp_path / "questions.h5", tmp_path / "features.h5", CPU)
+    data = open_vqa_data(tmp_path / "questions.h5", tmp_path / "features.h5", CPU, TINY.vocab_size)
     _, _, features, boxes, *_ = data.batch(np.array([0, 1, 2])).inputs()
     assert len(data) == 8
     assert data.regions.feature_dim == TINY.feature_dim
@@ -113,11 +127,24 @@ def test_questions_about_images_that_the_features_have_not_are_refused_by_file(t
     save_questions(questions, replace(toy_questions(20, 8), image_row=np.arange(20)), {})
     save_toy_features(features, 19)
     with pytest.raises(ArtifactError, match=f"{questions}: a question is about image 20, and {features} has 19; "):
-        open_vqa_data(questions, features, CPU)
+        open_vqa_data(questions, features, CPU, TINY.vocab_size)
     save_toy_features(features, 20)
-    assert len(open_vqa_data(questions, features, CPU)) == 20
+    assert len(open_vqa_data(questions, features, CPU, TINY.vocab_size)) == 20
     save_questions(questions, toy_questions(0, 8), {})
-    assert len(open_vqa_data(questions, features, CPU)) == 0
+    assert len(open_vqa_data(questions, features, CPU, TINY.vocab_size)) == 0
+
+
+@pytest.mark.parametrize("token", [-3, TINY.vocab_size])
+def test_tokens_that_the_network_does_not_know_are_refused_by_file(tmp_path: Path, token: int) -> None:
+    questions, features = tmp_path / "questions.h5", tmp_path / "features.h5"
+    asked = toy_questions(20, 8)
+    save_toy_features(features, 8)
+    save_questions(questions, asked, {})
+    assert np.array_equal(open_vqa_data(questions, features, CPU, TINY.vocab_size).questions.input_ids, asked.input_ids)
+    asked.input_ids[7, 1] = token
+    save_questions(questions, asked, {})
+    with pytest.raises(ArtifactError, match=f"{questions}: a question has token number {token}, and the network knows"):
+        open_vqa_data(questions, features, CPU, TINY.vocab_size)
 
 
 def test_regions_of_one_file_are_there_once(tmp_path: Path) -> None:
@@ -126,8 +153,11 @@ def test_regions_of_one_file_are_there_once(tmp_path: Path) -> None:
             write_feature_row(handle, "A", 30, 40, np.array([[0, 0, 10, 15]]), np.ones((1, TINY.feature_dim), "<f4"))
         convert_features([tmp_path / f"{name}.tsv"], tmp_path / f"{name}.h5", metadata={})
     save_questions(tmp_path / "questions.h5", toy_questions(8, n_images=1), {})
-    first = open_vqa_data(tmp_path / "questions.h5", tmp_path / "a.h5", CPU)
-    assert open_vqa_data(tmp_path / "questions.h5", tmp_path / "a.h5", CPU, like=first).regions is first.regions
-    other = open_vqa_data(tmp_path / "questions.h5", tmp_path / "b.h5", CPU, like=first)
+    first = open_vqa_data(tmp_path / "questions.h5", tmp_path / "a.h5", CPU, TINY.vocab_size)
+    assert (
+        open_vqa_data(tmp_path / "questions.h5", tmp_path / "a.h5", CPU, TINY.vocab_size, like=first).regions
+        is first.regions
+    )
+    other = open_vqa_data(tmp_path / "questions.h5", tmp_path / "b.h5", CPU, TINY.vocab_size, like=first)
     assert other.regions is not first.regions
     assert other.regions.path == tmp_path / "b.h5"

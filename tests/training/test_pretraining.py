@@ -242,6 +242,15 @@ def test_pretraining_is_deterministic_on_a_gpu_where_asked(job: dict[str, Any], 
         torch.use_deterministic_algorithms(False)
 
 
+def test_pretraining_has_the_threads_of_its_recipe_however_few_cores_there_are(job: dict[str, Any]) -> None:
+    job["params"]["recipe"] = msgspec.json.encode(changed(RECIPE, threads=2)).decode()
+    try:
+        run_here("pretrain", **job)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_pretraining_gives_word_until_its_weights_are_written(
     job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
