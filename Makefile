@@ -9,7 +9,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-DEMO := results/scenes
 
 # One job, one CPU thread, unless a rule says otherwise.
 export OMP_NUM_THREADS ?= 1
@@ -18,8 +17,9 @@ export OMP_NUM_THREADS ?= 1
 
 demo: $(READY)
 	@started=$$(date +%s) \
-	&& $(BIN)/snakemake --cores all --quiet rules reason host --report $(DEMO)/report.html --report-after-run \
-	&& $(BIN)/python -m lxmert_tickets show $(DEMO) \
+	&& folder=$$($(BIN)/python -m lxmert_tickets show --folder) \
+	&& $(BIN)/snakemake --cores all --quiet rules reason host --report "$$folder/report.html" --report-after-run \
+	&& $(BIN)/python -m lxmert_tickets show "$$folder" \
 	&& echo "done in $$(( $$(date +%s) - started )) s"
 
 # Files of tests side by side, a process for each core, four at most (tests/conftest.py).

@@ -105,7 +105,7 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def _parent_digest(path: str | Path) -> str:
+def input_digest(path: str | Path) -> str:
     """Return the SHA-256 of a file; of one above LARGE_BYTES, of its size and both ends, marked as such.
 
     Eighteen GB of features would take a minute of every job that reads some of them. What they were made from stands
@@ -126,7 +126,7 @@ def provenance(rule: str, spec: str, seed: int | None, parents: Iterable[str | P
         "rule": rule,
         "spec": hashlib.sha256(spec.encode()).hexdigest(),
         "seed": seed,
-        "parents": {name_in_workflow(parent): _parent_digest(parent) for parent in parents},
+        "parents": {name_in_workflow(parent): input_digest(parent) for parent in parents},
     }
 
 

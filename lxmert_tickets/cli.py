@@ -6,6 +6,7 @@ convert-features   region features from TSV or zipped TSV to HDF5
 inspect            what a file of an experiment is
 show               Table 1 and the files of an experiment
 status             what of an experiment is done, running, failed, waiting
+verify             whether the files of an experiment belong together
 """
 
 import argparse
@@ -24,7 +25,9 @@ from lxmert_tickets.data.convert_command import add_convert_command
 from lxmert_tickets.errors import DataError, TicketsError
 from lxmert_tickets.evaluation.score_command import add_score_command
 from lxmert_tickets.evaluation.submission_command import add_check_submission_command
+from lxmert_tickets.monitoring.asked_experiment import add_asked_experiment, asked_experiment
 from lxmert_tickets.monitoring.status_command import add_status_command
+from lxmert_tickets.monitoring.verify_command import add_verify_command
 
 STANDARD_STREAMS = [Path("/dev") / name for name in ("stdin", "stdout", "stderr")]
 MAY_BE_PIPES = ("configfile", "out")  # the one is read once, and the other not at all
@@ -44,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_inspect(commands)
     _add_show(commands)
     add_status_command(commands)
+    add_verify_command(commands)
     try:
         with ExitStack() as ending:
             ending.callback(sys.stdout.flush)  # when Python ends is too late to be silent about a broken pipe
@@ -123,12 +127,20 @@ def _inspect(args: argparse.Namespace) -> int:
 
 def _add_show(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("show", help="Table 1 and the files of an experiment")
-    parser.add_argument("experiment", type=Path, help="its folder, such as results/scenes")
+    parser.add_argument(
+        "experiment", type=Path, nargs="?", help="its folder, such as results/scenes (that of the configuration)"
+    )
+    add_asked_experiment(parser)
+    parser.add_argument("--folder", action="store_true", help="print the folder alone, whatever is in it")
     parser.set_defaults(run=_show)
 
 
 def _show(args: argparse.Namespace) -> int:
     from lxmert_tickets.report.terminal import show_experiment  # pandas: not for every command
 
-    show_experiment(args.experiment, Console())
+    folder = args.experiment or args.directory / "results" / asked_experiment(args).experiment
+    if args.folder:
+        print(folder)
+    else:
+        show_experiment(folder, Console())
     return 0

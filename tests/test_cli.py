@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -222,6 +223,21 @@ def test_show_prints_the_table_of_a_finished_experiment(experiment: Path, capsys
     assert "What the numbers are." in printed
 
 
+def test_show_finds_the_experiment_of_a_configuration(
+    experiment: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(experiment)
+    renamed = (PROJECT / "config.yaml").read_text().replace("experiment: scenes", "experiment: mine")
+    Path("config.yaml").write_text(renamed)
+    assert main(["show", "--folder"]) == 0
+    assert capsys.readouterr().out == "results/mine\n"
+    shutil.copytree("tables", "results/mine/tables")
+    assert main(["show"]) == 0
+    assert "91.25 ±0.50" in capsys.readouterr().out
+    assert main(["show", "--folder", "--configfile", str(PROJECT / "configs/smoke.yaml")]) == 0
+    assert capsys.readouterr().out == "results/smoke\n"
+
+
 def test_a_width_of_0_is_none_at_all(
     experiment: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,7 +288,9 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     printed = capsys.readouterr().out
-    assert all(f"\n    {name}" in printed for name in ("score", "convert-features", "inspect", "show", "status"))
+    assert all(
+        f"\n    {name}" in printed for name in ("score", "convert-features", "inspect", "show", "status", "verify")
+    )
 
 
 def test_the_package_runs_as_a_module(mask: Path) -> None:

@@ -7,9 +7,10 @@ import time
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from contextlib import chdir
 from dataclasses import asdict
-from pathlib import Path
 
 from rich.console import Console
+
+from lxmert_tickets.monitoring.asked_experiment import add_asked_experiment, asked_experiment
 
 WIDTH_OF_A_PIPE = 160
 
@@ -23,10 +24,7 @@ def add_status_command(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
         "A network is done when all its files are there; whether they are still what the configuration asks for, "
         "`snakemake -n` tells.",
     )
-    parser.add_argument("--configfile", "--configfiles", type=Path, nargs="+", default=[], metavar="FILE",
-                        help="laid over config.yaml, one after the other; of two such options the last counts, "
-                        "as for Snakemake")  # fmt: skip
-    parser.add_argument("--directory", type=Path, default=Path(), metavar="DIR", help="where Snakemake is run (here)")
+    add_asked_experiment(parser)
     parser.add_argument("--all", action="store_true", help="a line for each network")
     parser.add_argument("--json", action="store_true", help="for machines: a list, an entry for each network")
     parser.set_defaults(run=run_status)
@@ -37,16 +35,13 @@ def run_status(args: Namespace) -> int:
 
     Raises ConfigError when the configuration is missing or wrong.
     """
-    from lxmert_tickets.configuration import read_experiment  # noqa: PLC0415 (not for every command)
-    from lxmert_tickets.configuration_files import read_configuration  # noqa: PLC0415
-    from lxmert_tickets.layout import Layout  # noqa: PLC0415
+    from lxmert_tickets.layout import Layout  # noqa: PLC0415 (not for every command)
     from lxmert_tickets.monitoring.grid import Clock, statuses  # noqa: PLC0415
     from lxmert_tickets.monitoring.pulse import this_host  # noqa: PLC0415
     from lxmert_tickets.monitoring.status_table import print_statuses  # noqa: PLC0415
     from lxmert_tickets.sources import files_of  # noqa: PLC0415
 
-    overlays = [file.absolute() for file in args.configfile]
-    experiment = read_experiment(read_configuration(args.directory, overlays))
+    experiment = asked_experiment(args)
     paths = Layout(f"results/{experiment.experiment}")
     clock = Clock(time.time(), this_host())
     with chdir(args.directory):  # every path of an experiment is relative to it

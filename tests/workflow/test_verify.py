@@ -1,0 +1,110 @@
+"""`verify` tells what Snakemake cannot see: files that were swapped or damaged and have their old times."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from workflow_runs import ROOT, jobs_of, snakemake
+
+from lxmert_tickets.cli import main
+
+DENSE = "results/smoke/seed0/dense"
+SWAPPED, VAL_FEATURES = f"{DENSE}/weights.safetensors", "results/smoke/data/val/features.h5"
+MASK = "results/smoke/seed0/low_magnitude/s25/mask.safetensors"
+
+
+@pytest.fixture
+def grid(smoke: Path, tmp_path: Path) -> Path:
+    """Return a copy of a finished grid, every file as old as it was."""
+    shutil.copytree(smoke, tmp_path / "grid")
+    return tmp_path / "grid"
+
+
+@pytest.fixture
+def verified(grid: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, list[str]]]:
+    """Return what `verify` says of the grid: exit status, and lines."""
+
+    def verify(*overlays: Path) -> tuple[int, list[str]]:
+        configs = [ROOT / "configs/smoke.yaml", *overlays]
+        shutil.copy(ROOT / "config.yaml", grid)
+        status = main(["verify", "--directory", str(grid), "--configfile", *map(str, configs)])
+        return status, capsys.readouterr().out.splitlines()
+
+    return verify
+
+
+def keeping_its_time(file: Path, content: bytes) -> None:
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    file.write_bytes(content)
+    os.utime(file, ns=times)
+
+
+def test_a_finished_grid_belongs_together(verified: Callable[..., tuple[int, list[str]]]) -> None:
+    status, [said] = verified()
+    assert status == 0
+    assert said.endswith(" files compared with what they were made from, 0 problems")
+    assert int(said.split()[1]) > 100
+
+
+def test_the_network_of_another_seed_is_told_with_all_that_was_made_of_the_right_one(
+    grid: Path, verified: Callable[..., tuple[int, list[str]]]
+) -> None:
+    keeping_its_time(grid / SWAPPED, (grid / SWAPPED.replace("seed0", "seed1")).read_bytes())
+    assert jobs_of(snakemake(grid, "--dry-run")) == set()
+    status, said = verified()
+    assert status == 1
+    assert f"{SWAPPED}: is of seed 1; expected one of seed 0" in said
+    expected = f"was made from another {SWAPPED}; expected one made from what is there"
+    made_of_it = {line.removesuffix(f": {expected}") for line in said if line.endswith(expected)}
+    start, mask = MASK.replace("mask", "start"), MASK
+    assert made_of_it == {
+        start, mask, *(f"{DENSE}/predictions.{split}.parquet" for split in ("val", "test-dev", "test-std"))
+    }  # fmt: skip
+    assert said[-1].endswith("6 problems")
+
+
+def test_one_flipped_bit_is_told_by_what_was_made_from_it(
+    grid: Path, verified: Callable[..., tuple[int, list[str]]]
+) -> None:
+    content = bytearray((grid / VAL_FEATURES).read_bytes())
+    content[len(content) * 2 // 3] ^= 4
+    keeping_its_time(grid / VAL_FEATURES, bytes(content))
+    status, said = verified()
+    assert status == 1
+    assert all(f"was made from another {VAL_FEATURES}; " in line for line in said[:-2])
+    assert any(line.startswith(f"{SWAPPED}: ") for line in said)
+
+
+def test_a_damaged_file_is_told_and_the_others_are_read_nonetheless(
+    grid: Path, verified: Callable[..., tuple[int, list[str]]]
+) -> None:
+    (grid / MASK).write_bytes((grid / MASK).read_bytes()[:-1])
+    status, said = verified()
+    assert status == 1
+    assert any(line.startswith(f"{MASK}: damaged or truncated") for line in said)
+    assert any(line.startswith(f"{MASK.replace('mask', 'weights')}: was made from another {MASK}") for line in said)
+
+
+def test_inputs_that_were_deleted_are_counted_and_no_problem(
+    grid: Path, verified: Callable[..., tuple[int, list[str]]]
+) -> None:
+    (grid / "results/smoke/data/val/features.tsv").unlink()
+    status, [said] = verified()
+    assert status == 0
+    assert said.endswith("0 problems; 1 input gone since")
+
+
+def test_networks_that_the_configuration_no_longer_has_are_not_looked_at(
+    grid: Path, verified: Callable[..., tuple[int, list[str]]], overlay: Callable[..., Path]
+) -> None:
+    (grid / "results/smoke/seed1/random/s50/mask.safetensors").write_bytes(b"")
+    assert verified()[0] == 1
+    assert verified(overlay({"seeds": [0]}))[0] == 0
+
+
+def test_nothing_to_verify_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(ROOT / "config.yaml", tmp_path)
+    assert main(["verify", "--directory", str(tmp_path)]) == 1
+    assert "results/scenes: has no files; expected files of an experiment" in capsys.readouterr().err
