@@ -4,6 +4,6 @@ Imports go one way: each of these imports from those on its left alone.
 
     errors <- seeds, locks, layout, progress, environment, code_digest, file_kinds
         <- artifacts, conversion, failed_jobs, forked_jobs, gpus, job <- finished, downloads <- data <- model <- pruning
-        <- training, evaluation <- experiment, inspection <- sources <- consistency
+        <- training, evaluation <- experiment, inspection <- sources, verification <- consistency
         <- configuration, configuration_files <- report <- monitoring <- cli <- __main__
 """
