@@ -163,7 +163,13 @@ def _write_weights(path: Path, size: Size, n_answers: int, vocab_size: int) -> N
 def prepare(folder: str, name: str) -> dict[str, float]:
     write_inputs(Path(folder), name)
     lengths = _lengths(Path(folder) / "train.h5")
-    return {"mean_tokens": float(lengths.mean()), "longest": float(lengths.max())}
+    return {"mean_tokens": float(lengths.mean()), "longest": float(lengths.max()), "real": float(_are_real(name))}
+
+
+def _are_real(name: str) -> bool:
+    from made_up_vqa2 import real_texts
+
+    return name == "base" and bool(real_texts())
 
 
 def _lengths(path: Path) -> np.ndarray:

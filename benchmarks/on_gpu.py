@@ -159,7 +159,8 @@ def main() -> None:
         clock = Clock(end)
         for size in sizes():
             made = contenders.run("made_up_data", "prepare", folder / size, size, seconds=clock.left())
-            described[f"tokens of a question of {size}"] = f"{made['mean_tokens']:.2f} on average"
+            of_real = "real" if made["real"] else "made up"
+            described[f"questions of {size}"] = f"{of_real}, {made['mean_tokens']:.2f} tokens on average"
         needed = contenders.run("needed_flops", "count", folder / "base", "base", seconds=clock.left())
         peak = contenders.run("machine", "matrix_peak", threads=available_cores(), seconds=clock.left())["flops"]
         described["matrix peak"] = f"{peak / 1e12:.3g} TFLOP/s"

@@ -127,7 +127,8 @@ def answer_questions(folder: str, name: str) -> dict[str, float]:
             return network(**inputs).question_answering_score.float().sigmoid().max(dim=1).indices.cpu()
 
     loader = DataLoader(data, batch_size=EVALUATION_BATCH_ON_GPU if on_gpu else EVALUATION_BATCH)
-    answer(next(iter(loader)))
+    for batch in loader if on_gpu else [next(iter(loader))]:  # a GPU loads what each shape needs
+        answer(batch)
     started = time.perf_counter()
     torch.cat([answer(batch) for batch in loader])
     return {"rate": len(data) / (time.perf_counter() - started)}

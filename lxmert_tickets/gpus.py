@@ -58,7 +58,7 @@ def gpu_of_this_job(jobs_per_gpu: int) -> Iterator[str | None]:
 
 
 def tells_of_full_memory(error: BaseException) -> bool:
-    """Return whether it is one of torch's allocator, of CUDA, or of cuBLAS, that finds no room on a GPU."""
+    """Return whether it is one of torch's allocator, of CUDA, Triton or cuBLAS, that finds no room on a GPU."""
     return re.search("CUDA.*out of memory|ALLOC_FAILED", str(error)) is not None
 
 

@@ -212,6 +212,8 @@ def test_memory_of_a_gpu_that_is_full_is_told_with_what_to_lower(monkeypatch: py
     for words in ("CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"):
         with pytest.raises(TrainingError, match=rf"its memory is full \({words}\); "), gpu_of_this_job(1):
             raise RuntimeError(f"{words}\nCUDA kernel errors might be reported. And so on")
+    with pytest.raises(TrainingError, match="its memory is full"), gpu_of_this_job(1):
+        raise RuntimeError("Triton Error [CUDA]: out of memory")
     with pytest.raises(RuntimeError, match="shapes differ"), gpu_of_this_job(1):
         raise RuntimeError("shapes differ")
     with gpu_of_this_job(1) as device:

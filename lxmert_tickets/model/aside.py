@@ -5,7 +5,7 @@ Nor does the update of one matrix keep all of its memory busy, from the first nu
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import cycle
@@ -29,11 +29,17 @@ class Aside:
 
     def run(self, work: Work) -> None:
         """Run `work`, after all that was asked of the current stream so far."""
-        stream = next(self._streams)
-        self._begun[stream].append(work)  # what it reads is given to nothing else before it has been read
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
-            work()
+        self.run_each([work])
+
+    def run_each(self, works: Sequence[Work]) -> None:
+        """Run works of which none needs another, after all that was asked of the current stream so far."""
+        streams = [next(self._streams) for _ in works]
+        for stream in dict.fromkeys(streams):
+            stream.wait_stream(torch.cuda.current_stream(self._device))
+        for stream, work in zip(streams, works, strict=True):
+            self._begun[stream].append(work)  # what it reads is given to nothing else before it has been read
+            with torch.cuda.stream(stream):
+                work()
 
     def join(self) -> None:
         """Let the current stream wait for all of it."""
@@ -66,8 +72,10 @@ def runner() -> Callable[[Work], None]:
 
 def beside(works: Iterable[Work]) -> None:
     """Run works of which none needs another, beside each other where `using` lets them; all are joined."""
-    aside, run = _in_use.get(), runner()
-    for work in works:
-        run(work)
-    if aside is not None:
+    aside = _in_use.get()
+    if aside is None:
+        for work in works:
+            work()
+    else:
+        aside.run_each(list(works))
         aside.join()

@@ -206,9 +206,10 @@ class Heads(NamedTuple):
     seed: Tensor  # int64, the first number counts
     dropout: float
 
-    def arguments(self, width: int) -> dict[str, Any]:
-        """Return what both kernels take by name, for rows of `width` numbers."""
+    def arguments(self, rows: Tensor) -> dict[str, Any]:
+        """Return what both kernels take by name, for `rows` such as the queries."""
         (q_starts, q_lengths, longest), (k_starts, k_lengths, longest_context) = self.of_queries, self.of_keys
+        width = rows.shape[1]
         return {
             "q_starts": q_starts,
             "q_lengths": q_lengths,
@@ -222,13 +223,14 @@ class Heads(NamedTuple):
             "QUERIES": _block(longest),
             "KEYS": _block(longest_context),
             "DROPS": self.dropout > 0,
+            "num_warps": warps(_block(longest), _block(longest_context), rows.itemsize),
         }
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, attended: Tensor, heads: Heads) -> None:
     """Write softmax(q k' / sqrt(width)) v of every head to `attended`; all are rows (n or m, H) of any stride."""
     strides = [tensor.stride(0) for tensor in (q, k, v, attended)]
-    _attend[_programs(heads)](q, k, v, attended, *strides, **heads.arguments(q.shape[1]))
+    _attend[_programs(heads)](q, k, v, attended, *strides, **heads.arguments(q))
 
 
 def attend_backward(
@@ -237,7 +239,15 @@ def attend_backward(
     """Write the gradients of `q`, `k` and `v` to `of_q`, `of_k` and `of_v`, from that of what `attend` wrote."""
     tensors = gradient, q, k, v, of_q, of_k, of_v
     strides = [tensor.stride(0) for tensor in tensors]
-    _attend_backward[_programs(heads)](*tensors, *strides, **heads.arguments(q.shape[1]))
+    _attend_backward[_programs(heads)](*tensors, *strides, **heads.arguments(q))
+
+
+def warps(queries: int, keys: int, itemsize: int) -> int:
+    """Return how many warps share a head, of numbers of `itemsize` bytes: so many that its blocks fit their registers.
+
+    In float32 four of them would leave 9 kB of a thread's numbers in memory, of regions' attention to one another.
+    """
+    return 4 if itemsize < 4 else min(16, max(4, queries * keys // 256))
 
 
 def takes_heads_of(width: int) -> bool:

@@ -20,6 +20,9 @@ from lxmert_tickets.model.places import Places, Read
 from lxmert_tickets.model.sublayers import Attending, Feeding
 
 INITIAL_STD = 0.02
+ROWS_AT_ONCE = 1024
+"""That a GPU looks up in a table of embeddings: the gradient of more (and up to 3,072) may lose or double rows, since a
+warp may read the next 1,024 numbers while another still needs the last ones (PyTorch's pull request 187687)."""
 
 
 class Embeddings(nn.Module):
@@ -39,12 +42,20 @@ class Embeddings(nn.Module):
         positions = places.pack(torch.arange(input_ids.shape[1], device=input_ids.device).repeat(len(input_ids)))
         # A question is one segment, so all token types are 0.
         types = torch.zeros_like(positions)
+        at_once = ROWS_AT_ONCE if input_ids.device.type == "cuda" else None
         embedded = (
-            self.word_embeddings(places.pack(input_ids.flatten()))
-            + self.position_embeddings(positions)
+            _looked_up(self.word_embeddings, places.pack(input_ids.flatten()), at_once)
+            + _looked_up(self.position_embeddings, positions, at_once)
             + self.token_type_embeddings(types)
         )
         return Stream(F.dropout(self.LayerNorm(embedded), self.dropouts.hidden, self.training), places)
+
+
+def _looked_up(table: nn.Embedding, numbers: Tensor, at_once: int | None) -> Tensor:
+    """Return the rows (n, H) of `table` that have these `numbers` (n), so many `at_once`; None: all."""
+    if at_once is None or len(numbers) <= at_once:
+        return table(numbers)  # type: ignore[no-any-return]
+    return torch.cat([table(part) for part in torch.split(numbers, at_once)])
 
 
 class VisualEmbeddings(nn.Module):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lxmert_tickets.gpus import tells_of_full_memory
 from lxmert_tickets.model import by_hand, on_cpu
 from lxmert_tickets.model.places import Places, rows_of_each
 from lxmert_tickets.model.sublayers import Attending, Feeding
@@ -40,9 +41,9 @@ def _on_gpu() -> ModuleType | None:
         from lxmert_tickets.model import on_gpu
 
         on_gpu.try_out()
-    except torch.OutOfMemoryError:  # of a GPU that others fill; the training would have met it next
-        raise
     except Exception as error:  # whatever it is, torch's own operators train as well, with other numbers of dropout
+        if tells_of_full_memory(error):  # of a GPU that others fill; the training would have met it next
+            raise
         log.warning("kernels for this GPU cannot be made, so training is slower: %s", error)
         return None
     return on_gpu

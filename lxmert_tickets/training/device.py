@@ -39,6 +39,8 @@ def set_up_process(n_threads: int, deterministic: bool = False) -> None:
         torch.use_deterministic_algorithms(True)
         # What is written before it is read need not be NaN.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    # Else cuBLAS may add up parts of a product's sums in bfloat16.
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     # Where torch's own operators serve on a GPU: with a mask, cuDNN's attention may give NaN as gradients on Hopper, of
     # torch 2.11 to 2.13 (PyTorch's issue 196678).
     torch.backends.cuda.enable_cudnn_sdp(False)

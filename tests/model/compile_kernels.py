@@ -1,13 +1,19 @@
 """Compile the GPU kernels for a GPU that need not be here: `compile_kernels.py 90 bf16 32x64 64x64`.
 
 Given are its compute capability, the precision of products, and numbers of queries and keys. Printed is the shared
-memory that each kernel takes, what it is said to take at most, and how many of its products are asynchronous.
+memory that each kernel takes, what it is said to take at most, how many of its products are asynchronous, and how many
+bytes of each thread found no room in registers.
 """
 
 import inspect
+import re
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
+import triton
 from triton import compiler
 from triton.backends.compiler import GPUTarget
 
@@ -18,6 +24,8 @@ INTEGERS = ("stride", "n_rows", "n_rows_each", "width")
 ITEMSIZE = {"bf16": 2, "fp32": 4}
 NUMBERS = ("scale", "dropout", "eps", "beta1", "beta2", "rest1", "rest2", "weight_decay", "clip_norm")
 SEQUENCES = ("q_starts", "q_lengths", "k_starts", "k_lengths")
+ALIGNED = ("stride", "width")  # multiples of 16, as are the addresses of all tensors but a seed's
+READS_BINARIES = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 ALWAYS_FLOAT32 = (
     "residual", "gain", "shift", "output", "means", "inverse_deviations", "of_output", "of_residual", "of_parameters",
     "gradient", "weights", "exp_avg", "exp_avg_sq", "rate", "norm", "corrections", "sums",
@@ -45,21 +53,44 @@ def main(capability: int, low: str, *pairs: str) -> None:
     for pair in pairs:
         queries, keys = map(int, pair.split("x"))
         said = gpu_kernels.shared_bytes(max(queries, keys), CONSTANTS["WIDTH"], ITEMSIZE[low])
+        warps = gpu_kernels.warps(queries, keys, ITEMSIZE[low])
         for kernel in (gpu_kernels._attend, gpu_kernels._attend_backward):
-            compiled(kernel, capability, low, said, QUERIES=queries, KEYS=keys)
+            compiled(kernel, capability, low, said, warps, QUERIES=queries, KEYS=keys)
     for kernel in (gpu_kernels._end, gpu_kernels._end_backward):
         compiled(kernel, capability, low, LEAST_SHARED_BYTES)
     compiled(adam_kernels._squares, capability, low, LEAST_SHARED_BYTES, BLOCK=adam_kernels.BLOCK_OF_SQUARES)
     compiled(adam_kernels._update, capability, low, LEAST_SHARED_BYTES, BLOCK=adam_kernels.BLOCK)
 
 
-def compiled(kernel: Any, capability: int, low: str, said: int, **blocks: int) -> None:
+def compiled(kernel: Any, capability: int, low: str, said: int, warps: int = 4, **blocks: int) -> None:
     arguments = list(inspect.signature(kernel.fn).parameters)
     types = {argument: type_of(argument, low) for argument in arguments}
     constants = {(arguments.index(name),): value for name, value in (CONSTANTS | blocks).items() if name in arguments}
-    source = compiler.ASTSource(kernel, types, constants)
-    made = compiler.compile(source, target=GPUTarget("cuda", capability, 32))
-    print(kernel.fn.__name__, made.metadata.shared, said, made.asm["ptx"].count("wgmma.mma_async"))  # noqa: T201
+    aligned = {
+        (place,): [["tt.divisibility", 16]]
+        for place, name in enumerate(arguments)
+        if name != "seed" and (types[name].startswith("*") or name.endswith(ALIGNED))
+    }
+    source = compiler.ASTSource(kernel, types, constants, aligned)
+    made = compiler.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps})
+    asynchronous = made.asm["ptx"].count("wgmma.mma_async")
+    print(kernel.fn.__name__, made.metadata.shared, said, asynchronous, stack_bytes(made.asm["cubin"]))  # noqa: T201
+
+
+def stack_bytes(binary: bytes) -> int:
+    """Return what each thread of the one kernel in `binary` has of memory."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(binary)
+        file.flush()
+        told = subprocess.run(
+            [READS_BINARIES, "-res-usage", file.name],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=True,
+        )
+    [found] = re.findall(r"STACK:(\d+)", told.stdout)
+    return int(found)
 
 
 if __name__ == "__main__":

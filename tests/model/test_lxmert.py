@@ -14,7 +14,7 @@ from transformers import LxmertConfig, LxmertForQuestionAnswering
 
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.building import build_network
-from lxmert_tickets.model.lxmert import LxmertForVqa, initialise, vqa_loss
+from lxmert_tickets.model.lxmert import LxmertForVqa, _looked_up, initialise, vqa_loss
 from lxmert_tickets.pruning.prunable import PAPER, prunable_names
 
 BASE = Architecture(n_answers=3129)
@@ -145,6 +145,19 @@ def test_questions_that_share_an_image_get_what_each_gets_of_a_copy(n_cross_laye
     with torch.inference_mode():
         answered = network(ids, attention_mask, *images, image_of)
     assert torch.allclose(answered, apart, rtol=tolerance, atol=tolerance)
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=30), st.integers(1, 31))
+def test_rows_of_a_table_and_their_gradient_are_the_same_however_many_are_looked_up_at_once(
+    chosen: list[int], at_once: int
+) -> None:
+    table, numbers = nn.Embedding(7, 4, padding_idx=0).double(), torch.tensor(chosen)
+    found = _looked_up(table, numbers, at_once)
+    assert torch.equal(found, table(numbers))
+    weights = torch.arange(found.numel(), dtype=torch.float64).reshape(found.shape)
+    [together] = torch.autograd.grad((_looked_up(table, numbers, None) * weights).sum(), table.weight)
+    [in_parts] = torch.autograd.grad((found * weights).sum(), table.weight)
+    assert torch.allclose(in_parts, together, rtol=1e-12)
 
 
 def test_no_attention_mask_means_that_every_position_is_a_token() -> None:

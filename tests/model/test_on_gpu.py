@@ -232,3 +232,15 @@ def test_where_a_kernel_cannot_be_made_the_plain_way_serves(
     monkeypatch.setattr(module, kernel, lambda *_, **__: 1 / 0)
     assert operators._on_gpu.__wrapped__() is None
     assert "training is slower: division by zero" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("Triton Error [CUDA]: out of memory")]
+)
+def test_a_gpu_that_is_full_is_no_reason_for_the_plain_way(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def full() -> None:
+        raise error
+
+    monkeypatch.setattr(on_gpu, "try_out", full)
+    with pytest.raises(type(error), match="out of memory"):
+        operators._on_gpu.__wrapped__()

@@ -128,13 +128,16 @@ print(Path("/proc/self/smaps_rollup").read_text())
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_on_a_gpu_attention_is_not_cudnns_and_steps_are_deterministic_where_asked(deterministic: bool) -> None:
+def test_on_a_gpu_sums_are_float32_attention_is_not_cudnns_and_steps_are_deterministic_where_asked(
+    deterministic: bool,
+) -> None:
     program = f"""
 import torch
 from lxmert_tickets.training.device import set_up_process
 assert torch.backends.cuda.cudnn_sdp_enabled()
 set_up_process(1, {deterministic})
 assert not torch.backends.cuda.cudnn_sdp_enabled()
+assert not torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
 assert torch.are_deterministic_algorithms_enabled() is {deterministic}
 assert torch.utils.deterministic.fill_uninitialized_memory is not {deterministic}
 """

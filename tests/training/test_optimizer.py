@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from toys import RECIPE, changed
 
@@ -44,6 +46,15 @@ def run(optimizer: BertAdam, trained: nn.ParameterList | list[Tensor]) -> None:
 def _gathered(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parameters are updated one by one, or as one tensor: that must not matter."""
     monkeypatch.setattr(module, "GATHERED_BELOW", request.param)
+
+
+@given(st.lists(st.integers(1, 40), max_size=12))
+def test_on_a_gpu_parameters_stand_at_multiples_of_16_bytes_until_one_is_no_multiple_itself(sizes: list[int]) -> None:
+    parameters = {f"{place}": torch.nn.Parameter(torch.zeros(size)) for place, size in enumerate(sizes)}
+    order = [int(name) for name in module._aligned_first(parameters)]
+    assert sorted(order) == list(range(len(sizes)))
+    aligned = [place for place, size in enumerate(sizes) if size % 8 == 0]
+    assert order[: len(aligned)] == aligned  # so each of them, and the first of the others, stands at a multiple of 8
 
 
 @pytest.mark.usefixtures("_gathered")

@@ -12,8 +12,8 @@ import pytest
 import torch
 from script_runs import run_here
 from torch.nn import functional as F
-from toy_pretraining import CAPTIONS, FIRST_WORD, MASK, QUESTIONS, RECIPE, toy_captions
-from toys import CPU, END, START, TINY, changed, save_toy_features, toy_questions
+from toy_pretraining import CAPTIONS, FIRST_WORD, MASK, N_IMAGES, QUESTIONS, RECIPE, toy_captions
+from toys import CPU, END, START, TINY, changed, save_toy_features, toy_data, toy_questions
 
 from lxmert_tickets.data.questions import save_questions
 from lxmert_tickets.data.tokens import save_tokenizer, train_tokenizer
@@ -27,8 +27,12 @@ from lxmert_tickets.model.lxmert import initialise
 from lxmert_tickets.model.pretraining_heads import LxmertForPretraining
 from lxmert_tickets.monitoring.pulse import NAME as PULSE
 from lxmert_tickets.seeds import derive_seed
-from lxmert_tickets.training.batches import padded
+from lxmert_tickets.training.batches import VqaData, padded
 from lxmert_tickets.training.pretraining import PretrainingBatch, draw_batch, pretrain
+
+
+def questions_on(device: str) -> VqaData:
+    return QUESTIONS if device == "cpu" else toy_data(24, n_images=N_IMAGES, device=torch.device(device))
 
 
 def batches(n: int = 40, **fields: object) -> list[PretrainingBatch]:
@@ -153,8 +157,9 @@ def test_a_line_comes_every_20_steps_and_at_the_end() -> None:
     assert [line.step for line in history] == [20, 40, 45]
 
 
-def test_all_three_tasks_are_learned() -> None:
-    _, history = pretrain(TINY, CAPTIONS, QUESTIONS, changed(RECIPE, steps=240, learning_rate=5e-3, batch_size=32))
+def test_all_three_tasks_are_learned(device: str) -> None:
+    recipe = changed(RECIPE, steps=240, learning_rate=5e-3, batch_size=32)
+    _, history = pretrain(TINY, CAPTIONS, questions_on(device), recipe)
     first, last = history[0], history[-1]
     assert last.words < 0.5 * first.words
     assert last.matching < 0.85 * first.matching
@@ -177,8 +182,8 @@ def test_pretrained_weights_are_just_those_of_the_vqa_network() -> None:
     assert network.state_dict().keys() == weights.keys()
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_one_others() -> None:
-    runs = [pretrain(TINY, CAPTIONS, QUESTIONS, changed(RECIPE, seed=seed)) for seed in (0, 0, 1)]
+def test_the_same_seed_gives_the_same_bytes_and_another_one_others(device: str) -> None:
+    runs = [pretrain(TINY, CAPTIONS, questions_on(device), changed(RECIPE, seed=seed)) for seed in (0, 0, 1)]
     (first, history), (again, history_again), (other, history_of_other) = runs
     assert history == history_again != history_of_other
     assert all(first[name].numpy().tobytes() == again[name].numpy().tobytes() for name in first)
