@@ -82,7 +82,11 @@ def run_rules(folder: Path, site: Path, scale: float) -> pd.DataFrame:
         overlay = {
             "experiment": EXPERIMENT,
             "seeds": [0],
-            "vqa2": {"sources": configuration(web_site.url), "minival_images": round(5000 * scale)},
+            "vqa2": {
+                "sources": configuration(web_site.url),
+                "minival": "drawn",
+                "minival_images": round(5000 * scale),
+            },
             "weights": {"source": "original"},
         }
         config.write_text(yaml.safe_dump(overlay))

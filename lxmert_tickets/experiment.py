@@ -92,6 +92,7 @@ class Vqa2(Part, frozen=True):
     """VQA v2 on COCO images."""
 
     questions: Literal["official", "lxmert"]
+    minival: Literal["lxmert", "drawn"]
     minival_images: Positive
     minival_seed: int
     feature_dim: Positive

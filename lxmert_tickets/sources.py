@@ -46,6 +46,12 @@ SOFT_LABELS = (
     "is the official accuracy but for the spelling of answers."
 )
 
+SEEN = (
+    "LXMERT was pretrained on questions and answers of seven in eight of these images: only its own minival "
+    "(vqa2.minival: lxmert) was kept from it."
+)
+CHOSEN_ON_IT = "Epochs were chosen on it, too."
+
 VQA2_SPLITS = {
     "train": ("train2014", "nominival"),
     "minival": ("minival",),
@@ -158,7 +164,10 @@ class Vqa2Files(DataFiles):
         self.features = f"{VQA2_FOLDER}/features/{{images}}.h5"
         self.tokenizer, self.n_tokens = self.receipt("vocab.txt"), experiment.text.vocab_size
         self.about = [paths.about_minival] if self._official else []
+        self._listed = self._official and experiment.vqa2.minival == "lxmert"
         self.notes = [] if self._official else [SOFT_LABELS]
+        self.notes += [SEEN] if self._official and not self._listed else []
+        self.notes += [CHOSEN_ON_IT] if experiment.training.keep == "best" else []
 
     def image_set(self, split: str) -> str:
         return IMAGES_OF_SPLIT[split]
@@ -204,10 +213,8 @@ class Vqa2Files(DataFiles):
         return [f"{base}{folder}{name}" for base in getattr(self._sources, entry)]
 
     def minival_ids(self) -> list[str]:
-        """Return the receipt of LXMERT's minival, if it was fetched or put in place; else nothing."""
-        file = Path(VQA2_FOLDER, MINIVAL_IDS)
-        there = file.exists() or Path(self.receipt(MINIVAL_IDS)).exists()
-        return [self.receipt(MINIVAL_IDS)] if there else []
+        """Return the receipt of the list of LXMERT's minival; nothing where it is not what decides."""
+        return [self.receipt(MINIVAL_IDS)] if self._listed else []
 
     def _part(self, part: str, kind: str, made_here: str) -> str:
         if not self._official:

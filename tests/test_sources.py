@@ -9,7 +9,16 @@ import yaml
 
 from lxmert_tickets.configuration import read_experiment
 from lxmert_tickets.layout import RECEIPT, Layout
-from lxmert_tickets.sources import VQA2_FILES, SceneFiles, Vqa2Files, files_of, receipt
+from lxmert_tickets.sources import (
+    CHOSEN_ON_IT,
+    SEEN,
+    SOFT_LABELS,
+    VQA2_FILES,
+    SceneFiles,
+    Vqa2Files,
+    files_of,
+    receipt,
+)
 
 PROJECT = Path(__file__).resolve().parents[1]
 PATHS = Layout("results/x")
@@ -20,9 +29,9 @@ def config(name: str) -> dict[str, Any]:
 
 
 def vqa2(kept_here: Callable[[str], str] = str, **changed: Any) -> Vqa2Files:
-    """Return the files of configs/vqa2.yaml, with some keys of its sections vqa2, splits and weights changed."""
+    """Return the files of configs/vqa2.yaml, with some keys of four of its sections changed."""
     overlay = config("configs/vqa2.yaml")
-    for section in ("vqa2", "splits", "weights"):
+    for section in ("vqa2", "splits", "weights", "training"):
         overlay[section] |= {key: value for key, value in changed.items() if key in overlay[section]}
     found = files_of(read_experiment(config("config.yaml") | overlay), PATHS, kept_here)
     assert isinstance(found, Vqa2Files)
@@ -66,7 +75,7 @@ def test_lxmerts_prepared_questions_stand_for_all_official_files() -> None:
     assert (found.questions("minival"), found.questions("test")) == ([receipt("minival.json")], [receipt("test.json")])
     assert found.annotations("train") == found.annotations("minival") == []
     assert found.answers() == {"published": [receipt("trainval_label2ans.json")]}
-    assert (found.about, len(found.notes)) == ([], 1)
+    assert (found.about, found.notes) == ([], [SOFT_LABELS, CHOSEN_ON_IT])
 
 
 def test_training_and_minival_share_the_features_of_their_images() -> None:
@@ -90,12 +99,13 @@ def test_every_file_has_a_place_to_be_downloaded_from(name: str) -> None:
     assert all(url.startswith("https://") and url.endswith(f"/{name}") for url in vqa2().urls(name))
 
 
-def test_lxmerts_minival_is_used_as_soon_as_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert vqa2().minival_ids() == []
-    Path("resources/vqa2").mkdir(parents=True)
-    Path("resources/vqa2/minival.json").write_text("[]")
+def test_lxmerts_minival_is_used_unless_another_is_to_be_drawn_and_readers_are_told_what_that_means() -> None:
     assert vqa2().minival_ids() == ["resources/vqa2/minival.json.verified"]
+    assert vqa2().notes == [CHOSEN_ON_IT]
+    drawn = vqa2(minival="drawn")
+    assert (drawn.minival_ids(), drawn.notes) == ([], [SEEN, CHOSEN_ON_IT])
+    prepared = vqa2(questions="lxmert", minival="drawn", keep="last")
+    assert (prepared.minival_ids(), prepared.notes) == ([], [SOFT_LABELS])
 
 
 def test_published_weights_need_just_the_files_that_are_read() -> None:

@@ -1,7 +1,7 @@
 """val2014 in two: minival, which chooses epochs, and nominival, which is trained on.
 
-LXMERT's minival is all questions of 5,000 images of val2014 (its minival.json). Where that list is at hand it decides;
-otherwise as many images are drawn from a seed.
+LXMERT's minival is all questions of 5,000 images of val2014 (its minival.json). That list decides, or as many images
+are drawn from a seed.
 """
 
 from collections.abc import Collection, Iterable, Sequence

@@ -76,7 +76,7 @@ def test_six_real_images_go_through_every_rule_with_a_network_of_full_size(
                 {
                     "experiment": "dry_fire",
                     "seeds": [0],
-                    "vqa2": {"sources": configuration(site.url), "minival_images": 1},
+                    "vqa2": {"sources": configuration(site.url), "minival": "drawn", "minival_images": 1},
                     "weights": {"revision": "main"},
                     "text": {"min_answer_count": 1},
                     "training": {"epochs": 1, "batch_size": 2},

@@ -25,6 +25,7 @@ NETWORK = {
     "hidden_size": 16, "n_heads": 2, "intermediate_size": 24, "n_language_layers": 1, "n_vision_layers": 1,
     "n_cross_layers": 2, "max_positions": 24,
 }  # fmt: skip
+DRAWN = {"minival": "drawn", "minival_images": 3}
 RESULTS = Path("results/tiny_vqa2")
 MODELS = ["dense", "low_magnitude/s50", "high_magnitude/s50", "random/s50"]
 SHOWN = {"collect_results", "make_table", "draw_accuracy", "draw_answer_types", "draw_question_types", "draw_sparsity",
@@ -36,7 +37,7 @@ def overlay(site: WebSite, **changes: Any) -> dict[str, Any]:
     return {
         "experiment": "tiny_vqa2",
         "seeds": [0],
-        "vqa2": {"sources": configuration(site.url), "minival_images": 3, "feature_dim": SIZES.feature_dim},
+        "vqa2": {"sources": configuration(site.url), "feature_dim": SIZES.feature_dim} | DRAWN,
         "text": {"vocab_size": SIZES.vocab_size},
         "model": NETWORK,
         "weights": {"source": "original"},
@@ -107,7 +108,8 @@ def test_the_table_shows_minival_and_says_how_it_was_chosen(done: Path) -> None:
     text = (done / RESULTS / "tables/table1.md").read_text()
     assert text.startswith("|  | minival Yes/No | minival Number | minival Other | minival Overall |")
     assert "No score of test-dev or test-std is known yet: this is minival." in text
-    assert "minival is 3 images of val2014 with 15 questions, by seeded choice." in text
+    assert "minival is 3 images of val2014 with 15 questions, by seeded choice. LXMERT was pretrained on" in text
+    assert "Epochs were chosen on it, too." in text
     for name in ("Full", "Low-magnitude pruned", "High-magnitude pruned", "Random pruned"):
         assert re.search(rf"\| {name} \| \d", text)
 
@@ -197,18 +199,19 @@ def test_examples_name_their_images_and_show_those_that_someone_has_put_in_place
     assert page.read_text().count("data:image/jpeg") == 5
 
 
-def test_lxmerts_minival_decides_once_it_is_put_in_place(
+def test_lxmerts_minival_decides_unless_another_is_to_be_drawn(
     copy: Path, config: Callable[..., Path], site: WebSite
 ) -> None:
-    listed = [{"question_id": image * 1000, "img_id": f"COCO_val2014_{image:012d}"} for image in minival_images(SIZES)]
-    (copy / "resources/vqa2/minival.json").write_text(json.dumps(listed))
-    ran = run(copy, str(RESULTS / "data/minival/questions.h5"), config=config())
+    listed = overlay(site)["vqa2"] | {"minival": "lxmert"}
+    planned = jobs_of(run(copy, "--dry-run", config=config(vqa2=listed)))
+    assert {"download minival.json", "split_val_questions", "finetune 0"} <= planned
+    ran = run(copy, str(RESULTS / "data/minival/questions.h5"), config=config(vqa2=listed))
     assert ran.returncode == 0, ran.stderr
     about = json.loads((copy / RESULTS / "data/minival/about.json").read_text())
     assert about["minival"] == "LXMERT's ids"
     asked = json.loads((copy / RESULTS / "data/minival/questions.json").read_text())["questions"]
     assert {question["image_id"] for question in asked} == set(minival_images(SIZES))
-    of_no_use = overlay(site)["vqa2"] | {"minival_images": 2, "minival_seed": 9}
+    of_no_use = listed | {"minival_images": 2, "minival_seed": 9}
     again = run(copy, "--dry-run", str(RESULTS / "data/minival/questions.h5"), config=config(vqa2=of_no_use))
     assert jobs_of(again) == set()
 
@@ -218,9 +221,7 @@ def test_prepared_questions_give_the_arrays_of_the_official_ones(
 ) -> None:
     arrays, scores, words = {}, {}, {}
     for way in ("official", "lxmert"):
-        tiny = config(experiment=way, vqa2=overlay(site)["vqa2"] | {"questions": way})
-        fetched = run(copy, "resources/vqa2/minival.json.verified", config=tiny)  # so that both have LXMERT's minival
-        assert fetched.returncode == 0, fetched.stderr
+        tiny = config(experiment=way, vqa2=overlay(site)["vqa2"] | {"questions": way, "minival": "lxmert"})
         targets = [f"results/{way}/data/{split}/questions.h5" for split in ("train", "minival", "test")]
         ran = run(copy, *targets, f"results/{way}/seed0/dense/score.minival.json", config=tiny)
         assert ran.returncode == 0, ran.stderr
