@@ -153,6 +153,7 @@ rule draw_contact_sheet:
     conda:
         ENVIRONMENT
     params:
+        split=SHOWN_SPLIT,
         width_inches=EXPERIMENT.report.figure_width_inches,
         dpi=EXPERIMENT.report.figure_dpi,
         code=code_of("draw_contact_sheet"),

@@ -1,6 +1,7 @@
 """The report as a reader sees it: one file, opened offline in a real Chromium, every section and every result of it."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,6 +91,11 @@ def press(page: Page, result: str, button: int) -> None:
     page.evaluate(f"{row}.querySelectorAll('a')[{button}].click()")
 
 
+OF_A_SPLIT = [
+    "Accuracy against sparsity", "By type of answer", "By first words", "Answers of each network", "Balanced pairs",
+]  # fmt: skip
+
+
 def show(page: Page, category: str, result: str) -> None:
     click(page, category)
     press(page, result, EYE)
@@ -122,6 +128,8 @@ def test_a_result_is_drawn_and_explained(page: Page, category: str, result: str)
     explained = page.evaluate("document.querySelector('nav').innerText")
     assert len(explained) > 300
     assert not any(sign in explained for sign in ("{{", "{%", "System Message", "``"))
+    assert re.search(r" [.,:)](?!\d)|\( | (on|from|of|in|with) (against|epochs)", explained) is None  # a name left out
+    assert result not in OF_A_SPLIT or re.search(r"\btest-dev\b", explained)
 
 
 def test_the_layer_figure_is_explained_with_the_subnetwork_that_it_shows_and_its_ranking(page: Page) -> None:
