@@ -109,6 +109,12 @@ def test_a_sparsity_that_is_not_declared_is_told_beside_those_that_are(name: str
             ask(name, sparsity)
 
 
+def test_what_the_data_decides_of_the_network_stands_beside_the_sizes() -> None:
+    found = experiment().model.architecture(n_answers=3, vocab_size=70, feature_dim=5)
+    assert (found.n_answers, found.vocab_size, found.feature_dim) == (3, 70, 5)
+    assert found.hidden_size == experiment().model.hidden_size
+
+
 def test_a_complement_mirrors_its_parent() -> None:
     found = experiment(subnetworks={"high_magnitude": {"sparsities": [30, 50]}})
     assert found.mirrored("high_magnitude", "30") == ("low_magnitude", "70")

@@ -28,7 +28,6 @@ def verified(grid: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tu
 
     def verify(*overlays: Path) -> tuple[int, list[str]]:
         configs = [ROOT / "configs/smoke.yaml", *overlays]
-        shutil.copy(ROOT / "config.yaml", grid)
         status = main(["verify", "--directory", str(grid), "--configfile", *map(str, configs)])
         return status, capsys.readouterr().out.splitlines()
 

@@ -15,8 +15,9 @@ from made_up_checkpoints import write_original_checkpoint
 from made_up_vqa2 import Sizes, configuration, made_up_texts, minival_images, write_sources
 from PIL import Image
 from web_site import WebSite, served
-from workflow_runs import jobs_of, snakemake
+from workflow_runs import ROOT, jobs_of, snakemake
 
+from lxmert_tickets.cli import main
 from lxmert_tickets.data.questions import load_questions
 from lxmert_tickets.model.architecture import Architecture
 
@@ -112,6 +113,18 @@ def test_the_table_shows_minival_and_says_how_it_was_chosen(done: Path) -> None:
     assert "Epochs were chosen on it, too." in text
     for name in ("Full", "Low-magnitude pruned", "High-magnitude pruned", "Random pruned"):
         assert re.search(rf"\| {name} \| \d", text)
+
+
+def test_its_files_were_made_from_one_another(
+    done: Path, config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    configs = [str(ROOT / "configs/vqa2.yaml"), str(config())]
+    assert main(["verify", "--directory", str(done), "--configfile", *configs]) == 0
+    said = re.search(
+        r"results/tiny_vqa2: (\d+) files compared with what they were made from, 0 problems", capsys.readouterr().out
+    )
+    assert said is not None
+    assert int(said[1]) > 20
 
 
 def test_no_image_is_both_trained_on_and_in_minival(done: Path) -> None:
