@@ -103,6 +103,13 @@ def test_humans_are_told_apart_by_answer_id() -> None:
     assert answer_accuracy(others + same_id, "cat") == pytest.approx(0.7)
 
 
+def test_nobody_has_more_than_full_credit_however_many_agree() -> None:
+    # Of four that match, two are left out together: they have 2 / 3 each. The six others see four, and have 1 each.
+    matching = [HumanAnswer("cat", answer_id) for answer_id in (1, 1, 2, 3)]
+    others = [HumanAnswer("dog", answer_id) for answer_id in range(4, 10)]
+    assert answer_accuracy([*matching, *others], "cat") == pytest.approx((6 + 2 + 2 * 2 / 3) / 10)
+
+
 def test_humans_with_one_id_are_told_apart_by_confidence_and_by_normalised_answer() -> None:
     others = humans(*"bcdefgh")
     of_confidence = tuple(HumanAnswer("cat", 9, confidence) for confidence in ("yes", "maybe", "no"))
