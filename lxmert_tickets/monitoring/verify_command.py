@@ -27,13 +27,12 @@ def run_verify(args: Namespace) -> int:
 
     Raises ConfigError when the configuration is missing or wrong, ArtifactError when nothing was made yet.
     """
-    from lxmert_tickets.layout import Layout  # noqa: PLC0415 (not for every command)
-    from lxmert_tickets.progress import Progress  # noqa: PLC0415
+    from lxmert_tickets.progress import Progress  # noqa: PLC0415 (not for every command)
     from lxmert_tickets.verification import files_to_verify, verify  # noqa: PLC0415 (h5py, pyarrow)
 
     experiment = asked_experiment(args)
     networks = [f"seed{seed}/{model}" for seed in experiment.seeds for model in experiment.models()]
-    root = Path(Layout(f"results/{experiment.experiment}").root)
+    root = Path("results", experiment.experiment)
     with chdir(args.directory):  # every path of an experiment is relative to it
         files = files_to_verify(root, networks)
         if not files:
