@@ -41,8 +41,9 @@ def keeping_its_time(file: Path, content: bytes) -> None:
 
 
 def test_a_finished_grid_belongs_together(grid: Path, verified: Callable[..., tuple[int, list[str]]]) -> None:
-    (grid / DENSE / ".resume").mkdir(exist_ok=True)
-    (grid / DENSE / ".resume/step0000000001.safetensors").write_bytes(b"")  # of a run that goes on
+    checkpoints = grid / "results/smoke/pretrained/.resume"  # of a run that goes on
+    checkpoints.mkdir(exist_ok=True)
+    (checkpoints / "step0000000001.safetensors").write_bytes(b"")
     status, [said] = verified()
     assert status == 0
     assert said.endswith(" files compared with what they were made from, 0 problems")
