@@ -30,7 +30,7 @@ LARGE_BYTES = 1 << 30
 END_BYTES = 1 << 20
 TORN_SECONDS = 24 * 60 * 60
 """Nobody writes on one file for so long: what is older was left by a writer that was killed."""
-REMAKE = "Delete it and run snakemake again: it is made anew from its inputs."
+REMAKE = "Delete it and run snakemake again: it will be rebuilt from its inputs."
 
 Tensors = dict[str, np.ndarray]
 Metadata = dict[str, Any]
@@ -141,7 +141,7 @@ def save_tensors(path: str | Path, kind: str, tensors: Mapping[str, np.ndarray],
         try:
             save_file(contiguous, temporary, metadata={METADATA_KEY: about})
         except SafetensorError as error:
-            raise ArtifactError(path, f"cannot be written ({error})", "room on its disk and the right") from None
+            raise ArtifactError(path, f"cannot be written ({error})", "free disk space and write permission") from None
         # The library lets nobody else read what it writes; the folder has the rights that the user gives new files.
         temporary.chmod(temporary.parent.stat().st_mode & 0o666)
 

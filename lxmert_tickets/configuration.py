@@ -97,7 +97,7 @@ def _check_sections(config: Mapping[str, Any]) -> None:
     known = OF_RUNNING | {"subnetworks"} | {field.name for field in msgspec.structs.fields(Settings)}
     for name in config:
         if isinstance(name, str) and name not in known:
-            raise ConfigError(name, "is no known key", "a key of config.yaml", did_you_mean(name, known))
+            raise ConfigError(name, "is not a known key", "a key of config.yaml", did_you_mean(name, known))
 
 
 def read_running(config: Mapping[str, Any]) -> Running:
@@ -131,7 +131,7 @@ def _read_subnetwork(name: str, value: Any, declared: Mapping[str, Any]) -> Subn
     if {"keep", "complement_of"} <= convert(value, dict, place).keys():
         raise ConfigError(
             place, "has both keep and complement_of", "one of them",
-            f"An overlay adds to what it lies over: give the new subnetwork another name, and write {name}: null.",
+            f"An overlay is merged into what is below it: give the new subnetwork another name and write {name}: null.",
         )  # fmt: skip
     if "complement_of" in value:
         complement: ComplementSubnetwork = convert(value, ComplementSubnetwork, place)
@@ -139,7 +139,7 @@ def _read_subnetwork(name: str, value: Any, declared: Mapping[str, Any]) -> Subn
     kinds: dict[str, type[Subnetwork]] = {"largest": MagnitudeSubnetwork, "random": RandomSubnetwork}
     keep = str(value.get("keep"))
     if keep not in kinds:
-        remedy = did_you_mean(keep, kinds) if "keep" in value else "Say what it keeps."
+        remedy = did_you_mean(keep, kinds) if "keep" in value else "State what it keeps."
         raise ConfigError(f"{place}.keep", repr(value.get("keep")), "largest, random, or complement_of instead", remedy)
     found: Subnetwork = convert(value, kinds[keep], place)
     return found

@@ -54,14 +54,14 @@ def laid_over(config: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """Refuses what YAML forbids and PyYAML lets pass: of a key that stands twice the last would count, unnoticed."""
+    """Refuses what YAML forbids and PyYAML lets pass: of a key that appears twice the last would count, unnoticed."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
             what = (key.tag, str(key.value))
             if what in seen and key.value != "<<":  # several mappings may be merged
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} appears twice", key.start_mark)
             seen.add(what)
         return dict(super().construct_mapping(node, deep))
 
@@ -71,7 +71,7 @@ class _OwnLoader(_Loader):
 
     def construct_scalar(self, node: yaml.ScalarNode) -> Any:
         if node.tag.endswith((":int", ":float")) and NOT_AS_WRITTEN.fullmatch(str(node.value)):
-            said = f"{node.value} is another number in YAML: write that one in decimals, or text in quotes"
+            said = f"YAML reads {node.value} as another number: write that in decimal, or quote it if it is text"
             raise yaml.constructor.ConstructorError(None, None, said, node.start_mark)
         return super().construct_scalar(node)
 
@@ -96,7 +96,9 @@ def read_file(path: Path, *, is_ours: bool = True) -> Mapping[str, Any]:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.place}", error.found, error.expected, error.remedy) from None
     if content is None:
-        raise ConfigError(path, "is empty", "a mapping in YAML or JSON", "Write {} for none, as Snakemake wants it.")
+        raise ConfigError(
+            path, "is empty", "a mapping in YAML or JSON", "Write {} for an empty configuration, as Snakemake requires."
+        )
     if not isinstance(content, Mapping):
         raise ConfigError(path, f"is a {type(content).__name__}", "a mapping in YAML or JSON")
     return content
@@ -114,5 +116,5 @@ def _mapping(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object of JSON, and refuse what a mapping of YAML is refused for."""
     repeated = [key for key, n in Counter(key for key, _ in pairs).items() if n > 1]
     if repeated:
-        raise yaml.YAMLError(f"{repeated[0]} stands twice")  # no ValueError: then it would be read as YAML
+        raise yaml.YAMLError(f"{repeated[0]} appears twice")  # no ValueError: then it would be read as YAML
     return dict(pairs)

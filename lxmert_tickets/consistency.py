@@ -49,20 +49,20 @@ def check_consistent(experiment: Experiment) -> None:
 def _check_unique(place: str, values: tuple[Any, ...]) -> None:
     for position, value in enumerate(values):
         if value in values[:position]:
-            raise ConfigError(f"{place}[{position}]", f"{value} stands there twice", "different values", "Remove one.")
+            raise ConfigError(f"{place}[{position}]", f"{value} appears twice", "different values", "Remove one.")
 
 
 def _check_sources(experiment: Experiment) -> None:
     source = experiment.weights.source
     if experiment.data == "vqa2" and experiment.vqa2 is None:
         raise ConfigError(
-            "vqa2", "is missing", "a section that says where VQA v2 is", "Lay configs/vqa2.yaml over this."
+            "vqa2", "is missing", "a section that says where to get VQA v2", "Lay configs/vqa2.yaml over this."
         )
     if (experiment.data == "scenes") != (source == "pretrain"):
         expected = "pretrain" if experiment.data == "scenes" else "hub or original"
         raise ConfigError(
             "weights.source", repr(source), f"{expected} for data: {experiment.data}",
-            "Scenes have regions of their own, which no published network has seen; VQA v2 has no pretraining here.",
+            "No published network has seen regions like those of the scenes; for VQA v2 there is no pretraining here.",
         )  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def _check_percent(subnetworks: Mapping[str, Subnetwork]) -> None:
         if len(low) == len(own) or len(own[name]) > 1:
             raise ConfigError(
                 f"subnetworks.{name}.sparsities", f"[{', '.join(map(percent_text, own[name]))}]",
-                "percent, not shares: 50 for a half", "Where percent are meant, add one above 1.",
+                "percentages, not fractions: 50 for a half", "If these are percentages, add one above 1.",
             )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ MAX_LEVELS = 20  # of sections and lists within each other
 STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")  # of a path as msgspec writes it: $.splits.test[0], $.data.sets[...]
 # What YAML takes for a number or a truth value; it is text only within quotes, or within a list or section of --config.
 PLAIN = re.compile(r"[-+]?\d+(\.\d*([eE][-+]\d+)?)?|true|false")
-KEYS_ARE_TEXT = "Keys are text: write it in quotes, where YAML takes it for something else."
+KEYS_ARE_TEXT = "Keys are text: quote one that YAML takes for something else."
 OWN_FILES = {"vqa2": "configs/vqa2.yaml"}  # of sections that do not stand in config.yaml
 WORDS = {
     "`object`": "a mapping",
@@ -47,7 +47,7 @@ def check_plain(value: Any, place: str = "", levels: int = MAX_LEVELS) -> None:
             place, "is nested too deep", f"at most {MAX_LEVELS} levels", "Look for *, an alias, within its &."
         )
     if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(place, repr(value), "a finite number", "Where there is to be no limit, write 1.0e+9.")
+        raise ConfigError(place, repr(value), "a finite number", "For no limit, write 1.0e+9.")
     if isinstance(value, set):
         raise ConfigError(place, repr(value), "a list", "Write it without !!set: a set has no order.")
     if isinstance(value, Mapping):
@@ -81,7 +81,7 @@ def _explained(problem: str, value: Any, kind: Any, place: str) -> ConfigError:
     if problem.startswith("Object contains unknown field"):
         key = problem.split("`")[1]
         return ConfigError(
-            _within(place, key), "is no known key", "a key of this section", did_you_mean(key, _field_types(kind))
+            _within(place, key), "is not a known key", "a key of this section", did_you_mean(key, _field_types(kind))
         )
     if problem.startswith("Object missing required field"):
         missing = _within(place, problem.split("`")[1])
@@ -107,7 +107,7 @@ def _in_words(problem: str, kind: Any) -> str:
 def _remedy(value: Any, expected: str) -> str:
     """Return how to write `value` so that it is what was `expected`; "" where that is not the matter."""
     if expected == "text" and isinstance(value, int | float | date):
-        taken = "YAML takes on, off, yes and no for true and false: write it in quotes."
+        taken = "YAML reads on, off, yes and no as true and false: write it in quotes."
         return taken if isinstance(value, bool) else f'Write it in quotes: "{value}".'
     if expected == "a list" and isinstance(value, str | int | float):
         return f"Write {json.dumps([value])}."
@@ -116,7 +116,7 @@ def _remedy(value: Any, expected: str) -> str:
     if PLAIN.fullmatch(value):
         return "Write it without quotes; lists and sections: in a file, with --configfile."
     if expected.startswith("a number") and "e" in value.lower():
-        return "YAML wants a point and a signed exponent, as in 5.0e-5 and 1.0e+9."
+        return "YAML requires a decimal point and a signed exponent, as in 5.0e-5 and 1.0e+9."
     return ""
 
 

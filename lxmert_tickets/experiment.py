@@ -20,7 +20,7 @@ Name = Annotated[
     msgspec.Meta(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z",
         max_length=MAX_CHARACTERS,
-        description="a name of letters, digits, dots, dashes and underscores, that begins with a letter or digit",
+        description="a name of letters, digits, dots, dashes and underscores that begins with a letter or digit",
     ),
 ]
 SubnetworkName = Annotated[
@@ -28,7 +28,7 @@ SubnetworkName = Annotated[
     msgspec.Meta(
         pattern=r"^[a-z][a-z0-9_]*\Z",
         max_length=MAX_CHARACTERS,
-        description="a name of small letters, digits and underscores, that begins with a letter",
+        description="a name of lower-case letters, digits and underscores that begins with a letter",
     ),
 ]
 Percent = Annotated[float, msgspec.Meta(gt=0, lt=100)]
@@ -266,7 +266,7 @@ class Experiment(Settings, frozen=True, kw_only=True):
         declared = [percent_text(value) for value in subnetwork.sparsities]
         if sparsity not in declared:
             expected = f"one of those declared: {', '.join(declared)}"
-            raise ConfigError(f"subnetworks.{name}", f"asked for at {sparsity} %", expected, "Declare it there.")
+            raise ConfigError(f"subnetworks.{name}", f"requested at {sparsity} %", expected, "Declare it there.")
         if not isinstance(subnetwork, MagnitudeSubnetwork) or subnetwork.rounds == "one_shot":
             return [], []
         position = declared.index(sparsity)

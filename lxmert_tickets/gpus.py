@@ -52,8 +52,8 @@ def gpu_of_this_job(jobs_per_gpu: int) -> Iterator[str | None]:
             raise TrainingError(
                 f"GPU {device}",
                 f"its memory is full ({str(error).splitlines()[0].partition('. ')[0]})",
-                "room for the network, its gradients and a batch",
-                "See whether others use it (nvidia-smi), or lower gpus.trainings_per_gpu or training.batch_size.",
+                "space for the network, its gradients and a batch",
+                "Check whether others use it (nvidia-smi), or lower gpus.trainings_per_gpu or training.batch_size.",
             ) from error
 
 

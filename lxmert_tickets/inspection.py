@@ -46,7 +46,7 @@ def inspect_file(path: str | Path) -> dict[str, Any]:
 def _other_than_file(path: Path) -> str:
     if path.exists():
         return "is a folder" if path.is_dir() else "is a device or a pipe"
-    return "is a link that leads nowhere" if path.is_symlink() else "no such file"
+    return "is a broken link" if path.is_symlink() else "no such file"
 
 
 def _safetensors(path: Path) -> dict[str, Any]:

@@ -76,10 +76,10 @@ def _of_the_machine(error: Exception) -> TicketsError | None:
     said = str(error)
     if isinstance(error, OSError) and error.errno in FULL_DISK:
         place = error.filename or "a file"
-        return TicketsError(place, f"cannot be written ({error.strerror})", "room on its disk", "Make room.")
+        return TicketsError(place, f"cannot be written ({error.strerror})", "free disk space", "Free some.")
     if isinstance(error, MemoryError) or NO_MEMORY in said:
         found = f"its memory is full ({said[max(said.find(NO_MEMORY), 0) :] or 'MemoryError'})"
-        expected = "room for the network and its batches"
+        expected = "enough for the network and its batches"
         remedy = "Run fewer jobs at once (--cores), or lower batch sizes or the sizes of the model."
         return TicketsError(f"this machine ({socket.gethostname()})", found, expected, remedy)
     return None

@@ -54,11 +54,13 @@ def alone(path: Path, place: object, work: str, on_held: Callable[[str], None] =
         if error.filename is not None:  # that of a file or folder which cannot be made; a lock has no name
             raise ArtifactError(
                 path,
-                f"cannot be had ({error.strerror})",
+                f"cannot be opened for locking ({error.strerror})",
                 "a lock file of this user",
-                "Delete it, or let it be written to.",
+                "Delete it, or make it writable.",
             ) from None
-        log.warning("%s: cannot be locked (%s): do not %s twice at once", place, error.strerror, work)
+        log.warning(
+            "%s: cannot be locked (%s): make sure that no second process tries to %s", place, error.strerror, work
+        )
     try:
         yield
     finally:

@@ -42,8 +42,8 @@ VQA2_FILES = {
 """Every file that can be downloaded: the entry of `vqa2.sources` that has it, and the folder within."""
 
 SOFT_LABELS = (
-    "minival is LXMERT's. Its prepared questions do not hold the ten answers: an answer scores its soft label, which "
-    "is the official accuracy but for the spelling of answers."
+    "minival is LXMERT's. Its prepared questions do not include the ten human answers: an answer scores its soft "
+    "label, which is the official accuracy but for the spelling of answers."
 )
 
 SEEN = (

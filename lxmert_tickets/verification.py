@@ -68,9 +68,11 @@ def verify(root: Path, files: Collection[Path], done: Callable[[], None] = lambd
 def _compare(path: Path, root: Path, origin: dict[str, Any], digest: Callable[[str], str], found: Verified) -> None:
     of_seed = OF_A_SEED.fullmatch(path.relative_to(root).parts[0])
     if of_seed and origin.get("seed") != int(of_seed[1]):
-        found.problems.append(f"{path}: is of seed {origin.get('seed')}; expected one of seed {of_seed[1]}")
+        found.problems.append(f"{path}: is of seed {origin.get('seed')}; expected seed {of_seed[1]}")
     for parent, recorded in origin.get("parents", {}).items():
         if not Path(parent).exists():
             found.gone.add(parent)
         elif digest(parent) != recorded:
-            found.problems.append(f"{path}: was made from another {parent}; expected one made from what is there")
+            found.problems.append(
+                f"{path}: was made from another {parent}; expected one made from the file that is there"
+            )

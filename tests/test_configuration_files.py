@@ -83,10 +83,10 @@ def test_a_broken_configuration_is_told_with_its_place(tmp_path: Path, content: 
 
 def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("training: {epochs: 3}\nseeds: [0]\ntraining: {batch_size: 16}\n")
-    with pytest.raises(ConfigError, match=r"x\.yaml: cannot be read \(training stands twice in line 3, column 1: "):
+    with pytest.raises(ConfigError, match=r"x\.yaml: cannot be read \(training appears twice in line 3, column 1: "):
         read_configuration(tmp_path, [tmp_path / "x.yaml"])
     (tmp_path / "x.yaml").write_text('{"training": {"epochs": 3, "epochs": 4}}')  # which is JSON, too
-    with pytest.raises(ConfigError, match=r"x\.yaml: cannot be read \(epochs stands twice\)"):
+    with pytest.raises(ConfigError, match=r"x\.yaml: cannot be read \(epochs appears twice\)"):
         read_configuration(tmp_path, [tmp_path / "x.yaml"])
     (tmp_path / "x.yaml").write_text("a: &a {x: 1, y: 1}\nb: {<<: *a, x: 2}\n1: one\n'1': text\n")
     assert read_configuration(tmp_path, [tmp_path / "x.yaml"])["b"] == {"x": 2, "y": 1}

@@ -103,7 +103,7 @@ def test_one_shot_always_prunes_the_dense_network() -> None:
 def test_a_sparsity_that_is_not_declared_is_told_beside_those_that_are(name: str, sparsity: str) -> None:
     found = experiment(subnetworks={kind: {"sparsities": [25, 50, 75]} for kind in ("low_magnitude", "random")})
     declared = "50" if name == "high_magnitude" else "25, 50, 75"
-    told = rf"subnetworks\.{name}: asked for at {sparsity} %; expected one of those declared: {declared}\."
+    told = rf"subnetworks\.{name}: requested at {sparsity} %; expected one of those declared: {declared}\."
     for ask in (found.previous_sparsity, found.n_rounds_after):
         with pytest.raises(ConfigError, match=told):
             ask(name, sparsity)

@@ -76,7 +76,7 @@ def read_answers(path: str | Path) -> tuple[str, ...]:
     content = read_json(path, _AnswersFile | tuple[str, ...], expected)
     answers: tuple[str, ...] = content.answers if isinstance(content, _AnswersFile) else content
     if not answers:
-        remedy = "Lower text.min_answer_count, or give the list that was published."
+        remedy = "Lower text.min_answer_count, or use the published list."
         raise DataError(path, "no answers", expected, remedy)
     repeated = [answer for answer, count in Counter(answers).items() if count > 1]
     if repeated:

@@ -12,9 +12,9 @@ Write the region features of many images to one HDF5 file of float16 numbers, to
 
 Each IN is a TSV of LXMERT's ten columns, or a zip archive with exactly one .tsv in it (stored or deflated), which is
 read as a stream and never unpacked. All images have the number of regions and of features of the first, and each
-occurs once. The older layout of six columns is refused. F.h5 is complete or absent; a conversion that was
-killed goes on from its last complete block when the same command is given again, until when its work
-lies in .F.h5.partial beside F.h5.
+occurs once. The older layout of six columns is refused. F.h5 is complete or absent: until it is complete, the
+work is kept in .F.h5.partial beside it, and the same command resumes a conversion that was killed from its
+last complete block.
 """
 
 

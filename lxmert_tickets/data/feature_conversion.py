@@ -94,8 +94,8 @@ def convert_features(
     except OSError as error:
         if error.errno not in FULL_DISK:
             raise
-        remedy = "Make room and run this again: it goes on where it stopped."
-        raise ArtifactError(output, f"cannot be written ({error.strerror})", "room on the disk", remedy) from None
+        remedy = "Free some disk space and run this again: it resumes where it stopped."
+        raise ArtifactError(output, f"cannot be written ({error.strerror})", "free disk space", remedy) from None
     return ConversionReport(
         len(conversion.row_of),
         conversion.layout.n_regions,
@@ -179,7 +179,7 @@ class _Conversion:
         for record in self.journal.start(about):
             self._account(record)
         if self.row_of:
-            log.info("%s: goes on after the %d images that are done", self.folder, len(self.row_of))
+            log.info("%s: resumes after the %d images already done", self.folder, len(self.row_of))
 
     def _check_room(self, line_bytes: int) -> None:
         """Raise ArtifactError if the disk has no room for what is to come, which the first line tells well."""
@@ -201,9 +201,11 @@ class _Conversion:
             return
         with table.opened(start.offset if table.can_seek else 0) as reader:
             if start.offset and not table.can_seek:
-                log.info("%s: is inflated again, up to byte %d of %d", table.label, start.offset, table.size_bytes)
+                log.info("%s: decompressing again, up to byte %d of %d", table.label, start.offset, table.size_bytes)
                 if skip(reader, start.offset, decoders.next_buffer()) != start.crc:
-                    raise DataError(table.label, "changed since it was read", "one state of it", "Run this again.")
+                    raise DataError(
+                        table.label, "changed since it was read", "a file that does not change", "Run this again."
+                    )
             yield from cut_blocks(table, reader, start, decoders.next_buffer, self.block_bytes)
 
     def _task(self, index: int, block: Block, row: int) -> BlockTask:

@@ -58,14 +58,14 @@ class Journal:
         about_path = self.folder / "about.json"
         if not (_is_same(about_path, text) and self._path.exists() and self.features_path.exists()):
             if self._path.exists():
-                log.warning("%s: is not of this input and these settings, and is begun anew", self.folder)
+                log.warning("%s: was made from other input or settings; starting over", self.folder)
             for path in (about_path, self._path, self.features_path):
                 path.unlink(missing_ok=True)
             self.features_path.touch()
             self._path.touch()
             write_text(about_path, text)
         if self._path.stat().st_size > 0:
-            log.info("%s: what is done is read and compared with its checksums", self.folder)
+            log.info("%s: comparing what is done with its checksums", self.folder)
         end = 0
         for end, record in self._sound():  # noqa: B007 (the last one counts)
             yield record

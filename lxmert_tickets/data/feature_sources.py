@@ -86,12 +86,14 @@ class Table:
         if self.crc is None:
             changed = size_bytes != self.size_bytes or _stat(self.path).st_mtime_ns != self.modified_ns
             if changed:
-                raise DataError(self.label, "changed while it was read", "one state of it", "Run this again.")
+                raise DataError(
+                    self.label, "changed while it was read", "a file that does not change", "Run this again."
+                )
         elif (size_bytes, crc) != (self.size_bytes, self.crc):
             raise _damaged(
                 self.label,
                 f"{size_bytes} bytes with the CRC-32 {crc:08x}",
-                f"{self.size_bytes} bytes with {self.crc:08x}, which the archive tells",
+                f"{self.size_bytes} bytes with {self.crc:08x}, as the archive says",
             )
 
 
@@ -111,7 +113,7 @@ def find_table(path: str | Path) -> Table:
     if magic.startswith(GZIP_MAGIC):
         raise DataError(path, "a gzipped file", EXPECTED, "Unpack it with gunzip.")
     if path.suffix.lower() == ".zip":
-        raise _damaged(path, f"begins with {magic!r}, which no zip archive does", EXPECTED)
+        raise _damaged(path, f"begins with {magic!r}, unlike any zip archive", EXPECTED)
     return Table(path, str(path), status.st_size, status.st_mtime_ns, status.st_size)
 
 
@@ -156,7 +158,7 @@ def _data_offset(path: Path, file: FileIO, member: zipfile.ZipInfo) -> int:
         magic, flags, method, n_name, n_extra = LOCAL_HEADER.unpack(header)
         if magic == ZIP_MAGIC and method == member.compress_type and not flags & ENCRYPTED:
             return member.header_offset + LOCAL_HEADER.size + int(n_name) + int(n_extra)
-    raise _damaged(path, f"no {member.filename} at byte {member.header_offset}", "what its directory tells")
+    raise _damaged(path, f"no {member.filename} at byte {member.header_offset}", "what its directory says")
 
 
 class _PlainReader(Reader):
@@ -186,7 +188,7 @@ class _InflatingReader(Reader):
             try:
                 content = self._inflater.decompress(chunk, min(len(view), INFLATED_CHUNK_BYTES))
             except isal_zlib.error as error:  # type: ignore[misc]  # the stubs have an instance for the class
-                raise self._damaged(f"cannot be inflated ({error})") from None
+                raise self._damaged(f"cannot be decompressed ({error})") from None
             if content:
                 view[: len(content)] = content
                 return len(content)
@@ -200,7 +202,7 @@ class _InflatingReader(Reader):
         return chunk
 
     def _damaged(self, found: str) -> DataError:
-        return _damaged(self._table.label, found, "a complete deflated table")
+        return _damaged(self._table.label, found, "a complete compressed table")
 
 
 def _opened(path: Path) -> FileIO:

@@ -169,14 +169,16 @@ def _decode(
     except binascii.Error as error:
         if b"\t" in bytes(cells[name]):
             _split(b"\t".join(map(bytes, cells.values())), place)  # there are more columns
-        raise DataError(place, f"{name} is no base64 ({error}): {_shortened(cells[name])}", "base64", IF_LAST) from None
+        raise DataError(
+            place, f"{name} is not base64 ({error}): {_shortened(cells[name])}", "base64", IF_LAST
+        ) from None
     if bytes_a_region is None:
         fits, unit = len(content) > 0 and len(content) % (4 * regions) == 0, "a multiple of 4"
     else:
         fits, unit = len(content) == bytes_a_region * regions, str(bytes_a_region)
     if not fits:
         raise DataError(
-            place, f"{name} has {len(content)} bytes", f"{unit} for each of the {regions} regions that num_boxes tells"
+            place, f"{name} has {len(content)} bytes", f"{unit} for each of the {regions} regions that num_boxes states"
         )
     return content
 
@@ -187,7 +189,7 @@ def _numbers(content: bytes, regions: int, name: str, place: str) -> np.ndarray:
     if not np.isfinite(numbers).all():
         region, column = np.argwhere(~np.isfinite(numbers))[0]
         raise DataError(
-            place, f"{name}[{region}, {column}] is {numbers[region, column]}", "finite numbers", "Extract it anew."
+            place, f"{name}[{region}, {column}] is {numbers[region, column]}", "finite numbers", "Extract it again."
         )
     return numbers
 

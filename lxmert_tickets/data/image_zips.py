@@ -21,5 +21,5 @@ def zip_of_images(path: str | Path) -> Iterator[zipfile.ZipFile]:
     except ZIP_DAMAGES as error:
         found = f"cannot be read ({str(error) or type(error).__name__})"
         if isinstance(error, UnidentifiedImageError):
-            found = "holds a file that is no image"
+            found = "holds a file that is not an image"
         raise DataError(path, found, "a zip of images", REMAKE) from None

@@ -57,7 +57,9 @@ class JsonFile:
         except RecursionError:
             raise DataError(self.place, TOO_DEEP, self.expected, self.if_damaged) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise DataError(self._place_of(error), f"no JSON ({error})", self.expected, self.if_damaged) from None
+            raise DataError(
+                self._place_of(error), f"not valid JSON ({error})", self.expected, self.if_damaged
+            ) from None
 
     def _read(self, path: Path, subtype: str | None) -> bytes:
         try:
@@ -99,7 +101,7 @@ class JsonFile:
         listed = ", ".join(names[:SHOWN_MEMBERS]) + (", …" if len(names) > SHOWN_MEMBERS else "")
         wanted = f"one .json file with _{subtype}_ in its name" if subtype else "one .json file"
         found = f"a zip archive with {len(chosen)} {'fitting ' if subtype else ''}.json files ({listed or 'nothing'})"
-        remedy = "Take the archive of this part." if subtype else "Say which part: train2014, val2014, test2015."
+        remedy = "Take the archive of this part." if subtype else "State which part: train2014, val2014, test2015."
         raise DataError(self.place, found, f"{wanted}: {self.expected}", remedy)
 
     def _too_large(self, found: str) -> DataError:
@@ -146,7 +148,7 @@ class Records(Generic[Record]):
                 raise wrong_value(self.place, self._at(position), error, self._expected, self._remedy) from None
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 where = f"{self.place} at {self._at(position)}"
-                raise DataError(where, f"no JSON ({error})", self._expected, DOWNLOAD_AGAIN) from None
+                raise DataError(where, f"not valid JSON ({error})", self._expected, DOWNLOAD_AGAIN) from None
             yield record
 
     def error(self, position: int, found: str, expected: str, remedy: str = "") -> DataError:

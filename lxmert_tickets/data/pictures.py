@@ -41,7 +41,9 @@ def _shrunk(picture: bytes, place: str | Path) -> bytes:
                 return picture
             smaller = image.convert("RGB")
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(place, f"is no picture ({error})", "a PNG or a JPEG", "Copy it anew, or remove it.") from None
+        raise DataError(
+            place, f"is not an image ({error})", "a PNG or a JPEG", "Copy it again, or remove it."
+        ) from None
     smaller.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
     encoded = io.BytesIO()
     smaller.save(encoded, "JPEG", quality=QUALITY)

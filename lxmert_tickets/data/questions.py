@@ -73,7 +73,7 @@ def save_questions(path: str | Path, encoded: EncodedQuestions, metadata: Metada
 def load_questions(path: str | Path) -> EncodedQuestions:
     """Return the questions in the file that `save_questions` wrote.
 
-    Raises ArtifactError when it is missing, truncated, damaged or of another kind, or its arrays disagree.
+    Raises ArtifactError when it is missing, truncated, damaged or of another kind, or its arrays contradict each other.
     """
     with hdf5.reading(path, KIND) as file:
         about = hdf5.metadata(file)
@@ -105,7 +105,7 @@ def _check_consistent(encoded: EncodedQuestions, path: str | Path) -> None:
     }
     broken = [rule for rule, holds in rules.items() if not holds]
     if broken:
-        raise ArtifactError(path, "its arrays disagree", "; ".join(broken), REMAKE)
+        raise ArtifactError(path, "its arrays contradict each other", "; ".join(broken), REMAKE)
 
 
 def _within(array: np.ndarray, low: float, high: float) -> bool:

@@ -73,7 +73,7 @@ def read_minival(path: str | Path, questions: QuestionFile) -> Minival:
         raise DataError(path, "entries of several kinds" if entries else "an empty list", IDS_FILE)
     images, n_listed = _images_of(path, entries, questions)
     if len(images) == len({asked.image_id for asked in questions.questions}):
-        raise DataError(path, "names every image", "some left for nominival", "Give the ids of minival only.")
+        raise DataError(path, "names every image", "some left for nominival", "List the ids of minival only.")
     return Minival(images, OF_LXMERT, n_listed)
 
 

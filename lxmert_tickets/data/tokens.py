@@ -76,7 +76,7 @@ def _load_tokenizer(path: str | Path) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # tokenizers raises this class itself
-        raise DataError(path, f"no tokenizer ({error})", expected, "Download it again.") from None
+        raise DataError(path, f"not a tokenizer ({error})", expected, "Download it again.") from None
     _check_special_tokens(path, tokenizer.get_vocab())
     tokenizer.no_truncation()  # published files may carry the settings of some other task
     tokenizer.no_padding()

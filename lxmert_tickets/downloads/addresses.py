@@ -39,7 +39,7 @@ def shown(address: URL) -> str:
 def refusal(origin: URL, leads_to: URL) -> str | None:
     """Return why a redirect from `origin` is not followed; None when it is."""
     if leads_to.scheme not in ("http", "https"):
-        return f"redirects to {leads_to.scheme}://, which is no web address"
+        return f"redirects to {leads_to.scheme}://, which is not a web address"
     if origin.scheme == "https" and leads_to.scheme == "http" and not _is_loopback(leads_to.host):
         return f"redirects from https to the unprotected {shown(leads_to)}"
     return None

@@ -77,7 +77,7 @@ def _take(target: Path, lock: Path, check: Check) -> Receipt:
         raise DataError(target, error.found, error.expected, f"{error.remedy} {LEFT_AS_IT_IS}".strip()) from None
     for leftover in (".part", ".part.json"):
         target.with_name(f".{target.name}{leftover}").unlink(missing_ok=True)
-    _log.info("%s: there already, verified (%s)", target, bytes_text(size))
+    _log.info("%s: already there, verified (%s)", target, bytes_text(size))
     return receipt
 
 
@@ -96,7 +96,7 @@ def _download(addresses: list[httpx2.URL], half: HalfFile, lock: Path, check: Ch
         try:
             return _accept(half, lock, check, half.origin.mirror)
         except RefusedError as failure:
-            _log.warning("%s: what an earlier run brought %s; it is downloaded again", half.target, failure)
+            _log.warning("%s: what an earlier run downloaded %s; downloading it again", half.target, failure)
     # First the mirror that the half file came from: only that one can go on with it for sure.
     begun = half.origin.mirror if half.origin else None
     with _client(patience) as client:
@@ -130,7 +130,7 @@ def _from_mirror(
     except RefusedError as failure:
         if not was_resumed:
             raise
-        _log.warning("%s: %s %s; once more from the start", half.target, shown(address), failure)
+        _log.warning("%s: %s %s; starting again from the beginning", half.target, shown(address), failure)
     _bring(client, address, half, pin, patience)
     return _accept(half, lock, check, shown(address))
 
@@ -148,7 +148,7 @@ def _bring(client: httpx2.Client, address: httpx2.URL, half: HalfFile, pin: Pin 
                 raise RefusedError(f"{failure} ({n_fruitless} times in a row)") from None
             asked = failure.wait_seconds or 0.0
             if asked > patience.longest_asked_seconds:
-                raise RefusedError(f"{failure} and asks to come back in {asked:.0f} s") from None
+                raise RefusedError(f"{failure} and asks to retry in {asked:.0f} s") from None
             pause = max(asked, patience.pause(n_fruitless))
             message = "%s: %s %s after %s; trying again in %.1f s"
             _log.warning(message, half.target, shown(address), failure, bytes_text(half.size), pause)
@@ -176,10 +176,10 @@ def _nowhere(half: HalfFile, lock: Path, failures: list[tuple[str, RefusedError]
     if any(isinstance(failure, OtherSizeError) for _, failure in failures):
         remedies.append(republished(lock, half.target))
     if half.size:
-        remedies.append(f"{bytes_text(half.size)} have come and are kept.")
-    by_hand = f"put the file at {half.target} by hand: it is verified and taken."
+        remedies.append(f"{bytes_text(half.size)} have arrived and are kept.")
+    by_hand = f"put the file at {half.target} by hand: it will be verified and used."
     remedies.append(f"Run again later, name another mirror, or {by_hand}")
-    expected = f"it from one of{reasons}" if failures else "a mirror in the configuration"
+    expected = f"a download from one of these:{reasons}" if failures else "a mirror in the configuration"
     return DataError(half.target, "cannot be downloaded", expected, " ".join(dict.fromkeys(remedies)))
 
 
@@ -188,7 +188,7 @@ def _alone_with(target: Path) -> Iterator[None]:
     """Hold the file lock of `target`, having waited for whoever holds it."""
 
     def tell(holder: str) -> None:
-        _log.info("%s: waiting for %s, which is at it", target, holder)
+        _log.info("%s: waiting for %s, which is downloading it", target, holder)
 
     with alone(target.with_name(f".{target.name}.lock"), target, "download it", tell):
         yield
@@ -201,4 +201,4 @@ def _full_disk_reported(target: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise DataError(target, f"the disk of {target.parent} is full", "room for the file", MAKE_ROOM) from None
+        raise DataError(target, f"the disk of {target.parent} is full", "space for the file", MAKE_ROOM) from None

@@ -19,7 +19,7 @@ from lxmert_tickets.progress import Progress, bytes_text
 
 BLOCK_BYTES = 1 << 20
 MARGIN_BYTES = 16 << 20
-MAKE_ROOM = "Make room and run again: what has come so far is kept."
+MAKE_ROOM = "Free some disk space and run again: what has arrived so far is kept."
 
 
 class Origin(msgspec.Struct, frozen=True):

@@ -38,7 +38,7 @@ def read_pins(lock: Path) -> dict[str, Pin]:
     except FileNotFoundError:
         return {}
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        remedy = "Mend it, or delete it: every file is then pinned anew as it is."
+        remedy = "Repair it, or delete it: every file is then pinned again as it is."
         raise ArtifactError(
             lock, f"damaged lock file ({error})", "names with sha256, size_bytes, url", remedy
         ) from None
@@ -65,4 +65,4 @@ def hold_to_pin(lock: Path, target: Path, receipt: Receipt, url: str | None) -> 
 
 def republished(lock: Path, target: Path) -> str:
     """Return the remedy for a file that differs from its pin."""
-    return f'If it was really published anew, remove the entry "{pin_name(lock, target)}" from {lock} and run again.'
+    return f'If it really was published again, remove the entry "{pin_name(lock, target)}" from {lock} and run again.'

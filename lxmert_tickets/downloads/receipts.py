@@ -56,7 +56,7 @@ def source_file(path: str | Path) -> Path:
         return path
     receipt, file = read_receipt(path), path.with_suffix("")
     if not file.is_file():
-        raise DataError(file, "no such file", f"the file that {path.name} speaks of", REMEDY)
+        raise DataError(file, "no such file", f"the file that {path.name} describes", REMEDY)
     if (found := file.stat().st_size) != receipt.size_bytes:
         expected = f"{receipt.size_bytes} bytes as in {path.name}"
         raise DataError(file, f"has {found} bytes", expected, REMEDY)

@@ -59,7 +59,7 @@ def read_evalai(path: str | Path) -> dict[str, Score]:
             raise DataError(place, f"the split {shown_name(name)!r}", RESULT_FILE, did_you_mean(split, SPLIT_OF))
         score = _score(place, figures)
         if scores.setdefault(SPLIT_OF[split], score) != score:
-            raise DataError(place, f"{SPLIT_OF[split]} twice, with other figures", RESULT_FILE, REMEDY)
+            raise DataError(place, f"{SPLIT_OF[split]} twice, with different figures", RESULT_FILE, REMEDY)
     if not scores:
         raise DataError(path, "neither test-dev nor test-standard", RESULT_FILE, REMEDY)
     return scores
@@ -138,7 +138,7 @@ def _score(place: str, figures: Any) -> Score:
         raise DataError(place, ", ".join(kinds), RESULT_FILE, REMEDY)
     types = {name: percent[name] for name in ANSWER_TYPES}
     if not min(types.values()) - ROUNDING <= percent["overall"] <= max(types.values()) + ROUNDING:
-        found = f"overall {percent['overall']}, which is no mean of {types}"
+        found = f"overall {percent['overall']}, which is not a mean of {types}"
         raise DataError(place, found, RESULT_FILE, REMEDY)
     return Score(percent["overall"], per_answer_type=types, per_question_type={}, per_question={})
 
@@ -162,12 +162,12 @@ def _network_of(file: Path, below: PurePath, seeds: Sequence[int], models: Seque
         raise DataError(file, "no .json file", RESULT_FILE, "Take it out of this folder.")
     if seed is None or not rest.name:
         remedy = did_you_mean(first, (f"seed{number}" for number in seeds))
-        raise DataError(file, f"{shown_name(first)!r} is no seed of this experiment", PLACE, remedy)
+        raise DataError(file, f"{shown_name(first)!r} is not a seed of this experiment", PLACE, remedy)
     stem = rest.as_posix()[: -len(rest.suffix)]
     fitting = [model for model in models if stem == model or _goes_on(stem, model)]
     if not fitting:
         raise DataError(
-            file, f"{shown_name(stem)!r} is no network of this experiment", PLACE, did_you_mean(stem, models)
+            file, f"{shown_name(stem)!r} is not a network of this experiment", PLACE, did_you_mean(stem, models)
         )
     return seed, fitting[0]
 

@@ -58,7 +58,7 @@ def save_predictions(
     _check_one_each(path, ids, {"answers": len(texts), "scores": len(sigmoids)})
     _check_texts(path, ids, texts)
     if not np.isfinite(sigmoids).all():
-        raise DataError(path, "a score that is no finite number", "sigmoids in [0, 1]", "The network has diverged.")
+        raise DataError(path, "a score that is not finite", "sigmoids in [0, 1]", "The network has diverged.")
     schema = COLUMNS.with_metadata({METADATA_KEY: canonical_json(metadata)})
     columns = [numbers_to_column(np.asarray(ids, np.int64)), texts_to_column(texts), numbers_to_column(sigmoids)]
     table = pa.Table.from_arrays(columns, schema=schema)
@@ -97,7 +97,7 @@ def write_submission(path: str | Path, question_ids: Iterable[int], answers: Ite
     try:
         entries = [msgspec.json.encode(_Entry(*entry)) for entry in zip(ids, texts, strict=True)]
     except UnicodeEncodeError as error:
-        raise DataError(path, f"an answer that is no text ({error})", "answers in Unicode") from None
+        raise DataError(path, f"an answer that is not text ({error})", "answers in Unicode") from None
     with replacing(path) as temporary:
         temporary.write_bytes(b"[" + b",\n".join(entries) + b"]\n")
 
@@ -145,7 +145,7 @@ def _read_table(path: str | Path) -> tuple[pa.Table, Metadata]:
     except FileNotFoundError:
         raise ArtifactError(path, "no such file", expected) from None
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: metadata that is no JSON
-        raise ArtifactError(path, f"damaged or no Parquet ({error})", expected, REMAKE) from None
+        raise ArtifactError(path, f"damaged or not Parquet ({error})", expected, REMAKE) from None
     return table, metadata
 
 
@@ -166,4 +166,4 @@ def _check_one_each(path: str | Path, question_ids: Sequence[int], lengths: dict
 
 def _check_texts(path: str | Path, question_ids: Sequence[int], answers: Sequence[object]) -> None:
     if wrong := [key for key, answer in zip(question_ids, answers, strict=True) if not isinstance(answer, str)]:
-        raise DataError(path, f"answers that are no text (question_id {first_few(wrong)})", "strings")
+        raise DataError(path, f"answers that are not text (question_id {first_few(wrong)})", "strings")

@@ -28,7 +28,7 @@ def add_check_submission_command(subparsers: "_SubParsersAction[ArgumentParser]"
     parser.add_argument(
         "--subtype",
         default="test2015",
-        help="which questions of a .zip that holds several (default: %(default)s, which EvalAI wants in all phases)",
+        help="which questions of a .zip that holds several (default: %(default)s, as EvalAI requires in all phases)",
     )
     parser.set_defaults(run=run_check_submission)
 
@@ -61,4 +61,4 @@ def _check_plain(path: Path) -> None:
     try:
         content.decode()
     except UnicodeDecodeError as error:
-        raise DataError(path, f"is no UTF-8 (byte {error.start})", expected, "Save it as UTF-8.") from None
+        raise DataError(path, f"is not UTF-8 (byte {error.start})", expected, "Save it as UTF-8.") from None

@@ -40,7 +40,9 @@ class Tape:
     def note(self, inputs: Tensors, outputs: Tensors, pullback: Pullback) -> None:
         """Take down that a function was applied; raises RuntimeError when its inputs come from elsewhere."""
         if not all(id(tensor) in self._known for tensor in inputs):
-            raise RuntimeError("a function by hand was given what none has made: its gradient would be lost")
+            raise RuntimeError(
+                "a function with a gradient by hand was given an input made by none: its gradient would be lost"
+            )
         self._known.update([(id(tensor), tensor) for tensor in outputs])
         shapes = tuple([output.shape for output in outputs])
         self._applied.append(Applied(tuple(map(id, inputs)), tuple(map(id, outputs)), shapes, pullback))

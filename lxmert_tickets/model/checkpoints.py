@@ -30,5 +30,7 @@ def load_weights(path: str | Path) -> tuple[Tensors, Architecture]:
     try:
         architecture = msgspec.convert(metadata.get("architecture"), Architecture)
     except msgspec.ValidationError as error:
-        raise ArtifactError(path, f"no architecture ({error})", "weights written by this workflow", REMAKE) from None
+        raise ArtifactError(
+            path, f"not an architecture ({error})", "weights written by this workflow", REMAKE
+        ) from None
     return weights, architecture

@@ -71,7 +71,7 @@ def _read_pytorch(path: Path, mapped: bool) -> object:
         # torch's message goes on to say how to run the code all the same.
         refused = _REFUSED.search(str(error))
         if refused:
-            raise DataError(path, f"asks to run code ({refused[1]}), which was not done", EXPECTED, AGAIN) from None
+            raise DataError(path, f"asks to run code ({refused[1]}), which was refused", EXPECTED, AGAIN) from None
         raise DataError(path, "damaged, or holds more than tensors", EXPECTED, AGAIN) from None
     except Exception as error:  # a damaged pickle can make the reader raise anything
         raise DataError(path, f"damaged or truncated ({_one_line(error)})", EXPECTED, AGAIN) from None
@@ -80,12 +80,12 @@ def _read_pytorch(path: Path, mapped: bool) -> object:
 def _problem(name: object, value: object) -> str:
     """Return what is wrong with an entry; "" when it is a plain dense tensor with a name."""
     if not isinstance(name, str):
-        return f"the key {name!r:.40} is no name"
+        return f"the key {name!r:.40} is not a string"
     if type(value) not in (Tensor, torch.nn.Parameter):
         return f"{name} is of type {type(value).__name__}"
     assert isinstance(value, Tensor)
     if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
-        return f"{name} is no dense tensor"
+        return f"{name} is not a dense tensor"
     return ""
 
 

@@ -156,17 +156,17 @@ def _found_and_remedy(error: BaseException) -> tuple[str, str]:
         status = error.response.status_code
         for kind, found, remedy in (
             (GatedRepoError, "its owner must grant access first", access),
-            (RepositoryNotFoundError, "no such repository, or not for you to read", access),
-            (RevisionNotFoundError, "no such revision", "Give a branch, a tag or a commit that there is."),
-            (EntryNotFoundError, "a file is not there", "Check that the repository is an LXMERT's."),
+            (RepositoryNotFoundError, "no such repository, or no permission to read it", access),
+            (RevisionNotFoundError, "no such revision", "Name a branch, a tag or a commit that exists."),
+            (EntryNotFoundError, "a file is missing", "Check that the repository is an LXMERT's."),
         ):
             if isinstance(error, kind):
                 return f"{found} ({status})", remedy
         if status in {401, 403}:
-            return f"access is refused ({status})", "Check HF_TOKEN: a wrong token is worse than none."
+            return f"access is refused ({status})", "Check HF_TOKEN: a wrong token is refused where none would do."
         return f"the hub answers {status}", f"Try again later, {mirror}"
     if isinstance(error, FileMetadataError):
-        return "no hub answers there", "Check HF_ENDPOINT, and that no proxy or login page stands before it."
+        return "what answers there is not a hub", "Check HF_ENDPOINT, and that no proxy or login page is in between."
     detail = without_secrets(str(error).partition("\n")[0]) or "no details"
     return f"cannot be fetched ({type(error).__name__}: {detail})", f"Check network, proxy and free disk, {mirror}"
 

@@ -44,7 +44,7 @@ def _on_gpu() -> ModuleType | None:
     except Exception as error:  # whatever it is, torch's own operators train as well, with other numbers of dropout
         if tells_of_full_memory(error):  # of a GPU that others fill; the training would have met it next
             raise
-        log.warning("kernels for this GPU cannot be made, so training is slower: %s", error)
+        log.warning("kernels cannot be compiled for this GPU, so training is slower: %s", error)
         return None
     return on_gpu
 

@@ -108,7 +108,7 @@ def _renamed(stored: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str,
     for published, tensor in stored.items():
         name = our_name(published)
         if name in ours:
-            wrong[name] = f"is there twice, as {origin[name]} and {published}"
+            wrong[name] = f"appears twice, as {origin[name]} and {published}"
         ours[name], origin[name] = tensor, published
     return ours, wrong
 

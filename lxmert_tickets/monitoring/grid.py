@@ -150,7 +150,7 @@ def _held(status: Status, lock: Path, left: Collection[str], pulse: Pulse | None
     if is_gone:
         return None
     if not is_here and clock.now - holder.since > STALE_SECONDS:
-        return replace(status, state="stopped", note=f"{holder} is waiting for a GPU, or gone")
+        return replace(status, state="stopped", note=f"{holder} is waiting for a GPU, or has died")
     note = "starting, waiting for a GPU, or ending"
     if pulse is not None and (pulse.process, pulse.host) == (holder.process, holder.host):
         note = f"silent for {duration_text(pulse.age(clock.now))}, at step {pulse.step} of {pulse.n_steps}"
@@ -169,10 +169,10 @@ def _newest(folder: Path, names: Iterable[str]) -> float:
 def _broken_off(left: Collection[str], pulse: Pulse | None) -> str:
     """Return what becomes of a training that nobody is at, from the files that it `left`."""
     if FINISHED in left:
-        return "trained when Snakemake was gone; used when its job starts again"
+        return "trained after Snakemake had died; used when its job starts again"
     steps = [int(found[1]) for found in map(CHECKPOINT.fullmatch, left) if found]
-    goes_on = f"goes on from step {max(steps)}" if steps else "begins anew"
-    lost = f"process {pulse.process} on {pulse.host} is gone or silent; " if pulse is not None else ""
+    goes_on = f"resumes from step {max(steps)}" if steps else "starts over"
+    lost = f"process {pulse.process} on {pulse.host} has died or is silent; " if pulse is not None else ""
     return f"{lost}{goes_on} when its job starts again"
 
 

@@ -43,7 +43,7 @@ def run_verify(args: Namespace) -> int:
         sys.stdout.write(f"{problem}\n")
     if found.problems:
         sys.stdout.write(
-            "Put back what was there; or delete these files and what was made of them, and run snakemake.\n"
+            "Restore the original files; or delete these files and everything made from them, and run snakemake.\n"
         )
     gone = f"; {counted(len(found.gone), 'input')} gone since" if found.gone else ""
     sys.stdout.write(

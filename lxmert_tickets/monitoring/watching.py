@@ -53,7 +53,7 @@ class Watch:
             self._write_pulse(run, curves, now)
             self._write_curves(curves)
         except OSError as error:
-            log.warning("progress cannot be told: %s", error)
+            log.warning("progress cannot be recorded: %s", error)
         self._last, took = now, time.monotonic() - now
         interval = min(INTERVAL_SECONDS, max(FIRST_SECONDS, now - self._started))  # a short run is told of too
         self._next = now + max(interval, took / LARGEST_SHARE)
@@ -67,7 +67,7 @@ class Watch:
             if self._events is not None:
                 self._events.close()
         except OSError as error:  # the disk is full, say: a run that has ended well is not lost for its curve
-            log.warning("progress cannot be told: %s", error)
+            log.warning("progress cannot be recorded: %s", error)
 
     def _write_pulse(self, run: Watched, curves: Curves, now: float) -> None:
         lines = curves[STEPS]

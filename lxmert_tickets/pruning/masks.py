@@ -43,7 +43,7 @@ def check_prunes_some(place: str, sparsity_percent: float, n_weights: int) -> No
     if n_pruned in (0, n_weights):
         raise ConfigError(
             place, f"{sparsity_percent} % of {n_weights} prunable weights is {'all' if n_pruned else 'none'} of them",
-            "some, and not all", "Leave it out, or take one further from 0 and 100.",
+            "some, and not all", "Leave it out, or choose one further from 0 and 100.",
         )  # fmt: skip
 
 

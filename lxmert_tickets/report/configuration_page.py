@@ -19,7 +19,7 @@ def configuration_page(overlay: str, data: str, experiment: str, training_versio
         "<p>Everything that decides a result of this experiment; <code>config.yaml</code> explains each line. To run "
         f'it again, save it as <a download="{name}" href="{file}">{name}</a> in the folder of the workflow, and</p>'
         f"<pre>snakemake --cores all --configfile {COMMANDS[data]}{name}</pre>"
-        "<p>It is laid over <code>config.yaml</code> there: a subnetwork that only the latter has is left out by a "
+        "<p>There it is laid over <code>config.yaml</code>: to leave out a subnetwork that only the latter has, add a "
         "line <code>its_name: null</code> under <code>subnetworks</code>.</p>"
         f"<p>The networks were trained by version {training_version} of the training code "
         "(<code>CHANGELOG.md</code> says what changed with each).</p>"

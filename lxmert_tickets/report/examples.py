@@ -55,8 +55,8 @@ def examples_page(
 ) -> str:
     """Return the chosen questions of `split` as a page; `pictures` are encoded files by image name, or are missing."""
     explained = (
-        f"<p>{len(chosen)} questions of {split}, drawn by lot before anyone looked at an answer: all are put in one "
-        "random order, and of each kind of question in turn the next is taken. Under each stands what people said, "
+        f"<p>{len(chosen)} questions of {split}, chosen at random before anyone looked at an answer: all are put in "
+        "one random order, and the next is taken of each kind of question in turn. Below each is what people said, "
         "the best answer first, and what the networks of the first seed answer.</p>"
         f"<p>{_mark(100)} full credit (four of the ten people, or more, said so) · {_mark(50)} part of it, in percent"
         f" · {_mark(0)} none.</p>"

@@ -63,11 +63,11 @@ def run_times_page(run_times: Iterable[RunTime]) -> str:
     )
     n_jobs = sum(map(len, by_rule.values()))
     body = (
-        f"<p>{n_jobs:,} jobs, {duration_text(whole)} of work if they run one after the other. Each counts as it ran "
-        "last, from its start to its end; jobs that ran at once shared the machine. Memory is the most that a job was "
-        "seen to hold; one that takes less than a second is looked at too early. Jobs that are forks of one process "
-        "hold what it has imported, and of short ones that is all that was seen. The same for each job: "
-        "<code>benchmarks/</code> of the experiment.</p>"
+        f"<p>{n_jobs:,} jobs, {duration_text(whole)} of work if run one after the other. Of a job that ran several "
+        "times, the last run counts, from start to end; jobs that ran at once shared the machine. Memory is the most "
+        "that a job was seen to hold; a job of less than a second is sampled too early to show it. Jobs that are forks "
+        "of one process hold what that process has imported, and for short jobs that is all that was seen. For the "
+        "figures of each job, see <code>benchmarks/</code> of the experiment.</p>"
         "<table><thead><tr><th></th><th>jobs</th><th>together</th><th>longest</th><th>peak memory</th><th></th></tr>"
         f"</thead><tbody>{rows}</tbody></table>"
     )

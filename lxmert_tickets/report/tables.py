@@ -64,7 +64,7 @@ def table_1(
     if len(names) < 2:
         raise ConfigError(
             "report.table_sparsity", f"no subnetwork is trained at {percent_text(sparsity)} %",
-            "a sparsity of some subnetwork", "Add it to the sparsities, or show another one.",
+            "a sparsity of some subnetwork", "Add it to the sparsities of a subnetwork, or show another one.",
         )  # fmt: skip
     shown, told = [split for split in splits if split in set(at["split"])], []
     if not shown:

@@ -114,7 +114,7 @@ def open_vqa_data(
     opened, asked = open_features(features), load_questions(questions)
     strange = asked.input_ids[(asked.input_ids < 0) | (asked.input_ids >= vocab_size)]
     if strange.size:
-        found = f"a question has token number {strange[0]}, and the network knows 0..{vocab_size - 1}"
+        found = f"a question has token number {strange[0]}, and the network has 0..{vocab_size - 1}"
         raise ArtifactError(questions, found, "questions encoded with its tokenizer", REMAKE)
     n_images, last = len(opened.features), int(asked.image_row.max(initial=-1))
     if last >= n_images:

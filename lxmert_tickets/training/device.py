@@ -60,10 +60,12 @@ def best_device() -> torch.device:
         cuda = torch.version.cuda
         why = f"is the driver older than CUDA {cuda}?" if cuda else "it was built without CUDA"
         remedy = f"set {VISIBLE}= (nothing) to train on the CPU, on all cores"
-        log.warning("there is a GPU, and torch %s cannot use it (%s): %s", torch.__version__, why, remedy)
+        log.warning("there is a GPU, but torch %s cannot use it (%s): %s", torch.__version__, why, remedy)
     named, n_seen = named_devices(os.environ), torch.cuda.device_count()
     if named is not None and len(named) < n_seen:  # CUDA reads the variable once, before a job may have set it
-        log.warning("CUDA sees %d GPUs in spite of %s, and the first is used: set it yourself", n_seen, VISIBLE)
+        log.warning(
+            "CUDA sees %d GPUs in spite of %s, so the first is used: set that variable yourself", n_seen, VISIBLE
+        )
     return device
 
 

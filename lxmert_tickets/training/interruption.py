@@ -28,7 +28,7 @@ def alone_at_run(weights: str | Path) -> Iterator[None]:
     """
 
     def wait(holder: str) -> None:
-        log.warning("%s: %s is training it: waiting for it to end, or for you to end it", weights, holder)
+        log.warning("%s: %s is training it: waiting until it ends, or until you end it", weights, holder)
 
     with alone(lock_of_training(weights), weights, "train it", wait):
         yield
@@ -52,7 +52,7 @@ def resumable(
         remove_torn(path.parent, path.name)
     with _signals_noted() as asked_to_end:
         if put_back_results(folder, lasting, results):
-            log.info("%s: trained already, by a process that Snakemake did not see end", results[0])
+            log.info("%s: already trained, by a process that outlived its Snakemake", results[0])
             yield None
         else:
             try:

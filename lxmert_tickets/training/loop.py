@@ -129,7 +129,7 @@ def _check_data(name: str, data: VqaData, val: VqaData, batch_size: int, n_answe
     if len(val) == 0 or not val.questions.labelled:
         lacking = "no labels" if len(val) else "no questions"
         found = f"the split to validate on has {lacking}"
-        raise TrainingError(name, found, "questions with labels", "Name another in splits.validate.")
+        raise TrainingError(name, found, "questions with labels", "Name another split in splits.validate.")
     for asked in (data.questions, val.questions):
         if asked.n_answers != n_answers:
             found, expected = f"{asked.n_answers} answers of questions", f"the {n_answers} of the network"
@@ -182,7 +182,11 @@ class LossWatch:
     def _stop(self, value: float) -> None:
         step = len(self._read)
         rate = learning_rate(self._recipe, step, self.n_steps)
-        remedy = LOWER if step else "Nothing has been learnt yet: look for what is not finite in weights and features."
+        remedy = (
+            LOWER
+            if step
+            else "No step has been taken yet: check the initial weights and the features for NaN and infinity."
+        )
         found = f"the loss is {value} at learning rate {rate:.3g}"
         raise TrainingError(f"{self._name}, step {step} of {self.n_steps}", found, "a finite loss", remedy)
 

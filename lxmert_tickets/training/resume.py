@@ -128,7 +128,7 @@ class Checkpoints:
                 log.warning("checkpoint not used: %s", error)
                 continue
             self._kept = [path]
-            log.info("going on from step %d (%s)", found.step, path)
+            log.info("resuming from step %d (%s)", found.step, path)
             return found
         return None
 
@@ -145,7 +145,7 @@ class Checkpoints:
             self._write(path, state)
         if asked:
             raise Interrupted(
-                f"{asked} came: the run stops after step {state.step}, and goes on from {self._place(path)} next time"
+                f"received {asked}: the run stops after step {state.step}, and will resume from {self._place(path)}"
             )
 
     def _place(self, path: Path) -> str:
@@ -202,7 +202,11 @@ def read_checkpoint(path: Path, identity: Metadata) -> Checkpoint:
     if kind != KIND or digest != _digest(arrays, about):
         raise ArtifactError(path, "damaged: its content is not what was written", "a whole checkpoint")
     if differing:
-        log.warning("%s: %s: the run ends in other bytes than without the interruption", path, "; ".join(differing))
+        log.warning(
+            "%s: %s: the result will differ in its last digits from that of an uninterrupted run",
+            path,
+            "; ".join(differing),
+        )
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     return Checkpoint(about["step"], tensors, about["facts"])
 

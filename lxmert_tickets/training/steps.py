@@ -79,7 +79,7 @@ class GraphedStep(Step):
                     f"CUDA graph of a step on {len(batch.input_ids)} questions",
                     f"not captured ({first})",
                     "a step that CUDA can record",
-                    "Set gpus.cuda_graphs to false in config.yaml: steps are slower then, and the same.",
+                    "Set gpus.cuda_graphs to false in config.yaml: steps are then slower, with the same results.",
                 ) from error
         graph = self._graphs[shape]
         self.optimizer.set_learning_rate(learning_rate)

@@ -99,9 +99,9 @@ def test_what_comes_of_a_submission_that_lacks_most_questions_is_read_as_it_is(t
         ([{"test-dev": DEV | {"number": "54 %"}}], "'number' is '54 %'"),
         ([{"test-dev": DEV | {"number": True}}], "'number' is True"),
         ([{"test-dev": DEV | {"number": None}}], "'number' is None"),
-        ([{"test-dev": DEV | {"overall": 90}}], "overall 90.0, which is no mean of"),
-        ([{"test-dev": DEV | {"overall": 54}}], "overall 54.0, which is no mean of"),
-        ([{"test-dev": DEV}, {"test_dev": STD}], "test-dev twice, with other figures"),
+        ([{"test-dev": DEV | {"overall": 90}}], "overall 90.0, which is not a mean of"),
+        ([{"test-dev": DEV | {"overall": 54}}], "overall 54.0, which is not a mean of"),
+        ([{"test-dev": DEV}, {"test_dev": STD}], "test-dev twice, with different figures"),
     ],
 )
 def test_anything_else_is_refused_and_the_layout_shown(tmp_path: Path, content: Any, found: str) -> None:
@@ -170,11 +170,11 @@ def test_files_that_contradict_each_other_are_refused_by_both_names(tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "found"),
     [
-        ("seed_1/dense.json", "'seed_1' is no seed of this experiment.*did you mean 'seed1'"),
-        ("seed01/dense.json", "'seed01' is no seed of this experiment.*did you mean 'seed1'"),
+        ("seed_1/dense.json", "'seed_1' is not a seed of this experiment.*did you mean 'seed1'"),
+        ("seed01/dense.json", "'seed01' is not a seed of this experiment.*did you mean 'seed1'"),
         ("dense.json", "'dense.json' is no seed"),
         ("seed0.json", "'seed0.json' is no seed"),
-        ("seed0/dens.json", "'dens' is no network of this experiment.*did you mean 'dense'"),
+        ("seed0/dens.json", "'dens' is not a network of this experiment.*did you mean 'dense'"),
         ("seed0/dense2.json", "'dense2' is no network"),
         ("seed0/low_magnitude/s500.json", "'low_magnitude/s500' is no network"),
         ("seed0/low_magnitude/s50.5.json", "'low_magnitude/s50.5' is no network"),

@@ -151,11 +151,11 @@ def test_code_stays_refused_when_the_environment_asks_torch_to_run_it(
     ("content", "found"),
     [
         ({"state_dict": TENSORS, "epoch": 4}, "state_dict is of type dict; epoch is of type int"),
-        ({3: TENSORS["b"]}, "the key 3 is no name"),
+        ({3: TENSORS["b"]}, "the key 3 is not a string"),
         ([TENSORS["b"]], "holds one list"),
         (TENSORS["b"], "holds one Tensor"),
-        ({"a": torch.eye(3).to_sparse()}, "a is no dense tensor"),
-        ({"a": torch.ones(2, 2, device="meta")}, "a is no dense tensor"),
+        ({"a": torch.eye(3).to_sparse()}, "a is not a dense tensor"),
+        ({"a": torch.ones(2, 2, device="meta")}, "a is not a dense tensor"),
         ({str(i): i for i in range(6)}, "4 is of type int; and 1 more"),
     ],
 )

@@ -150,8 +150,8 @@ def test_a_wrong_token_is_refused_and_not_shown(
 @pytest.mark.parametrize(
     ("status", "code", "found", "remedy"),
     [
-        (401, "RepoNotFound", "no such repository, or not for you to read (401)", "hf auth login or set HF_TOKEN"),
-        (404, "RepoNotFound", "no such repository, or not for you to read (404)", "Check the repository's name"),
+        (401, "RepoNotFound", "no such repository, or no permission to read it (401)", "hf auth login or set HF_TOKEN"),
+        (404, "RepoNotFound", "no such repository, or no permission to read it (404)", "Check the repository's name"),
         (403, "GatedRepo", "its owner must grant access first (403)", "hf auth login"),
         (403, "", "access is refused (403)", "HF_TOKEN"),
         (404, "RevisionNotFound", "no such revision (404)", "a branch, a tag or a commit"),
@@ -178,7 +178,7 @@ def test_a_hub_that_is_down_does_no_harm_once_the_files_are_cached(hub: Hub, cac
 
 def test_a_server_that_is_no_hub_is_called_so(hub: Hub, cache: Path) -> None:
     hub.names_commits = False
-    assert "no hub answers there; expected " in refusal(hub, cache)
+    assert "what answers there is not a hub; expected " in refusal(hub, cache)
 
 
 def test_no_server_at_all_is_a_matter_of_network_or_mirror(hub: Hub, cache: Path) -> None:

@@ -143,7 +143,7 @@ def test_a_fine_tuned_checkpoint_of_the_original_is_refused_by_its_names() -> No
 
 @pytest.mark.parametrize("twin", ["module." + POOLER, "bert.pooler.dense.weight", "module.bert.pooler.dense.weight"])
 def test_two_tensors_of_one_name_are_refused(twin: str) -> None:
-    assert f"{POOLER} is there twice, as {POOLER} and {twin}" in message(TENSORS | {twin: TENSORS[POOLER]})
+    assert f"{POOLER} appears twice, as {POOLER} and {twin}" in message(TENSORS | {twin: TENSORS[POOLER]})
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -115,11 +115,11 @@ def test_a_network_is_running_while_its_run_gives_word(folder: Path) -> None:
 def test_a_run_that_is_silent_or_gone_is_stopped_and_tells_where_it_goes_on(folder: Path) -> None:
     pulse(age=STALE_SECONDS + 1)
     assert of_model().state == "stopped"
-    assert "begins anew" in of_model().note
+    assert "starts over" in of_model().note
     put(f"seed0/{MODEL}/.resume/step0000000100.safetensors")
     put(f"seed0/{MODEL}/.resume/step0000000075.safetensors")
     assert "node7" in of_model().note
-    assert "goes on from step 100 " in of_model().note
+    assert "resumes from step 100 " in of_model().note
     pulse(process=2**22 + 1)
     assert of_model("node7").state == "stopped"
     assert of_model("node8").state == "running"
@@ -128,7 +128,7 @@ def test_a_run_that_is_silent_or_gone_is_stopped_and_tells_where_it_goes_on(fold
 def test_a_run_that_ended_when_snakemake_was_gone_tells_that_its_result_will_be_used(folder: Path) -> None:
     put(f"seed0/{MODEL}/.resume/finished.json", "{}")
     assert of_model().state == "stopped"
-    assert of_model().note == "trained when Snakemake was gone; used when its job starts again"
+    assert of_model().note == "trained after Snakemake had died; used when its job starts again"
 
 
 def test_a_run_that_was_asked_to_end_is_stopped(folder: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_run_that_was_asked_to_end_is_stopped(folder: Path) -> None:
     put(f"seed0/{MODEL}/.resume/step0000000042.safetensors", age=10)
     put("logs/retrain.0.low_magnitude.50.log", "2026-01-02 03:04:05 WARNING SIGTERM came: the run stops\n")
     assert of_model().state == "stopped"
-    assert of_model().note == "goes on from step 42 when its job starts again"
+    assert of_model().note == "resumes from step 42 when its job starts again"
 
 
 @pytest.mark.parametrize("checkpoint", [False, True])
@@ -191,7 +191,7 @@ def test_a_lock_of_another_machine_is_believed_for_as_long_as_a_pulse_and_then_d
         if checkpoint:
             put(f"seed0/{MODEL}/.resume/step0000000042.safetensors", age=STALE_SECONDS + 2)
         assert of_model("node8").state == "stopped"
-        assert of_model("node8").note == f"process {GONE} on node7 is waiting for a GPU, or gone"
+        assert of_model("node8").note == f"process {GONE} on node7 is waiting for a GPU, or has died"
 
 
 def test_a_file_that_is_removed_while_its_folder_is_looked_at_is_no_error(folder: Path) -> None:

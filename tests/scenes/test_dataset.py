@@ -204,7 +204,7 @@ def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path) -> None:
 def test_what_is_no_image_is_told_with_its_zip(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
         archive.writestr("SCENES_val_000000000001.png", "<html>not found</html>")
-    with pytest.raises(DataError, match=r"images\.zip: holds a file that is no image; expected a zip of images"):
+    with pytest.raises(DataError, match=r"images\.zip: holds a file that is not an image; expected a zip of images"):
         list(read_images(tmp_path / "images.zip"))
 
 

@@ -37,7 +37,7 @@ def test_a_key_that_stands_twice_stops_before_any_job_and_its_file_is_named(tmp_
     run = snakemake(tmp_path, "--dry-run", configs=(tmp_path / "twice.yaml",))
     said = run.stdout + run.stderr
     assert run.returncode == 1
-    assert "twice.yaml: cannot be read (training stands twice" in said
+    assert "twice.yaml: cannot be read (training appears twice" in said
     assert "overlays it" not in said  # the place is known
     assert "Traceback" not in said
     assert "rule " not in said

@@ -95,7 +95,7 @@ def _ask(
         if n_asked[item.image_id] > IDS_AN_IMAGE:
             raise DataError(
                 f"image set '{name}'", f"more than {IDS_AN_IMAGE} questions about image {item.image_id}",
-                f"at most {IDS_AN_IMAGE}, as question ids have room for", "Draw more images, or ask fewer questions.",
+                f"at most {IDS_AN_IMAGE}, the room in question ids", "Draw more images, or ask fewer questions.",
             )  # fmt: skip
         common, answers = answer_in_tens(item.answer, people)
         questions.append(Question(question_id, item.image_id, item.question))
