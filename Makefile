@@ -1,7 +1,7 @@
 # make demo   the paper's table and figure on the embedded data set, in four to sixteen minutes on two cores
 # make test   the tests; make test-slow for those that take longer
 # make check  linters and type checks
-# make bench  speed, beside others' and the machine's limit, in seven to fifteen minutes; BENCH="--only NAME" for a part
+# make bench  speed, against other code and the machine's limit: seven to fifteen minutes (BENCH="--only NAME": a part)
 # make setup  the environment alone
 # make clean  remove the environment; results stay
 
@@ -22,7 +22,7 @@ demo: $(READY)
 	&& $(BIN)/python -m lxmert_tickets show "$$folder" \
 	&& echo "done in $$(( $$(date +%s) - started )) s"
 
-# Files of tests side by side, a process for each core, four at most (tests/conftest.py).
+# Test files run in parallel, one process per core, at most four (tests/conftest.py).
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
@@ -41,7 +41,7 @@ bench: $(READY)
 
 setup: $(READY)
 
-# The environment is made anew in place whenever the lock file changes.
+# The environment is rebuilt in place whenever the lock file changes.
 $(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)

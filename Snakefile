@@ -7,7 +7,7 @@ from snakemake.utils import min_version
 min_version("9.17")
 
 
-if os.path.lexists("config.yaml"):  # else the workflow's own, as of what a file leaves unsaid: rules/common.smk
+if os.path.lexists("config.yaml"):  # without it, the workflow's own: rules/common.smk
 
     configfile: "config.yaml"
 

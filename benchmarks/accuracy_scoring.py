@@ -1,4 +1,4 @@
-"""The accuracy of as many predictions as minival has, ours against a straightforward version; both must agree."""
+"""Scoring of as many predictions as minival has, ours against a straightforward version; both must agree."""
 
 import json
 import time
@@ -18,12 +18,12 @@ from lxmert_tickets.data.vqa_json import Annotation
 from lxmert_tickets.evaluation.accuracy import score_predictions
 
 N_PREDICTIONS = 26_000
-SHARE_COMMON = 0.6  # of the predictions are the most common answer; the others, one of the next question's
+SHARE_COMMON = 0.6  # of predictions give the most common answer; the others, one to the next question
 ROUNDS = 3
 
 
 def write_inputs(path: Path, texts: Sequence[Any], n: int) -> None:
-    """Write annotations and predictions of `n` questions, made of `texts` (of tests/made_up_vqa2.py)."""
+    """Write annotations and predictions of `n` questions, made from `texts` (see tests/made_up_vqa2.py)."""
     rng = np.random.default_rng(0)
     asked = islice(cycle(texts), n + 1)
     annotations, predictions = [], []
@@ -74,7 +74,7 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def accuracy(folder: Path) -> Figure:
-    """Return seconds of both; raises ValueError where they score differently."""
+    """Return the seconds of both; raises ValueError if their scores differ."""
     path = folder / "accuracy.json"
     real = contenders.run("accuracy_scoring", "prepare", path)["real"]
     found = contenders.alternate("accuracy_scoring", ["ours", "peer"], path, rounds=ROUNDS)

@@ -2,9 +2,9 @@
 
     python -m benchmarks.bench [--only NAME …] [--demo] [--output FOLDER]
 
-Seven to thirteen minutes on two idle cores; `--demo` runs the whole demo too, four to sixteen more. With `--only`, the
-other figures stay as they stand in the file. Every contender has a process of its own, contenders take turns, and the
-best of their rounds counts.
+Takes seven to thirteen minutes on two idle cores; `--demo` also runs the whole demo, four to sixteen more. `--only`
+keeps the other figures in the file. Each contender has its own process, contenders take turns, and the best of their
+rounds counts.
 """
 
 import argparse

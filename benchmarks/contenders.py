@@ -1,6 +1,7 @@
-"""Contenders in processes of their own, so that neither memory nor warm caches leak from one to the next.
+"""Runs contenders in separate processes, so that neither memory nor warm caches leak from one to the next.
 
-A module that measures has a dict CONTENDERS of functions from texts to numbers by name. This module runs them:
+A benchmark module has a dict CONTENDERS of functions that take strings and return numbers by name. This module runs
+them:
 
     python -m benchmarks.contenders MODULE CONTENDER [argument …]      prints the numbers as JSON, in the last line
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 STARTED = "LXT_BENCH_STARTED"
-"""Variable with the time of a contender's start, in seconds since the epoch."""
+"""Environment variable with a contender's start time, in seconds since the epoch."""
 
 Numbers = Mapping[str, float]
 
@@ -26,10 +27,10 @@ Numbers = Mapping[str, float]
 def run(
     module: str, contender: str, *arguments: object, threads: int = 1, seconds: float | None = None
 ) -> dict[str, float]:
-    """Return what `contender` of `benchmarks.<module>` measured in a process of its own on `threads` threads.
+    """Return what `contender` of `benchmarks.<module>` measured in its own process on `threads` threads.
 
-    Raises CalledProcessError, with what the process wrote to the terminal, where it fails; TimeoutExpired, once the
-    process is ended, where it takes longer than `seconds`.
+    Raises CalledProcessError if the process fails, after printing its output; TimeoutExpired if it takes longer than
+    `seconds`, after killing it.
     """
     return dict(json.loads(said_by(module, contender, *arguments, threads=threads, seconds=seconds)[-1]))
 
@@ -60,7 +61,7 @@ def said_by(
 def alternate(
     module: str, contenders: Sequence[str], *arguments: object, rounds: int, threads: int = 1
 ) -> dict[str, list[dict[str, float]]]:
-    """Return what each contender measured in each round; in every round each has its turn."""
+    """Return what each contender measured in each round; they take turns."""
     found: dict[str, list[dict[str, float]]] = {contender: [] for contender in contenders}
     for _ in range(rounds):
         for contender in contenders:
@@ -77,12 +78,12 @@ def largest(found: Sequence[Numbers], key: str) -> float:
 
 
 def typical_step(times: Sequence[float]) -> float:
-    """Return the median of the seconds between one of `times` and the next: a moment's noise is not in it."""
+    """Return the median of the seconds between consecutive `times`, robust to momentary noise."""
     return statistics.median(later - earlier for earlier, later in itertools.pairwise(times))
 
 
 def seconds_since_start() -> float:
-    """Return how long this process has been there, from before Python itself started."""
+    """Return the age of this process, counted from before Python itself started."""
     return time.time() - float(os.environ[STARTED])
 
 

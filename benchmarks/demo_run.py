@@ -21,7 +21,7 @@ from lxmert_tickets.forked_jobs import Forks, forks_pay
 
 TRAINING = ("finetune", "retrain", "pretrain")
 SCRIPTS = sorted((PROJECT / "workflow_scripts").glob("*.py"))
-# So begins every script that Snakemake runs.
+# How every script that Snakemake runs begins.
 PREAMBLE = (
     "from snakemake.logging import logger",
     "from snakemake.iocontainers import Snakemake",
@@ -31,7 +31,7 @@ PREAMBLE = (
 
 @dataclass(frozen=True)
 class Split:
-    """Seconds of a run by what they went to, spread over all cores; together they are its length."""
+    """The seconds of a run by what they were spent on, averaged over all cores; they sum to its duration."""
 
     training: float
     imports: float
@@ -49,7 +49,7 @@ class Job:
 
 
 def split_of(jobs: Iterable[Job], import_seconds: dict[str, float], whole_seconds: float, n_cores: int) -> Split:
-    """Return where a run of `whole_seconds` on `n_cores` went; `import_seconds` by rule."""
+    """Return what a run of `whole_seconds` on `n_cores` was spent on; `import_seconds` are by rule."""
     training = imports = others = 0.0
     for job in jobs:
         importing = min(import_seconds[job.rule], job.seconds)
@@ -73,7 +73,7 @@ def jobs_of(folder: Path, n_cores: int) -> list[Job]:
 
 
 def script_of_rules() -> dict[str, Path]:
-    """Return the script of each rule; a rule that uses another has its script."""
+    """Return the script of each rule; `use rule` inherits it."""
     script_of: dict[str, Path] = {}
     for file in sorted((PROJECT / "rules").glob("*.smk")):
         for line in file.read_text().splitlines():
@@ -87,9 +87,9 @@ def script_of_rules() -> dict[str, Path]:
 
 
 def import_seconds(rules: Iterable[str], folder: Path) -> dict[str, float]:
-    """Return how long an empty job takes that imports what the script of each rule imports; best of two.
+    """Return, for each rule, how long an empty job with the imports of its script takes; best of two.
 
-    It runs as jobs do: as a fork where `make demo` has forks, else as a Python of its own.
+    It runs as jobs do: as a fork where `make demo` forks jobs, else as a separate Python process.
     """
     let_jobs_import_this_package()
     forks = Forks(SCRIPTS) if forks_pay() else None
@@ -119,7 +119,7 @@ def _seconds(script: Path, forks: Forks | None) -> float:
 def demo(folder: Path, *overlays: Path) -> Figure:
     """Run the workflow and its report in `folder`; return the seconds, with training alone as the floor.
 
-    `overlays` are laid over config.yaml: a smaller experiment, to try this out.
+    `overlays` are configuration files laid over config.yaml, such as a smaller experiment.
     """
     root = folder / "demo"
     root.mkdir()

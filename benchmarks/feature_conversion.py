@@ -3,10 +3,10 @@
     python benchmarks/feature_conversion.py [--images 1500] [--rounds 3] [--folder FOLDER]
 
 The usual loop is what users write: csv.DictReader, base64.b64decode, numpy.frombuffer, h5py; it checks nothing, does
-not flush to the disk, and is told the number of images. Every contender runs in a process of its own, in turn; imports
-do not count, the start of our decoding processes does. The time is the least of all rounds, the memory the largest.
-The floor is what nobody can do without: to inflate the stream on one core, to decode base64 on all, and to write the
-output to the disk, each measured alone in the same rounds and thought to happen at once.
+not flush to disk, and knows the number of images. Contenders take turns, each in its own process; imports do not count,
+starting our decoding processes does. The time is the least of all rounds, the memory the largest. The floor is the
+unavoidable work: inflating the stream on one core, decoding base64 on all, and writing the output to disk, each
+measured alone in the same rounds and assumed to overlap.
 """
 
 import argparse
@@ -42,7 +42,7 @@ ARRAYS = {"objects_id": "<i8", "objects_conf": "<f4", "attrs_id": "<i8", "attrs_
 
 
 def make_inputs(folder: Path, n_images: int) -> None:
-    """Write a.tsv and a.zip: exponential numbers with zeros among them deflate to 57 %, the real ones to 56 %."""
+    """Write a.tsv and a.zip: exponential numbers mixed with zeros deflate to 57 %, the real ones to 56 %."""
     rng = np.random.default_rng(0)
     width_height = np.array([640, 480, 640, 480], np.float32)
     with open(folder / "a.tsv", "wb") as handle:
@@ -91,7 +91,7 @@ def inflate(source: Path, output: Path, n_images: int) -> None:
 
 
 def decode_base64(source: Path, output: Path, n_images: int) -> None:
-    """Decode one image's features `n_images` times: it stays in the cache, so that memory does not count."""
+    """Decode one image's features `n_images` times: they stay in the cache, so memory bandwidth does not count."""
     cell = base64.b64encode(np.ones((REGIONS, DIM), "<f4").tobytes())
     for _ in range(n_images):
         pybase64.b64decode(cell, validate=True)
@@ -114,16 +114,16 @@ CONTENDERS = {
 
 
 def contend(name: str, folder: Path, n_images: int) -> None:
-    """Run one contender in this process, and print its seconds and its peak of memory with all its processes."""
+    """Run one contender in this process, and print its seconds and peak memory, including all its processes."""
     work, source = CONTENDERS[name]
     output = folder / "out.h5"
     output.unlink(missing_ok=True)
-    os.sync()  # what the one before has left to write
+    os.sync()  # what the previous one left to write
     before = time.perf_counter()
     work(folder / source, output, n_images)
     seconds = time.perf_counter() - before
     own = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
-    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # the largest
+    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # of the largest child
     print(json.dumps({"seconds": seconds, "peak_bytes": 1024 * (own + child * available_cores())}))
 
 

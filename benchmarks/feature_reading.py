@@ -19,7 +19,7 @@ ROUNDS = 3
 
 
 def prepare(path: str) -> dict[str, float]:
-    """Write features of 2 GB, or of what a quarter of the memory and of the disk have room for."""
+    """Write 2 GB of features, or as many as fit in a quarter of the memory and of the free disk space."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     room = min(memory, shutil.disk_usage(Path(path).parent).free) / 4
     n_images = int(min(WANTED_BYTES, room) / STORED_BYTES)
@@ -66,7 +66,7 @@ def _timed(n_images: int, gather: object) -> dict[str, float]:
 
 
 def read_features(folder: Path) -> Figure:
-    """Return images a second, and what the memory's bandwidth allows: each row is read once, and stays in the cache."""
+    """Return images per second, and what memory bandwidth allows if each row is read once and stays in the cache."""
     path = folder / "features_of_vqa2.h5"
     n_images = contenders.run("feature_reading", "prepare", path)["images"]
     found = contenders.alternate("feature_reading", ["ours", "peer"], path, rounds=ROUNDS)

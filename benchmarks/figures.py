@@ -1,4 +1,4 @@
-"""What a benchmark found: figures beside each other, what the machine would allow, as JSON and as a table."""
+"""Benchmark results: figures side by side with what the machine allows, as JSON and as a table."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,15 +16,15 @@ UNITS = {
     "demo": "s",
 }
 NAMES = tuple(UNITS)
-DIGITS = 4  # that are kept: repeated runs differ in the third
+DIGITS = 4  # significant ones kept: repeated runs differ in the third
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One line: ours and the peer's, in `unit`, and the best that this machine allows; None where nothing was measured.
+    """One line: ours and the peer's, in `unit`, and the best that this machine allows; None where not measured.
 
-    A unit that ends in "/s" is the better the higher; seconds are the better the lower. `floor` is in the same unit.
-    `ratio` says how many times better ours is than the peer's, `share_of_floor` how near it comes to the floor, 0 to 1.
+    Higher is better for a unit that ends in "/s", lower for seconds. `floor` is in the same unit. `ratio` is how many
+    times better ours is than the peer's, `share_of_floor` how close it comes to the floor, 0 to 1.
     """
 
     name: str
@@ -62,12 +62,12 @@ class Figure:
 
 
 def from_json(record: Mapping[str, Any]) -> Figure:
-    """Return the figure that `as_json` made `record` of; what follows from other values is computed anew."""
+    """Return the figure that `as_json` made `record` of; derived values are recomputed."""
     return Figure(**{key: record[key] for key in asdict(Figure("", "")) if key in record})
 
 
 def highest_rate(peak_flops: float, flops_each: float) -> float:
-    """Return how many a second the machine could do at most, each needing `flops_each`, at `peak_flops` a second."""
+    """Return the highest rate per second of items that each need `flops_each`, at `peak_flops` per second."""
     return peak_flops / flops_each
 
 
@@ -77,13 +77,13 @@ def least_seconds(size_bytes: float, bytes_a_second: float) -> float:
 
 
 def merged(new: Sequence[Figure], old: Sequence[Figure]) -> list[Figure]:
-    """Return all figures in the order of NAMES: `new` before `old`, and an empty one where neither has it."""
+    """Return all figures in the order of NAMES: from `new`, else from `old`, else empty."""
     known = {figure.name: figure for figure in [*old, *new]}
     return [known.get(name, Figure(name, UNITS[name], note="not measured")) for name in NAMES]
 
 
 def table(figures: Sequence[Figure], machine: Mapping[str, str]) -> str:
-    """Return the figures as Markdown, below what they were measured on."""
+    """Return the figures as Markdown, below a description of the machine."""
     lines = [f"- {key}: {value}" for key, value in machine.items()]
     lines += ["", "| | ours | peer | unit | times better | floor | share of the floor |"]
     lines += ["|---|---:|---:|---|---:|---:|---:|"]

@@ -14,12 +14,12 @@ from lxmert_tickets.environment import available_cores, has_gpu
 MATRIX = 2048  # float32 on the CPU: 17 GFLOP a product, 16 MB a matrix
 MATRIX_OF_GPU = 8192  # bfloat16
 READ_BYTES = 1 << 28  # far more than any cache
-KEPT_BYTES = 1 << 19  # what is read is written here, where it stays in the cache
+KEPT_BYTES = 1 << 19  # target of all reads, small enough to stay in the cache
 ROUNDS = 6
 
 
 def describe() -> dict[str, str]:
-    """Return the machine's description: what figures depend on."""
+    """Return a description of the machine: what the figures depend on."""
     described = {
         "CPU": _cpu_model(),
         "cores": str(available_cores()),
@@ -30,7 +30,7 @@ def describe() -> dict[str, str]:
 
 
 def gpu() -> dict[str, str]:
-    """Return the name of the GPU that CUDA uses; nothing where there is none."""
+    """Return the name of the GPU that CUDA uses; {} if there is none."""
     import torch
 
     return {"GPU": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
@@ -54,9 +54,9 @@ def _cpu_model() -> str:
 
 
 def matrix_peak() -> dict[str, float]:
-    """Return the most FLOPs a second of one large matrix product: float32 on the CPU, bfloat16 on a GPU.
+    """Return the peak FLOP/s of one large matrix product: float32 on the CPU, bfloat16 on a GPU.
 
-    On the CPU by whichever of torch's two libraries is the faster.
+    On the CPU, by the faster of torch's two libraries.
     """
     import torch
 
@@ -78,7 +78,7 @@ def matrix_peak() -> dict[str, float]:
 
 
 def read_bandwidth() -> dict[str, float]:
-    """Return bytes a second that one thread reads from memory; what it writes stays in the cache and does not count."""
+    """Return the bytes per second that one thread reads from memory; writes stay in the cache and do not count."""
     source = np.ones(READ_BYTES, np.uint8).reshape(-1, KEPT_BYTES)
     target = np.zeros(KEPT_BYTES, np.uint8)
 

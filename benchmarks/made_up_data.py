@@ -1,7 +1,7 @@
-"""What a training job reads, made up at both sizes: questions and answers as people ask, random features and weights.
+"""Synthetic inputs of a training job, at both sizes: realistic questions and answers, random features and weights.
 
-`scenes` asks the embedded data set's questions. `base` asks VQA v2's, of the real sample where it is at hand, so that
-their lengths are real; their words are whole tokens, which makes them a little shorter than BERT's vocabulary would.
+`scenes` uses the embedded data set's questions. `base` uses VQA v2's, of the real sample if available, so that their
+lengths are real; every word is a whole token, which makes them a little shorter than with BERT's vocabulary.
 """
 
 from collections import Counter
@@ -25,11 +25,11 @@ from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.training.recipe import TrainingRecipe
 
 PROJECT = Path(__file__).resolve().parents[1]
-QUESTIONS_PER_IMAGE = 5.2  # of VQA v2's minival
+QUESTIONS_PER_IMAGE = 5.2  # in VQA v2's minival
 N_REGIONS, FEATURE_DIM = 36, 2048
 VQA2_ANSWERS, BERT_TOKENS = 3129, 30522
 MAX_LENGTH = 20
-BLOCK_IMAGES = 64  # that are drawn at random, and then repeated
+BLOCK_IMAGES = 64  # drawn at random, then repeated
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Size:
 
 
 def sizes() -> dict[str, Size]:
-    """Return both sizes; a GPU has time for more steps of the large one."""
+    """Return both sizes; on a GPU there is time for more steps of the large one."""
     steps, evaluated = ((24, 200), 5200) if has_gpu() else ((1, 3), 260)
     return {
         "scenes": Size("config.yaml", 12, 16, 1250, 16, 140, 2000, threads=1),
@@ -89,7 +89,7 @@ def write_inputs(folder: Path, name: str) -> None:
 
 
 def write_features(path: Path, n_images: int, n_regions: int, feature_dim: int) -> None:
-    """Write random features of the range of Faster R-CNN's, a third of them 0; some images are alike."""
+    """Write random features in the range of Faster R-CNN's, a third of them 0; images repeat."""
     rng = np.random.default_rng(0)
     shape = (min(BLOCK_IMAGES, n_images), n_regions, feature_dim)
     block = np.maximum(rng.standard_exponential(shape, dtype=np.float32) * 1.2 - 0.45, 0).astype(np.float16)

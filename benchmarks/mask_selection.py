@@ -2,7 +2,7 @@
 
     python -m benchmarks.mask_selection [millions of weights, default 181.7]
 
-Each contender runs in a process of its own and prunes 10 % of the same weights. The floor is reading every weight once
+Each contender runs in its own process and prunes 10 % of the same weights. The floor is reading every weight once
 from memory, at the bandwidth measured in the same run.
 """
 
@@ -56,7 +56,7 @@ def peer(tensors: dict[str, np.ndarray]) -> None:
 
 
 def bandwidth(tensors: dict[str, np.ndarray]) -> float:
-    """Return bytes a second of reading all tensors, best of three."""
+    """Return the bytes per second of reading all tensors, best of three."""
     size = sum(tensor.nbytes for tensor in tensors.values())
     times = []
     for _ in range(3):
@@ -88,7 +88,7 @@ class Files:
 
 
 def prune_round(weights_file: str) -> dict[str, float]:
-    """Return the most memory that a round takes, from weights to mask and start weights, in sizes of the weights."""
+    """Return the peak memory of a round, from weights to mask and start weights, as a multiple of the weights."""
     from lxmert_tickets.model.checkpoints import load_weights
     from lxmert_tickets.pruning.masks import keep_all, keep_largest
     from lxmert_tickets.pruning.prunable import PAPER, prunable_names
@@ -112,7 +112,7 @@ CONTENDERS = {
 
 
 def mask_base(folder: Path, n_millions: float = MILLIONS) -> Figure:
-    """Return seconds of both; the note has the memory."""
+    """Return the seconds of both; the note has the memory."""
     found = contenders.alternate("mask_selection", ["ours", "peer"], n_millions, rounds=ROUNDS)
     memory = {name: largest(numbers, "extra_bytes") / 1e9 for name, numbers in found.items()}
     floor = least([*found["ours"], *found["peer"]], "floor_seconds")

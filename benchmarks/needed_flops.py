@@ -1,7 +1,7 @@
-"""FLOPs that training and evaluation cannot do without: matrix products of our network, without padding.
+"""The FLOPs that training and evaluation need at least: matrix products of our network, without padding.
 
-Counted by torch on the meta device, where tensors have shapes and no numbers. Left out are the FLOPs of anything but
-matrix products (LayerNorm, GELU, softmax, dropout, the optimiser), so a floor made of them is a lower bound.
+Counted by torch on the meta device, where tensors have shapes but no data. FLOPs of anything but matrix products
+(LayerNorm, GELU, softmax, dropout, the optimiser) are left out, so a floor based on these is a lower bound.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ COUNTED = (4, 12, 20)  # tokens
 
 
 def training_flops(architecture: Architecture, n_tokens: int, n_regions: int) -> int:
-    """Return FLOPs of one question's forward and backward pass."""
+    """Return the FLOPs of one question's forward and backward pass."""
     network, inputs = _network_and_inputs(architecture, n_tokens, n_regions)
     with FlopCounterMode(display=False) as counter:
         logits = network.train()(*inputs)
@@ -30,7 +30,7 @@ def training_flops(architecture: Architecture, n_tokens: int, n_regions: int) ->
 
 
 def answering_flops(architecture: Architecture, n_tokens: int, n_regions: int, n_questions: int = 1) -> int:
-    """Return FLOPs of answering `n_questions` about one image."""
+    """Return the FLOPs of answering `n_questions` about one image."""
     network, inputs = _network_and_inputs(architecture, n_tokens, n_regions, n_questions)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.eval()(*inputs)
@@ -38,7 +38,7 @@ def answering_flops(architecture: Architecture, n_tokens: int, n_regions: int, n
 
 
 def vision_flops(architecture: Architecture, n_regions: int) -> int:
-    """Return the part of `answering_flops` that knows nothing of the question: once an image is enough."""
+    """Return the part of `answering_flops` that is independent of the question: needed once per image."""
     one, two = (answering_flops(architecture, 2, n_regions, n_questions) for n_questions in (1, 2))
     return 2 * one - two
 
@@ -58,14 +58,14 @@ def mean_flops(
 ) -> float:
     """Return the mean of `flops_of` over questions of these `lengths`, in tokens.
 
-    Products are quadratic in tokens at most, so three lengths, counted, give all.
+    FLOPs are at most quadratic in tokens, so counting three lengths gives all.
     """
     quadratic = np.polyfit(COUNTED, [flops_of(architecture, length, n_regions) for length in COUNTED], deg=2)
     return float(np.polyval(quadratic, lengths).mean())
 
 
 def count(folder: str, name: str) -> dict[str, float]:
-    """Return FLOPs that a question of the data in `folder` needs on average."""
+    """Return the mean FLOPs of a question of the data in `folder`, by kind of work."""
     files, n_regions = Path(folder), sizes()[name].n_regions
     _, architecture = load_weights(files / "start.safetensors")
 

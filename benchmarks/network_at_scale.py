@@ -2,9 +2,9 @@
 
     python -m benchmarks.network_at_scale RESULTS FEATURES [--steps 12]
 
-RESULTS is the folder of the experiment's results, FEATURES those of its training images. Prints JSON: FLOPs, seconds of
-the real training loop and the real answering pass, memory, and what follows from them for a whole training. In a
-process of its own, whose memory is that of a training.
+RESULTS is the folder of the experiment's results, FEATURES the file of its training images' features. Prints JSON:
+FLOPs, seconds of the real training loop and the real answering pass, memory, and the resulting cost of a whole
+training. Runs in its own process, so that its memory is that of a training.
 """
 
 import argparse
@@ -38,7 +38,7 @@ N_TRAINED = 36
 RECIPE = TrainingRecipe(learning_rate=5e-5, epochs=1, batch_size=32, hidden_dropout=0.1, attention_dropout=0.1)
 EPOCHS = 4
 TIMED = {"cpu": (TimedData, 2), "cuda": (TimedDataOnGpu, 24)}
-"""By device, the data that are trained on, and how many first steps are not timed: they are slow."""
+"""By device: the class of the training data, and how many slow first steps are not timed."""
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def costs(results: Path, features: Path, n_steps: int) -> dict[str, object]:
-    """Return what a training on VQA v2 costs, by name."""
+    """Return the costs of a training on VQA v2, by name."""
     questions = load_questions(results / "data/train/questions.h5")
     regions = Regions(open_features(features), best_device())
     device = best_device()
@@ -85,7 +85,7 @@ def costs(results: Path, features: Path, n_steps: int) -> dict[str, object]:
 
 
 def seconds_a_step(network: LxmertForVqa, data: TimedData, val: VqaData, n_first: int) -> float:
-    """Train on all of `data`, and return the seconds of a step after the `n_first`."""
+    """Train on all of `data`, and return the seconds per step after the first `n_first`."""
     n_steps = len(data) // RECIPE.batch_size
     if isinstance(data, TimedDataOnGpu):
         data.waits_at = n_first, n_steps
@@ -94,7 +94,7 @@ def seconds_a_step(network: LxmertForVqa, data: TimedData, val: VqaData, n_first
 
 
 def seconds_a_question(network: LxmertForVqa, data: VqaData, few: VqaData) -> float:
-    """Return the seconds that an answer takes, after a `few`."""
+    """Return the seconds per answer, after warming up on `few`."""
     answer_all(network, few, "auto")
     started = time.perf_counter()
     answer_all(network, data, "auto")  # the answers are on the CPU when it returns

@@ -26,7 +26,7 @@ def evaluate_base(folder: Path) -> Figure:
 
 
 def measure(folder: Path, name: str, work: str, size_name: str, unit: str) -> Figure:
-    """Return the best rate of both over several rounds, in turn, and the rate that the matrix peak would allow."""
+    """Return the best rate of each over several alternating rounds, and the rate that the matrix peak allows."""
     threads = sizes()[size_name].threads or available_cores()
     files = folder / size_name
     prepare(files, size_name)
@@ -49,7 +49,7 @@ def measure(folder: Path, name: str, work: str, size_name: str, unit: str) -> Fi
 
 @cache
 def prepare(files: Path, size_name: str) -> None:
-    """Write what both read, once."""
+    """Write the inputs of both, once."""
     contenders.run("made_up_data", "prepare", files, size_name)
 
 

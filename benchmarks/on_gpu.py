@@ -2,13 +2,13 @@
 
     python -m benchmarks.on_gpu [--output FOLDER] [--minutes 8]
 
-LXMERT base on random features and real question lengths, in bfloat16: a training step at batch 32 beside transformers'
-Trainer, as a CUDA graph and without, without our kernels, with nothing computed beside anything else, deterministic,
+LXMERT base on random features and real question lengths, in bfloat16: a training step at batch 32 against
+transformers' Trainer, with and without CUDA graphs, without our kernels, with nothing run concurrently, deterministic,
 with features outside GPU memory, and at batch 256; answering; one, two and three trainings at once on the GPU, at both
-sizes; where a step's time goes, by kernel; and what torch.compile makes of the plain operators.
+sizes; where a step's time goes, by kernel; and the plain operators under torch.compile.
 
-Every line is a process of its own. One that fails says why in its place, and one that would take longer than what is
-left of the minutes is stopped; the file is written after each.
+Every measurement runs in processes of its own. One that fails is listed with the reason, and one that would take longer
+than the time left is stopped; the file is rewritten after each.
 """
 
 import argparse
@@ -35,14 +35,14 @@ VARIATIONS = (
     ("plain",), ("unfused",), ("in line",), ("large",), ("deterministic",), ("streamed",), ("large", "unfused"),
 )  # fmt: skip
 AT_ONCE = (1, 2, 3)
-WORKERS = 4  # that read for the Trainer, where it is let
-N_KERNELS = 30  # that are shown
-PROFILE_SECONDS = 45  # that are kept for these
+WORKERS = 4  # that load data for the Trainer, in one of its lines
+N_KERNELS = 30  # shown in the table
+PROFILE_SECONDS = 45  # reserved for profiling them
 
 
 @dataclass(frozen=True)
 class Line:
-    """What was measured, in questions a second of all processes together; or why it was not."""
+    """One measurement, in questions per second of all processes together, or why there is none."""
 
     what: str
     rate: float | None = None
@@ -53,12 +53,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Clock:
-    """What is left of the minutes."""
+    """The time left."""
 
     end: float
 
     def left(self) -> float:
-        """Return the seconds that are left; raises TimeoutError when none are."""
+        """Return the seconds left; raises TimeoutError when there are none."""
         seconds = self.end - time.monotonic()
         if seconds <= 0:
             raise TimeoutError
@@ -69,7 +69,7 @@ Work = Callable[[Clock], Mapping[str, float]]
 
 
 def works(folder: Path) -> Iterator[tuple[str, Work]]:
-    """Yield what there is to measure, by its name in the table; most important first."""
+    """Yield each measurement with its name in the table, most important first."""
     base = folder / "base"
     yield "training, ours, batch 32", partial(_run, "own_engine", "train", base, ())
     trainer = "training, transformers' Trainer, batch 32"
@@ -86,12 +86,12 @@ def works(folder: Path) -> Iterator[tuple[str, Work]]:
 
 
 def _run(module: str, work: str, files: Path, variations: Sequence[str], clock: Clock) -> Mapping[str, float]:
-    threads = 1 if module == "own_engine" else available_cores()  # as rules give a training
+    threads = 1 if module == "own_engine" else available_cores()  # as the rules give a training job
     return contenders.run(module, work, files, files.name, *variations, threads=threads, seconds=clock.left())
 
 
 def _at_once(n: int, files: Path, clock: Clock) -> Mapping[str, float]:
-    """Return what `n` trainings do together, from the moment when all begin to be timed to the end of the last."""
+    """Return the combined rate of `n` concurrent trainings, from the start of timing to the end of the last."""
     with ThreadPoolExecutor(n) as pool:
         every = list(pool.map(lambda _: _run("own_engine", "train", files, (f"{TOGETHER}{n}",), clock), range(n)))
     seconds = max(one["ended"] for one in every) - min(one["began"] for one in every)
@@ -99,7 +99,7 @@ def _at_once(n: int, files: Path, clock: Clock) -> Mapping[str, float]:
 
 
 def attempted(what: str, work: Work, clock: Clock) -> Line:
-    """Return the line that `work` measures, or what kept it from that."""
+    """Return the line that `work` measures, or one with the reason why it failed."""
     started = time.monotonic()
     try:
         found = work(clock)
@@ -126,7 +126,7 @@ def by_kernel(files: Path, clock: Clock) -> list[str]:
 
 
 def report(measured: list[Line], described: dict[str, str], floors: dict[str, float]) -> str:
-    """Return the lines as Markdown; `floors` are the rates of the matrix peak, by the word that a line begins with."""
+    """Return the lines as Markdown; `floors` are the rates at matrix peak, by the first word of a line."""
     text = [f"- {key}: {value}" for key, value in described.items()]
     text += ["", "| | questions/s | ms a step | share of the floor | GPU memory |", "|---|---:|---:|---:|---:|"]
     for line in measured:
@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8, help="that it may take")
     options = parser.parse_args()
     end = time.monotonic() + 60 * options.minutes
-    os.environ.setdefault(VISIBLE, "0")  # the Trainer would spread over all that there are
+    os.environ.setdefault(VISIBLE, "0")  # else the Trainer would use all GPUs
     described = machine.describe() | contenders.run("machine", "gpu")
     if "GPU" not in described:
         sys.exit("on_gpu: no GPU that CUDA can use; expected one of NVIDIA. `make bench` measures a CPU.")

@@ -35,7 +35,7 @@ from lxmert_tickets.training.regions import Regions
 
 
 class TimedData(VqaData):
-    """Data that notes when the loop asks for each batch: the time between two is a step."""
+    """Data that records when the loop requests each batch: the time between two is a step."""
 
     asked: list[float]
 
@@ -54,9 +54,9 @@ class TimedData(VqaData):
 
 
 class TimedDataOnGpu(TimedData):
-    """Waits for the device at the first and last timed step: it works ahead of Python. At the first, for others too.
+    """Synchronises at the first and last timed step, since GPUs run asynchronously; at the first, waits for `others`.
 
-    Batches come in such an order that no graph need be captured between the two.
+    Batches are ordered so that no graph needs to be captured in between.
     """
 
     waits_at: tuple[int, int]
@@ -67,7 +67,7 @@ class TimedDataOnGpu(TimedData):
         return [every[place] for place in shapes_first(self.shapes_of(every))]
 
     def shapes_of(self, every: Iterable[np.ndarray]) -> list[int | None]:
-        """Return what decides each batch's graph; raises RuntimeError where timing begins before all are captured."""
+        """Return what determines each batch's graph; raises RuntimeError if timing begins before all are captured."""
         shapes = [n_rows_on(self.device, self.questions.length[rows]) for rows in every]
         if self.waits_at[0] < steps.FIRST_STEPS + 2 * len(set(shapes)):
             raise RuntimeError(
@@ -84,9 +84,9 @@ class TimedDataOnGpu(TimedData):
 
 
 def shapes_first(shapes: Sequence[Hashable]) -> list[int]:
-    """Return places in `shapes`, each once: first some of the most frequent shape, which are plain steps in any case.
+    """Return an order of `shapes`, as indices: first some of the most frequent shape, which are plain steps anyway.
 
-    Then two of each shape, a plain step and one that captures its graph; then the others as they come.
+    Then two of each shape, a plain step and one that captures its graph; then the rest in their original order.
     """
     places = defaultdict(list)
     for place, shape in enumerate(shapes):
@@ -100,13 +100,13 @@ def shapes_first(shapes: Sequence[Hashable]) -> list[int]:
 
 @dataclass(frozen=True)
 class Others:
-    """Processes that begin at the same moment: each says in a folder that it is there."""
+    """Processes that start timing together: each signals in `folder` that it is ready."""
 
     folder: Path
-    n: int  # with this one
+    n: int  # including this one
 
     def wait(self, patience_seconds: float = 60) -> None:
-        """Return when all are there; raises TimeoutError when one does not come."""
+        """Return when all are ready; raises TimeoutError after `patience_seconds`."""
         self.folder.mkdir(exist_ok=True)
         (self.folder / str(os.getpid())).touch()
         end = time.monotonic() + patience_seconds
@@ -117,20 +117,20 @@ class Others:
 
 
 TOGETHER = "together-"
-"""Begins the variation that waits for others; their number follows."""
+"""Prefix of the variation that waits for others; the number of processes follows."""
 ONE_SHAPE = 128
-"""What the rows of a batch are a multiple of in the variation "compiled": torch.compile compiles each number anew."""
+"""In the variation "compiled", rows per batch are a multiple of this: torch.compile recompiles for each number."""
 LARGE_BATCH, FIRST_LARGE = 256, 12
-"""Questions of a step of the variation "large", and its steps that are not timed."""
+"""Questions per step in the variation "large", and its untimed first steps."""
 
 
 def train_some_steps(folder: str, name: str, *variations: str) -> dict[str, float]:
-    """Return samples a second of the training loop, from asking for a batch to the end of its step; and its memory.
+    """Return the training loop's samples per second, from requesting a batch to the end of its step, and its memory.
 
-    `variations` are for a GPU: "plain" takes no graphs, "unfused" has none of our kernels, "in line" computes no
-    gradient and updates no matrix beside another, "deterministic" gives the same bytes every time, "streamed" leaves
-    the features in the host's memory, "large" takes 256 questions a step, "compiled" lets torch.compile fuse the plain
-    operators, "together-3" waits for two others before it is timed.
+    `variations` are for a GPU: "plain" uses no CUDA graphs, "unfused" none of our kernels, "in line" runs nothing
+    concurrently, "deterministic" gives the same bytes every time, "streamed" keeps the features in host memory, "large"
+    takes 256 questions per step, "compiled" lets torch.compile fuse the plain operators, "together-3" waits for two
+    other processes before timing.
     """
     gc.freeze()  # as every job does
     set_up_process(torch.get_num_threads(), "deterministic" in variations)
@@ -150,7 +150,7 @@ def train_some_steps(folder: str, name: str, *variations: str) -> dict[str, floa
         val = open_vqa_data(files / "val.h5", files / "features.h5", device, vocab_size, like=data)
         train(network, data, val, recipe, seed=0)
     timed = data.asked[first_steps : first_steps + timed_steps + 1]
-    # A GPU is waited for at the first and the last of them alone.
+    # A GPU is synchronised only at the first and the last of them.
     step = (timed[-1] - timed[0]) / timed_steps if device.type == "cuda" else typical_step(timed)
     return {
         "rate": recipe.batch_size / step,
@@ -163,7 +163,7 @@ def train_some_steps(folder: str, name: str, *variations: str) -> dict[str, floa
 
 
 def _gpu_bytes() -> int:
-    """Return what is in use of the GPU, by all: CUDA itself and what it loads as well, which torch does not count."""
+    """Return the GPU memory in use by all, including CUDA and the kernels it loads, which torch does not count."""
     free_bytes, all_bytes = torch.cuda.mem_get_info()
     return all_bytes - free_bytes
 
@@ -175,7 +175,7 @@ def _others(files: Path, variations: Sequence[str]) -> Others | None:
 
 @contextmanager
 def _varied(variations: Sequence[str]) -> Iterator[None]:
-    """Run the engine otherwise than it would be: to see what its parts bring."""
+    """Run the engine with parts of it switched off or changed, to see what they contribute."""
     graphed, share, engine_of = steps.GraphedStep, regions_module.SHARE_OF_GPU, operators.engine_of
     rows_step = batches_module.GPU_ROWS_STEP
     adam_kernels, using = operators.adam_kernels, aside.using
@@ -200,7 +200,7 @@ def _varied(variations: Sequence[str]) -> Iterator[None]:
 
 
 def _compile(backend: str = "inductor") -> None:
-    """Let torch.compile trace the training network, for the rest of this process: operators plain, as one graph."""
+    """Use torch.compile for the training network, for the rest of this process: plain operators, as one graph."""
     operators._engine = SimpleNamespace(get=lambda: (None,))  # type: ignore[assignment]
     lxmert.together = lambda run, every, n_heads, *inputs: run(*inputs)
     layers.select = lambda rows, index: rows.index_select(0, index)
@@ -213,17 +213,17 @@ def _compile(backend: str = "inductor") -> None:
 
 
 def answer_questions(folder: str, name: str) -> dict[str, float]:
-    """Return questions a second of the answering pass."""
+    """Return questions per second of the answering pass."""
     set_up_process(torch.get_num_threads())
     files, device = Path(folder), best_device()
     questions, regions = load_questions(files / "evaluate.h5"), Regions(open_features(files / "features.h5"), device)
     network = network_of(files)
-    # A GPU loads what each shape needs, and gets memory for it.
+    # A GPU loads kernels and allocates memory for each shape.
     first = questions if device.type == "cuda" else first_of(questions, 32)
     answer_all(network, VqaData(first, regions, device), "auto")
     del regions
     started = time.perf_counter()
-    regions = Regions(open_features(files / "features.h5"), device)  # read from the file, or brought to the GPU
+    regions = Regions(open_features(files / "features.h5"), device)  # read from the file, or copied to the GPU
     answer_all(network, VqaData(questions, regions, device), "auto")  # the answers are on the CPU when it returns
     return {"rate": len(questions) / (time.perf_counter() - started)}
 

@@ -1,8 +1,8 @@
-"""The other side of training and evaluation: what a user would write with transformers' model, Trainer and DataLoader.
+"""The peer in training and evaluation: what a user would write with transformers' model, Trainer and DataLoader.
 
 Everything is padded to 20 tokens and features are read from HDF5 one item at a time, as a Dataset does. The recipe is
-ours where both know it: batch, rate, warm-up, weight decay, clipping, dropout. On a GPU, bfloat16 as with us, and
-answers in larger batches.
+ours where both support it: batch size, learning rate, warm-up, weight decay, clipping, dropout. On a GPU, it uses
+bfloat16 as ours does, and answers in larger batches.
 """
 
 import tempfile
@@ -29,7 +29,7 @@ EVALUATION_BATCH, EVALUATION_BATCH_ON_GPU = 32, 256
 
 
 class Questions(Dataset):
-    """Questions as tensors that the model takes, one at a time."""
+    """Questions as the model's input tensors, one at a time."""
 
     def __init__(self, files: Path, split: str) -> None:
         self.questions, self.path = load_questions(files / f"{split}.h5"), files / "features.h5"
@@ -38,7 +38,7 @@ class Questions(Dataset):
 
     @cached_property
     def file(self) -> h5py.File:
-        """Return the file of features: each worker opens it for itself."""
+        """Return the features file, which each worker opens for itself."""
         return h5py.File(self.path)
 
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class Questions(Dataset):
 
 
 class Clock(TrainerCallback):
-    """Notes when each step ends; waits for a GPU after those of `waits_after`, counted from 0."""
+    """Records when each step ends; synchronises a GPU after the steps `waits_after`, counted from 0."""
 
     def __init__(self, *waits_after: int) -> None:
         self.ended: list[float] = []
@@ -80,7 +80,7 @@ def loss_of(outputs: Any, labels: Tensor, num_items_in_batch: object = None) -> 
 
 
 def train_some_steps(folder: str, name: str, n_workers: str = "0") -> dict[str, float]:
-    """Return samples a second of the Trainer, for which `n_workers` processes read; 0 = it reads for itself."""
+    """Return the Trainer's samples per second, with `n_workers` processes loading data; 0 = it loads its own."""
     size = sizes()[name]
     n_steps = size.first_steps + size.timed_steps
     clock = Clock(size.first_steps - 1, n_steps - 1)
@@ -92,7 +92,7 @@ def train_some_steps(folder: str, name: str, n_workers: str = "0") -> dict[str, 
 
 
 def trainer_of(files: Path, name: str, n_steps: int, output: str, clock: Clock, n_workers: int = 0) -> Trainer:
-    """Return a Trainer of the size's network and data that would take `n_steps`."""
+    """Return a Trainer for the size's network and data, set to take `n_steps`."""
     recipe, on_gpu = recipe_of(sizes()[name]), torch.cuda.is_available()
     arguments = TrainingArguments(
         output_dir=output,
@@ -115,7 +115,7 @@ def trainer_of(files: Path, name: str, n_steps: int, output: str, clock: Clock, 
 
 
 def answer_questions(folder: str, name: str) -> dict[str, float]:
-    """Return questions a second of the model in inference mode."""
+    """Return questions per second of the model in inference mode."""
     files, on_gpu = Path(folder), torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")
     data, network = Questions(files, "evaluate"), _network(files).eval().to(device)
@@ -127,7 +127,7 @@ def answer_questions(folder: str, name: str) -> dict[str, float]:
             return network(**inputs).question_answering_score.float().sigmoid().max(dim=1).indices.cpu()
 
     loader = DataLoader(data, batch_size=EVALUATION_BATCH_ON_GPU if on_gpu else EVALUATION_BATCH)
-    for batch in loader if on_gpu else [next(iter(loader))]:  # a GPU loads what each shape needs
+    for batch in loader if on_gpu else [next(iter(loader))]:  # a GPU loads kernels for each shape
         answer(batch)
     started = time.perf_counter()
     torch.cat([answer(batch) for batch in loader])

@@ -1,4 +1,4 @@
-"""The official VQA accuracy as the rules read, step by step: what ours is measured against, and must agree with.
+"""The official VQA accuracy, spelled out step by step: the reference that ours is timed against and must match.
 
 Only the tables of words and marks are shared with `lxmert_tickets.data.normalise`.
 """
@@ -40,7 +40,7 @@ def words_replaced(answer: str) -> str:
 
 
 def question_accuracy(answers: Sequence[Mapping[str, Any]], predicted: str) -> float:
-    """Return the mean over people of min(1, how many of the others said the same / 3)."""
+    """Return the mean over people of min(1, number of others who gave the predicted answer / 3)."""
     predicted = clean(predicted)
     people = [{**person, "answer": clean(person["answer"])} for person in answers]
     if len({person["answer"] for person in people}) > 1:

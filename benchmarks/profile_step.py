@@ -2,10 +2,10 @@
 
     python -m benchmarks.profile_step scenes|base [--operators 8]
 
-Times are those of the operators themselves, without what they call; Python's own work is in none of them. The profiler
-slows small operators down, so the shares count, not the seconds. Of every kernel of a step there are as many calls in
-each: numbers of calls that are not whole say that the profiler has lost some. Kernels that run beside each other count
-each for itself, so on a GPU all of them may take longer than a step.
+Times are self times: they exclude the operators called, and Python's own work. The profiler slows small operators down,
+so the shares matter, not the seconds. Every step calls each kernel equally often: a fractional number of calls means
+that the profiler has lost some. Concurrent kernels each count in full, so on a GPU their sum may exceed the time of a
+step.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from benchmarks.made_up_data import recipe_of, sizes
 from lxmert_tickets.environment import available_cores
 
 STEPS, STEPS_ON_GPU = {"scenes": 40, "base": 2}, 40
-LONGEST_NAME = 90  # of a kernel: C++'s have their types in it
+LONGEST_NAME = 90  # of a kernel: those of C++ include types
 
 
 def profile(folder: str, name: str, n_operators: str) -> dict[str, float]:
-    """Print the table; return seconds of all operators in a step, while profiled, and how many they are."""
+    """Print the table; return the seconds of all operators in a step, while profiled, and the number of calls."""
     import torch
     from torch.profiler import ProfilerActivity, profile
 
@@ -45,7 +45,7 @@ def profile(folder: str, name: str, n_operators: str) -> dict[str, float]:
     batches = list(data.shuffled(recipe.batch_size, 0, 1))
     order = shapes_first([n_rows_on(data.device, data.questions.length[rows]) for rows in batches])
     batches = [batches[place] for place in order]
-    n_first = len(batches) - n_steps if on_gpu else 1  # make the optimiser's moments, and CUDA graphs
+    n_first = len(batches) - n_steps if on_gpu else 1  # create the optimiser's moments and CUDA graphs
 
     def some_batches(*_: object) -> Iterator[np.ndarray]:
         yield from batches[:n_first]
@@ -62,7 +62,7 @@ def profile(folder: str, name: str, n_operators: str) -> dict[str, float]:
 
 
 def printed(operators: object, n_steps: int, n_shown: int, on_gpu: bool) -> dict[str, float]:
-    """Print the table; return what `profile` does. On a GPU, of what ran there alone, not of Python's calls."""
+    """Print the table; return what `profile` does. On a GPU, only for what ran there, not for CPU operators."""
     from torch.autograd import DeviceType
 
     of_steps = [

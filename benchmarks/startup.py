@@ -19,8 +19,8 @@ class FirstStepDoneError(BaseException):
 
 
 def ours(folder: str) -> dict[str, float]:
-    """Run the script of the rule as Snakemake does, up to the moment when its loop asks for the second batch."""
-    importlib.import_module("snakemake.script")  # so begins every script that Snakemake runs
+    """Run the script of the rule as Snakemake does, until its loop requests the second batch."""
+    importlib.import_module("snakemake.script")  # how every script that Snakemake runs begins
     from script_runs import run_here
 
     from lxmert_tickets.training.batches import VqaData

@@ -34,7 +34,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run of Snakemake took: CPU seconds of its own and of its jobs, and its largest memory."""
+    """The cost of a Snakemake run: seconds, CPU seconds of its own and of its jobs, and peak memory."""
 
     seconds: float
     own_seconds: float
@@ -49,7 +49,7 @@ class Cost:
 
 
 def copy_workflow(folder: Path, n_seeds: int) -> None:
-    """Put the workflow into `folder`, its scripts replaced by `touch`, with the configuration of a large grid."""
+    """Copy the workflow to `folder`, its scripts replaced by `touch`, with the configuration of a large grid."""
     for name in COPIED:
         copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy
         copy(PROJECT / name, folder / name)
@@ -60,16 +60,16 @@ def copy_workflow(folder: Path, n_seeds: int) -> None:
 
 
 def snakemake(folder: Path, *options: str) -> tuple[Cost, str]:
-    """Run Snakemake on the large grid; return its cost, and what it said.
+    """Run Snakemake on the large grid; return its cost and its output.
 
-    Raises RuntimeError, with the end of that, when it fails.
+    Raises RuntimeError, with the end of the output, when it fails.
     """
     command = [sys.executable, "-m", "snakemake", *options, "--configfile", "config.yaml", "large.yaml"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryFile("w+") as said:
         started = time.perf_counter()
         run = subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=said)
-        os.waitid(os.P_PID, run.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and its numbers are still there
+        os.waitid(os.P_PID, run.pid, os.WEXITED | os.WNOWAIT)  # ended, but not reaped: its /proc is still there
         seconds = time.perf_counter() - started
         fields = Path(f"/proc/{run.pid}/stat").read_text().rpartition(")")[2].split()
         user, system, user_of_jobs, system_of_jobs = (int(ticks) / TICKS for ticks in fields[11:15])
@@ -82,7 +82,7 @@ def snakemake(folder: Path, *options: str) -> tuple[Cost, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print what a dry run costs, then a whole run."""
+    """Print the cost of a dry run, then of a whole run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--cores", type=int, default=8)

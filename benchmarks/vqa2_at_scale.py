@@ -2,11 +2,11 @@
 
     python benchmarks/vqa2_at_scale.py FOLDER [--scale 0.05] [--steps 12]
 
-Everything has its real format and its real size an image: 36 regions of 2048 numbers, LXMERT base, 5.4 questions an
-image (real ones, where the sample is at hand). A web server on this machine has the files; the rules download, convert,
-split, encode, import weights, and make masks. Their time and memory are Snakemake's own measurement. Training and
+Everything has its real format and its real size per image: 36 regions of 2048 numbers, LXMERT base, 5.4 questions per
+image (real ones, if the sample is available). A local web server provides the files; the rules download, convert,
+split, encode, import weights, and make masks. Their time and memory are measured by Snakemake itself. Training and
 prediction are measured over some steps (network_at_scale.py). FOLDER needs about 12 GB for a scale of 0.05, and keeps
-everything but what `--steps` trains.
+everything but the network trained for `--steps`.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def make_site(site: Path, scale: float) -> None:
-    """Write what the web server has."""
+    """Write the files that the web server provides."""
     sizes = Sizes(
         **{part: round(n * scale) for part, n in IMAGES.items()},
         questions_per_image=QUESTIONS_PER_IMAGE, n_regions=36, feature_dim=2048, vocab_size=30_522,
@@ -68,7 +68,7 @@ def make_site(site: Path, scale: float) -> None:
 
 
 def run_rules(folder: Path, site: Path, scale: float) -> pd.DataFrame:
-    """Run the workflow up to the first training; return a row a rule: seconds, megabytes, jobs."""
+    """Run the workflow up to the first training; return a row per job: its rule, wildcards, seconds and megabytes."""
     config = folder / "overlay.yaml"
     results = f"results/{EXPERIMENT}"
     targets = [f"{results}/data/{split}/questions.h5" for split in ("train", "minival", "test")]
@@ -99,13 +99,13 @@ def run_rules(folder: Path, site: Path, scale: float) -> pd.DataFrame:
 
 
 def stage_table(stages: pd.DataFrame, scale: float) -> str:
-    """Return seconds and memory of every job, and the seconds at full size where they grow with the data."""
+    """Return seconds and memory of every job, and its seconds at full size, scaled where they grow with the data."""
     lines = ["| job | seconds here | peak memory (MB) | seconds at full size |", "|---|---:|---:|---:|"]
     for row in stages.itertuples():
         of_network = row.rule in {"import_weights", "snapshot_initial_weights", "prune_random"}
         fixed = of_network or row.which in {"model_LXRT.pth", "vocab.txt"}
         full = row.s if fixed else row.s / scale
-        memory = f"{float(row.max_rss):.0f}" if row.s > 2 else ""  # shorter jobs are over before they are looked at
+        memory = f"{float(row.max_rss):.0f}" if row.s > 2 else ""  # shorter jobs end before they are sampled
         lines.append(f"| {row.rule} {row.which} | {row.s:.1f} | {memory} | {full:.0f} |")
     return "\n".join(lines) + "\n"
 

@@ -1,8 +1,8 @@
-"""Files that are complete or absent, and that say where they came from.
+"""Files that are complete or absent, and that record where they came from.
 
 Tensors are stored as safetensors with all metadata as sorted JSON under one key, so that equal content gives
-equal bytes. Nothing here is pickled. Every file is written in a temporary folder beside its place, flushed to disk and
-renamed.
+equal bytes. Nothing here is pickled. Every file is written in a temporary folder beside its destination, flushed to
+disk and renamed.
 """
 
 import glob
@@ -29,7 +29,7 @@ METADATA_KEY = "lxmert_tickets"
 LARGE_BYTES = 1 << 30
 END_BYTES = 1 << 20
 TORN_SECONDS = 24 * 60 * 60
-"""Nobody writes on one file for so long: what is older was left by a writer that was killed."""
+"""No write takes this long: anything older was left by a killed writer."""
 REMAKE = "Delete it and run snakemake again: it will be rebuilt from its inputs."
 
 Tensors = dict[str, np.ndarray]
@@ -40,8 +40,8 @@ Metadata = dict[str, Any]
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path of the same name; on success it replaces `path`, on any failure it is removed.
 
-    It lies in a folder of its own beside `path`, as does what a library writes before it. What a killed writer has left
-    there is removed by the next one that comes a day later, or by `remove_torn`.
+    It is in its own folder beside `path`, as are temporary files of the library that writes it. What a killed writer
+    left is removed by the next writer at least a day later, or by `remove_torn`.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield folder / final.name
         put_in_place(folder / final.name, final)
     except OSError as error:
-        if error.errno in FULL_DISK:  # which names no file
+        if error.errno in FULL_DISK:  # such errors may name no file
             error.filename = error.filename or str(final)
         raise
     finally:
@@ -60,15 +60,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def remove_torn(folder: Path, name: str = "", older_than_seconds: float = 0) -> None:
-    """Remove what killed writers have left in `folder`: of file `name`, or of all."""
+    """Remove what killed writers left in `folder`, for the file `name` or for all files."""
     for torn in folder.glob(f".{glob.escape(name) or '*'}.*.tmp"):
-        with suppress(OSError):  # its writer, or another one, has just removed it
+        with suppress(OSError):  # just removed by its writer or another process
             if time.time() - torn.stat().st_mtime >= older_than_seconds:
                 shutil.rmtree(torn) if torn.is_dir() else torn.unlink()
 
 
 def put_in_place(temporary: Path, final: Path) -> None:
-    """Rename `temporary` to `final`, on the same disk: from then on it survives a power cut, whole."""
+    """Rename `temporary` to `final` on the same disk; from then on the complete file survives a power cut."""
     _flush(temporary, os.O_RDWR)
     temporary.replace(final)
     _flush(final.parent, os.O_RDONLY)  # the new name
@@ -95,7 +95,7 @@ def canonical_json(value: Any) -> str:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as sorted, indented JSON, whole or not at all."""
-    # The bytes of `json.dumps(indent=1)` in a third of the time: its own way to indent is slow.
+    # The bytes of `json.dumps(indent=1)`, whose indenting is slow, in a third of the time.
     write_text(path, msgspec.json.format(canonical_json(value), indent=1) + "\n")
 
 
@@ -106,10 +106,10 @@ def file_digest(path: str | Path) -> str:
 
 
 def input_digest(path: str | Path) -> str:
-    """Return the SHA-256 of a file; of one above LARGE_BYTES, of its size and both ends, marked as such.
+    """Return the SHA-256 of a file or, above LARGE_BYTES, of its size and both ends, marked as such.
 
-    Eighteen GB of features would take a minute of every job that reads some of them. What they were made from stands
-    in their own metadata, which is at the beginning.
+    Hashing 18 GB of features would cost every job that reads them a minute. Their own provenance is in their metadata,
+    at the beginning.
     """
     size = Path(path).stat().st_size
     if size <= LARGE_BYTES:
@@ -133,7 +133,7 @@ def provenance(rule: str, spec: str, seed: int | None, parents: Iterable[str | P
 def save_tensors(path: str | Path, kind: str, tensors: Mapping[str, np.ndarray], metadata: Metadata) -> None:
     """Write `tensors` as safetensors of `kind` ("weights", "mask", ...), with `metadata` under one sorted key.
 
-    Raises ArtifactError when they cannot be written, for which safetensors has no OSError.
+    Raises ArtifactError when they cannot be written (safetensors raises no OSError).
     """
     about = canonical_json({**metadata, "kind": kind})
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
@@ -142,14 +142,14 @@ def save_tensors(path: str | Path, kind: str, tensors: Mapping[str, np.ndarray],
             save_file(contiguous, temporary, metadata={METADATA_KEY: about})
         except SafetensorError as error:
             raise ArtifactError(path, f"cannot be written ({error})", "free disk space and write permission") from None
-        # The library lets nobody else read what it writes; the folder has the rights that the user gives new files.
+        # safetensors makes files private; the folder was created with the user's umask.
         temporary.chmod(temporary.parent.stat().st_mode & 0o666)
 
 
 def read_metadata(path: str | Path) -> Metadata:
     """Return the metadata of a safetensors artifact; {} for a file from elsewhere, such as a hub checkpoint.
 
-    Raises ArtifactError when the file is missing, truncated or no safetensors at all.
+    Raises ArtifactError when the file is missing, truncated or not safetensors at all.
     """
     with _opened(path) as handle:
         text = (handle.metadata() or {}).get(METADATA_KEY, "{}")
@@ -160,7 +160,7 @@ def read_metadata(path: str | Path) -> Metadata:
 
 
 MAPPED_BYTES = 2**27
-"""Read from one mapping of a file: what is mapped and what was copied from it are both in memory while it lasts."""
+"""Read per mapping of a file: while a mapping lasts, mapped pages and their copies are both in memory."""
 
 
 def load_tensors(path: str | Path, kind: str) -> tuple[Tensors, Metadata]:

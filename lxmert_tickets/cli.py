@@ -30,13 +30,13 @@ from lxmert_tickets.monitoring.status_command import add_status_command
 from lxmert_tickets.monitoring.verify_command import add_verify_command
 
 STANDARD_STREAMS = [Path("/dev") / name for name in ("stdin", "stdout", "stderr")]
-MAY_BE_PIPES = ("configfile", "out")  # the one is read once, and the other not at all
+MAY_BE_PIPES = ("configfile", "out")  # the first is read only once, the second not at all
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, or 1 after saying what was wrong on standard error.
+    """Run one command and return its exit status; 1 after an error message on standard error.
 
-    It is 1, with nothing said, when whoever reads standard output stops, as `head` does.
+    Also 1, silently, when the reader of standard output stops early, as `head` does.
     """
     _prepare_output()
     parser = argparse.ArgumentParser(prog="python -m lxmert_tickets", description=__doc__.splitlines()[0])
@@ -50,14 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_verify_command(commands)
     try:
         with ExitStack() as ending:
-            ending.callback(sys.stdout.flush)  # when Python ends is too late to be silent about a broken pipe
+            ending.callback(sys.stdout.flush)  # at exit it is too late to silence a broken pipe
             args = parser.parse_args(arguments)
             _check_can_be_read(args)
             if "out" in args:
                 args.out = _where_to_write(args.out)
             return int(args.run(args))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again at exit
     except TicketsError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare_output() -> None:
-    """Have standard output take all that is printed, and standard error: closed, without letters, of no width."""
+    """Make printing safe on standard streams that are closed, lack characters or have no width."""
     sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
@@ -76,7 +76,7 @@ def _prepare_output() -> None:
 
 
 def _check_can_be_read(args: argparse.Namespace) -> None:
-    """Raise DataError for a pipe, such as `<(cat FILE)`, as data: it is read from its beginning more than once."""
+    """Raise DataError for a pipe, such as `<(cat FILE)`, as data: files are read from the beginning more than once."""
     for name, given in vars(args).items():
         for path in given if isinstance(given, list) else [given]:
             if isinstance(path, Path) and path.is_fifo() and name not in MAY_BE_PIPES:
@@ -84,9 +84,9 @@ def _check_can_be_read(args: argparse.Namespace) -> None:
 
 
 def _where_to_write(path: Path) -> Path:
-    """Return `path`, or what it leads to if it is a link.
+    """Return `path`, or its target if it is a link.
 
-    Raises OSError when that is a folder or no file, or nothing can be written to its own: before the work, not after.
+    Raises OSError, before the work rather than after, when that is not a regular file or its folder is not writable.
     """
     target = Path(os.path.realpath(path)) if path.is_symlink() else path
     existing = next(folder for folder in target.absolute().parents if folder.exists())

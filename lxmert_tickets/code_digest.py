@@ -1,9 +1,9 @@
-"""A digest of the code that decides a job's result, for Snakemake to see when it changes.
+"""A digest of the code that decides a job's result, so that Snakemake notices when it changes.
 
-Snakemake sees a script's modification time and nothing of what it imports. The digest is over the syntax trees of a
-script and of every module of this package that it imports, directly or not, bystanders left out, without comments,
-docstrings and other bare strings: an edit that cannot change a result does not change the digest. Nor does another
-version of Python.
+Snakemake sees a script's modification time, but not what it imports. The digest covers the syntax trees of a script and
+of every module of this package that it imports, directly or indirectly, except BYSTANDERS, without comments, docstrings
+and other bare strings: an edit that cannot change a result does not change the digest. Nor does another version of
+Python.
 """
 
 import ast
@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-# How files are fetched, locked, kept and written, errors worded and runs watched decides no number.
+# Modules that decide no result: they fetch, lock, keep and write files, word errors and watch runs.
 BYSTANDERS = {
     "artifacts", "code_digest", "conversion", "downloads", "environment", "errors", "failed_jobs", "file_kinds",
     "finished", "forked_jobs", "gpus", "job", "layout", "locks", "monitoring", "progress",
@@ -20,7 +20,7 @@ BYSTANDERS = {
 
 
 def code_digest(script: str | Path) -> str:
-    """Return the digest (16 hex digits) of `script` and the modules of this package behind it."""
+    """Return the digest (16 hex digits) of `script` and the modules of this package that it imports."""
     digests = hashlib.sha256(_digest(Path(script)).encode())
     for module in sorted(_behind(Path(script), set())):
         digests.update(f"{module.relative_to(PACKAGE)} {_digest(module)}\n".encode())
@@ -53,7 +53,7 @@ def _digest(source: Path) -> str:
 
 
 def _text(tree: object) -> str:
-    """Return a syntax tree as `ast.dump` of Python 3.11 does: later ones leave out or add what is empty."""
+    """Return a syntax tree as `ast.dump` of Python 3.11 does; later versions omit or add empty fields."""
     if isinstance(tree, ast.JoinedStr):  # 3.12 ends f"{x:{width}}" with an empty text
         tree = ast.JoinedStr([part for part in tree.values if getattr(part, "value", None) != ""])
     if isinstance(tree, ast.AST):

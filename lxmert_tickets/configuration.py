@@ -1,4 +1,4 @@
-"""`config.yaml` to one `Experiment`: every mistake is found here, and told with its place and what to do."""
+"""`config.yaml` to one `Experiment`: every mistake is found here, and reported with its place and remedy."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -26,11 +26,11 @@ PLAYS_NO_PART = {"scenes": ("vqa2",), "vqa2": ("scenes", "pretraining")}
 
 
 class _Lines(dict[str, Any]):
-    """A section of the configuration: in YAML a line an entry, as in config.yaml."""
+    """A section of the configuration; in YAML one entry per line, as in config.yaml."""
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
-    """Writes what is within a section as short as it can."""
+    """Writes what is within a section as compactly as possible."""
 
 
 _Dumper.add_representer(
@@ -52,13 +52,13 @@ class Gpus(Part, frozen=True):
 
 
 class Logging(Part, frozen=True):
-    """What trainings write for those who watch."""
+    """What trainings write for monitoring."""
 
     tensorboard: bool = False
 
 
 class Running(Part, frozen=True):
-    """How trainings run. No part of the experiment: it changes no result."""
+    """How trainings run; not part of the experiment, since it changes no result."""
 
     checkpoints: Checkpoints
     gpus: Gpus
@@ -71,10 +71,10 @@ OF_RUNNING = {field.name for field in msgspec.structs.fields(Running)}
 def read_experiment(config: Mapping[str, Any]) -> Experiment:
     """Return the experiment that `config` (as parsed from YAML) describes.
 
-    A subnetwork set to null is left out, so that an overlay can take one away.
+    A subnetwork set to null is left out, so that an overlay can remove one.
 
     Raises:
-        ConfigError: at the first thing wrong, with its place, its value, what is expected and what to do.
+        ConfigError: at the first mistake, with its place, value, expectation and remedy.
     """
     check_plain(config)
     _check_sections(config)
@@ -112,7 +112,7 @@ def read_running(config: Mapping[str, Any]) -> Running:
 def as_overlay(config: Mapping[str, Any]) -> str:
     """Return all of `config` that decides a result, as YAML to lay over config.yaml (and configs/vqa2.yaml).
 
-    Left out are sections of the other source of data, what changes no result, and where files are downloaded from.
+    Omitted are sections of the other source of data, settings that change no result, and download URLs.
     """
     left_out = OF_RUNNING.union(PLAYS_NO_PART[config["data"]])
     kept = {name: section for name, section in config.items() if name not in left_out}

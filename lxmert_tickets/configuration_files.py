@@ -1,4 +1,4 @@
-"""The configuration as the workflow sees it: config.yaml of the workflow, that of a folder, and `--configfile`s."""
+"""The configuration as the workflow sees it: its own config.yaml, the working folder's, and `--configfile`s."""
 
 import json
 import os
@@ -14,15 +14,15 @@ from lxmert_tickets.conversion import check_plain
 from lxmert_tickets.errors import ConfigError
 
 BASE = "config.yaml"
-NOT_AS_WRITTEN = re.compile(r"[-+]?0[0_]*[1-9][0-9_]*|.*:.*")  # numbers that YAML 1.1 reads to the base of 8, or of 60
+NOT_AS_WRITTEN = re.compile(r"[-+]?0[0_]*[1-9][0-9_]*|.*:.*")  # numbers that YAML 1.1 reads in base 8 or 60
 DEFAULTS = Path(__file__).resolve().parents[1] / BASE
 
 
 def read_configuration(folder: Path, overlays: Sequence[Path]) -> dict[str, Any]:
-    """Return `config.yaml` of `folder`, where there is one, and `overlays`, one by one, all of it `over_defaults`.
+    """Return `config.yaml` of `folder`, if there is one, with `overlays` on top in turn, all of it `over_defaults`.
 
-    Raises ConfigError when a file is missing or no mapping in YAML or JSON, and when there is none but the defaults
-    where Snakemake has not run.
+    Raises ConfigError when a file is missing or not a mapping in YAML or JSON, and when there is no file at all and
+    Snakemake has not run in `folder`.
     """
     base = folder / BASE
     files = [*([base] if os.path.lexists(base) else []), *overlays]
@@ -37,12 +37,12 @@ def read_configuration(folder: Path, overlays: Sequence[Path]) -> dict[str, Any]
 
 
 def over_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `config` laid over the workflow's own: a workflow that imports this one need only say what differs."""
+    """Return `config` laid over the workflow's own: a workflow that imports this one need only state what differs."""
     return laid_over(read_file(DEFAULTS), config)
 
 
 def laid_over(config: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `config` with the values of `overlay`, mappings entry by entry, as Snakemake does it."""
+    """Return `config` updated from `overlay`, mappings entry by entry, as Snakemake does."""
     merged = dict(config)
     for key, value in overlay.items():
         if isinstance(value, Mapping):
@@ -54,7 +54,7 @@ def laid_over(config: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """Refuses what YAML forbids and PyYAML lets pass: of a key that appears twice the last would count, unnoticed."""
+    """Refuses duplicate keys, which YAML forbids and PyYAML accepts: the last would win, unnoticed."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -67,7 +67,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
 
 
 class _OwnLoader(_Loader):
-    """Refuses numbers, too, that are not what they seem: 010 would be 8."""
+    """Also refuses numbers that are not what they seem: 010 would be 8."""
 
     def construct_scalar(self, node: yaml.ScalarNode) -> Any:
         if node.tag.endswith((":int", ":float")) and NOT_AS_WRITTEN.fullmatch(str(node.value)):
@@ -77,10 +77,10 @@ class _OwnLoader(_Loader):
 
 
 def read_file(path: Path, *, is_ours: bool = True) -> Mapping[str, Any]:
-    """Return what a configuration file holds.
+    """Return the content of a configuration file.
 
-    Raises ConfigError when it is missing, no mapping in YAML or JSON, or has a key twice; where all of it `is_ours`,
-    for numbers as 010, which YAML reads as 8, and for what `check_plain` refuses.
+    Raises ConfigError when it is missing, not a mapping in YAML or JSON, or has duplicate keys; if all of it `is_ours`,
+    also for numbers such as 010, which YAML reads as 8, and for what `check_plain` refuses.
     """
     try:
         content = _parsed(path.read_text(encoding="utf-8"), _OwnLoader if is_ours else _Loader)
@@ -105,7 +105,7 @@ def read_file(path: Path, *, is_ours: bool = True) -> Mapping[str, Any]:
 
 
 def _parsed(text: str, loader: type[_Loader]) -> Any:
-    """Return what `text` holds: JSON first, as Snakemake does it, for YAML takes 5e-5 for text and bears no tabs."""
+    """Return the value of `text`, as JSON first, as Snakemake does: YAML reads 5e-5 as text and rejects tabs."""
     try:
         return json.loads(text, object_pairs_hook=_mapping)
     except ValueError:
@@ -113,8 +113,8 @@ def _parsed(text: str, loader: type[_Loader]) -> Any:
 
 
 def _mapping(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON, and refuse what a mapping of YAML is refused for."""
+    """Return a JSON object as a dict; refuse duplicate keys, as in YAML."""
     repeated = [key for key, n in Counter(key for key, _ in pairs).items() if n > 1]
     if repeated:
-        raise yaml.YAMLError(f"{repeated[0]} appears twice")  # no ValueError: then it would be read as YAML
+        raise yaml.YAMLError(f"{repeated[0]} appears twice")  # a ValueError would have it read as YAML
     return dict(pairs)

@@ -1,4 +1,4 @@
-"""What belongs together in an experiment, whose values are well-formed one by one."""
+"""Whether the values of an experiment, each well-formed by itself, fit together."""
 
 import math
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ UNKNOWN = 0  # a size that the data decides
 
 
 def check_consistent(experiment: Experiment) -> None:
-    """Raise ConfigError for values that are well-formed and yet do not belong together."""
+    """Raise ConfigError for values that are well-formed but do not fit together."""
     _check_unique("seeds", experiment.seeds)
     _check_sources(experiment)
     _check_splits(experiment)
@@ -108,9 +108,9 @@ def _check_scenes(experiment: Experiment) -> None:
 
 
 def _check_percent(subnetworks: Mapping[str, Subnetwork]) -> None:
-    """Raise ConfigError for what looks like shares: several sparsities below 1 %, or none above it anywhere.
+    """Raise ConfigError for what look like fractions: several sparsities, all below 1 %, or none above 1 % anywhere.
 
-    A complement has what its mirror leaves it.
+    Complements are exempt: their sparsities follow from their mirror's.
     """
     own = {name: other.sparsities for name, other in subnetworks.items() if not isinstance(other, ComplementSubnetwork)}
     low = [name for name, sparsities in own.items() if max(sparsities) < 1]

@@ -1,4 +1,4 @@
-"""Values as YAML gives them to typed ones; what does not fit becomes a ConfigError that names its place."""
+"""Converts values from YAML to typed ones; one that does not fit becomes a ConfigError that names its place."""
 
 import json
 import math
@@ -12,12 +12,12 @@ import msgspec
 
 from lxmert_tickets.errors import ConfigError, did_you_mean
 
-MAX_LEVELS = 20  # of sections and lists within each other
+MAX_LEVELS = 20  # of nested sections and lists
 STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")  # of a path as msgspec writes it: $.splits.test[0], $.data.sets[...]
-# What YAML takes for a number or a truth value; it is text only within quotes, or within a list or section of --config.
+# What YAML reads as a number or boolean; it is text only in quotes, or within a list or section of --config.
 PLAIN = re.compile(r"[-+]?\d+(\.\d*([eE][-+]\d+)?)?|true|false")
-KEYS_ARE_TEXT = "Keys are text: quote one that YAML takes for something else."
-OWN_FILES = {"vqa2": "configs/vqa2.yaml"}  # of sections that do not stand in config.yaml
+KEYS_ARE_TEXT = "Keys are text: write it in quotes."
+OWN_FILES = {"vqa2": "configs/vqa2.yaml"}  # of sections that are not in config.yaml
 WORDS = {
     "`object`": "a mapping",
     "`array`": "a list",
@@ -29,9 +29,9 @@ WORDS = {
 
 
 def convert(value: Any, kind: Any, place: str = "") -> Any:
-    """Return `value` as a `kind`, any type that msgspec knows; `place` is where it stands in the configuration.
+    """Return `value` as a `kind`, any type that msgspec knows; `place` is its place in the configuration.
 
-    Raises ConfigError at the first thing wrong, with its place, its value and what is expected.
+    Raises ConfigError at the first mistake, with its place, value and expectation.
     """
     try:
         return msgspec.convert(value, kind)
@@ -41,7 +41,7 @@ def convert(value: Any, kind: Any, place: str = "") -> Any:
 
 
 def check_plain(value: Any, place: str = "", levels: int = MAX_LEVELS) -> None:
-    """Raise ConfigError for what JSON, and so a rule's params, has not: infinities, NaN, sets, nesting without end."""
+    """Raise ConfigError for what JSON, and so a rule's params, cannot hold: infinities, NaN, sets, endless nesting."""
     if not levels:
         raise ConfigError(
             place, "is nested too deep", f"at most {MAX_LEVELS} levels", "Look for *, an alias, within its &."
@@ -59,7 +59,7 @@ def check_plain(value: Any, place: str = "", levels: int = MAX_LEVELS) -> None:
 
 
 def _located(problem: str, path: str, value: Any, kind: Any, place: str) -> ConfigError:
-    """Return the error for what `path` leads to, from `value`, `kind` and `place` on."""
+    """Return the error for what `path` leads to, starting from `value`, `kind` and `place`."""
     for field, position in STEP.findall(path):
         arguments = get_args(_bare(kind))
         if field:
@@ -99,13 +99,13 @@ def _explained(problem: str, value: Any, kind: Any, place: str) -> ConfigError:
 
 
 def _in_words(problem: str, kind: Any) -> str:
-    """Return `problem`, with what its constraint says of itself instead of a regular expression."""
+    """Return `problem` with the description of its constraint instead of a regular expression."""
     said = [meta.description for meta in getattr(kind, "__metadata__", ()) if meta.description]
     return f"Expected {said[0]}" if said and "matching regex" in problem else problem
 
 
 def _remedy(value: Any, expected: str) -> str:
-    """Return how to write `value` so that it is what was `expected`; "" where that is not the matter."""
+    """Return how to write `value` so that it is what was `expected`; "" if that is not the problem."""
     if expected == "text" and isinstance(value, int | float | date):
         taken = "YAML reads on, off, yes and no as true and false: write it in quotes."
         return taken if isinstance(value, bool) else f'Write it in quotes: "{value}".'
@@ -125,7 +125,7 @@ def _within(place: str, key: Any) -> str:
 
 
 def _bare(kind: Any) -> Any:
-    """Return `kind` without its constraints, and without None where it is the only other choice."""
+    """Return `kind` without its constraints, and `X | None` as X."""
     if isinstance(kind, UnionType) and len(present := [part for part in get_args(kind) if part is not NoneType]) == 1:
         return _bare(present[0])
     return getattr(kind, "__origin__", kind) if hasattr(kind, "__metadata__") else kind

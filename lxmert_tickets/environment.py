@@ -1,4 +1,4 @@
-"""What the workflow must know of the machine that it runs on, without importing torch."""
+"""What the workflow must know about its machine, without importing torch."""
 
 import os
 from collections.abc import Mapping
@@ -7,9 +7,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SIGNS_OF_A_GPU = Path("/dev/nvidiactl"), Path("/usr/lib/wsl/lib/libcuda.so.1")
-"""Of NVIDIA; the second in Linux under Windows."""
+"""Of NVIDIA's driver; the second under WSL."""
 LEAST_WIDTH = 80
-"""Of a table on a terminal, in letters: a narrower one breaks its lines, which loses no name and no number."""
+"""Of a table on a terminal, in characters; a narrower terminal wraps its lines, which loses no name or number."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -30,12 +30,12 @@ def has_gpu() -> bool:
 
 
 def named_devices(environment: Mapping[str, str]) -> list[str] | None:
-    """Return the devices that CUDA_VISIBLE_DEVICES names, numbers or UUIDs; None where it is not set, for all."""
+    """Return the devices that CUDA_VISIBLE_DEVICES names, numbers or UUIDs; None, for all, if it is not set."""
     if VISIBLE not in environment:
         return None
     named = [name.strip() for name in environment[VISIBLE].split(",")]
-    # CUDA ignores all from the first that is not valid, such as -1, nothing or another kind of name; and all of them if
-    # one stands there twice.
+    # CUDA ignores all names from the first invalid one on, such as -1, an empty one or one of another kind; and all of
+    # them if one appears twice.
     kind = _kind_of_name(named[0])
     valid = list(takewhile(lambda name: kind and _kind_of_name(name) == kind, named))
     return valid if len(set(valid)) == len(valid) else []

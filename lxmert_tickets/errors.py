@@ -1,10 +1,10 @@
-"""Errors that a user can mend: each names the place, what was found, what was expected and the remedy.
+"""Errors that a user can fix: each names the place, what was found, what was expected and the remedy.
 
 TicketsError
 ├── ConfigError      a value in the configuration
 ├── DataError        questions, annotations, region features, predictions
 ├── ArtifactError    a file written by this workflow: truncated, foreign, of another network
-└── TrainingError    a run that cannot go on, such as a non-finite loss
+└── TrainingError    a run that cannot continue, such as one with a non-finite loss
 """
 
 import difflib
@@ -12,7 +12,7 @@ import errno
 from collections.abc import Iterable, Sequence
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Numbers of an OSError when a disk has no room, or what a user may have of it."""
+"""Numbers of an OSError for a full disk, an exceeded quota or a file too large."""
 
 
 class TicketsError(Exception):
@@ -28,7 +28,7 @@ class TicketsError(Exception):
 
 
 class ConfigError(TicketsError):
-    """A value in the configuration that the experiment cannot be run with."""
+    """A value in the configuration that makes the experiment impossible to run."""
 
 
 class DataError(TicketsError):
@@ -40,11 +40,11 @@ class ArtifactError(TicketsError):
 
 
 class TrainingError(TicketsError):
-    """A training run that cannot go on."""
+    """A training run that cannot continue."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return "did you mean 'x'?" for the nearest of `known`, else the list of what there is."""
+    """Return "did you mean 'x'?" for the nearest of `known`, else the list of known names."""
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names) or 'none'}"

@@ -1,4 +1,4 @@
-"""One experiment as typed and frozen values; `configuration.read_experiment` makes it of config.yaml."""
+"""One experiment as typed and frozen values; `configuration.read_experiment` makes it from config.yaml."""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from lxmert_tickets.pruning.masks import Ranked
 from lxmert_tickets.pruning.prunable import PAPER
 from lxmert_tickets.training.recipe import Positive, PretrainingRecipe, TrainingRecipe
 
-MAX_CHARACTERS = 100  # of a name; file systems take 255 in the name of a file, which says more
+MAX_CHARACTERS = 100  # of a name; file names, which contain more, may have 255
 Name = Annotated[
     str,
     msgspec.Meta(
@@ -34,7 +34,7 @@ SubnetworkName = Annotated[
 Percent = Annotated[float, msgspec.Meta(gt=0, lt=100)]
 Sparsities = Annotated[tuple[Percent, ...], msgspec.Meta(min_length=1)]
 Seeds = Annotated[tuple[Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)], ...], msgspec.Meta(min_length=1)]
-# Every layer's name is looked at when the configuration is read: a slip of the keyboard must not take hours.
+# Reading the configuration looks at every layer's name: with a typo this must not take hours.
 Layers = Annotated[int, msgspec.Meta(gt=0, le=1000)]
 
 DENSE = "dense"  # the full network's name wherever a subnetwork is named
@@ -78,7 +78,7 @@ Mirrors = Annotated[
 
 
 class Sources(Part, frozen=True):
-    """Where the files of VQA v2 are downloaded from: folders, each tried in turn."""
+    """Where the files of VQA v2 are downloaded from: URLs of folders, tried in turn."""
 
     official: Mirrors
     prepared: Mirrors
@@ -100,7 +100,7 @@ class Vqa2(Part, frozen=True):
 
 
 class PretrainedWeights(Part, frozen=True):
-    """Where the weights come from that every run starts with."""
+    """Where the weights that every run starts from come from."""
 
     source: Literal["pretrain", "hub", "original"]
     answer_head: Literal["random", "pretrained"] = "random"
@@ -184,7 +184,7 @@ class Report(Part, frozen=True):
 
 
 class Settings(Part, frozen=True):
-    """`config.yaml`, but for its subnetworks."""
+    """`config.yaml` without its subnetworks."""
 
     experiment: Name
     seeds: Seeds
@@ -212,7 +212,7 @@ class Experiment(Settings, frozen=True, kw_only=True):
         return (self.splits.validate, *self.splits.test)
 
     def stage(self, *sections: str) -> str:
-        """Return canonical JSON of some top-level sections: what a rule hands to its script, and reruns on."""
+        """Return canonical JSON of some top-level sections: what a rule passes to its script and reruns on."""
         parts = {section: getattr(self, section) for section in sections}
         return msgspec.json.encode(parts if len(parts) > 1 else parts[sections[0]], order="sorted").decode()
 
@@ -245,17 +245,17 @@ class Experiment(Settings, frozen=True, kw_only=True):
         )
 
     def previous_sparsity(self, name: str, sparsity: str) -> str | None:
-        """Return the sparsity of the round before, as it stands in paths; None when the dense network is pruned.
+        """Return the sparsity of the round before, as in paths; None when the dense network is pruned.
 
-        Raises ConfigError for a sparsity that the subnetwork is not declared with.
+        Raises ConfigError for a sparsity that is not declared for the subnetwork.
         """
         before, _ = self._rounds_around(name, sparsity)
         return before[-1] if before else None
 
     def n_rounds_after(self, name: str, sparsity: str) -> int:
-        """Return how many rounds follow that of `name` at `sparsity` (as it stands in paths), one after the other.
+        """Return how many rounds build, one on another, on that of `name` at `sparsity` (as in paths).
 
-        Raises ConfigError for a sparsity that the subnetwork is not declared with.
+        Raises ConfigError for a sparsity that is not declared for the subnetwork.
         """
         _, after = self._rounds_around(name, sparsity)
         return len(after)
@@ -285,8 +285,8 @@ def one_of(names: Iterable[str]) -> str:
 
 
 def percent_text(percent: float) -> str:
-    """Return a sparsity as it stands in paths: 50 for 50.0, 97.5 for 97.5."""
-    return np.format_float_positional(percent, trim="-")  # all digits: 86.5782272 must not meet 86.5782
+    """Return a sparsity as in paths: 50 for 50.0, 97.5 for 97.5."""
+    return np.format_float_positional(percent, trim="-")  # all digits: 86.5782272 must not collide with 86.5782
 
 
 def mirror(percent: float) -> float:

@@ -1,8 +1,8 @@
-"""Of a job that failed Snakemake keeps no record, so that it is run again.
+"""Keeps Snakemake from recording failed jobs as done.
 
-Snakemake 9 deletes the outputs of a job that fails, and notes its settings and inputs as if it had ended well (its
-issue 3808). Where networks are there that an earlier output was made into, the next run then finds that nothing has
-changed since, and is done, with the old results under the new settings.
+Snakemake 9 deletes a failed job's outputs but records its settings and inputs as if it had succeeded (its issue 3808).
+If files derived from an earlier output exist, the next run finds nothing changed and leaves old results under new
+settings.
 """
 
 from contextvars import ContextVar
@@ -14,7 +14,7 @@ _has_failed: ContextVar[bool] = ContextVar("_has_failed", default=False)
 
 @cache
 def forget_failed_jobs() -> None:
-    """Have Snakemake note nothing of a job that fails: what it knew of the outputs stays; once is enough."""
+    """Make Snakemake record nothing about failed jobs and keep its earlier records; calling it once is enough."""
     from snakemake.jobs import Job  # noqa: PLC0415 (a job of its own imports neither)
     from snakemake.persistence import PersistenceBase as Records  # noqa: PLC0415
 
@@ -34,9 +34,9 @@ def forget_failed_jobs() -> None:
             forget_attempt(records, job)
 
     def forget_attempt(records: Any, job: Any) -> None:
-        for output in job.output:  # what is left of it Snakemake deletes, or puts back
+        for output in job.output:  # Snakemake deletes what is left of it, or restores the previous version
             records._unmark_incomplete(records._get_key(output))
 
     Job.postprocess = tell_whether_it_failed
     Records.finished = note_unless_it_failed
-    Records.cleanup = forget_attempt  # of a job that ended well, without its outputs
+    Records.cleanup = forget_attempt  # called for a job that succeeded, but without its outputs

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, whatever its name says, and what Python says of one that is damaged."""
+"""What a file is by its first bytes, whatever its name says, and what Python raises for a damaged one."""
 
 import lzma
 import re
@@ -12,7 +12,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 ZIP_DAMAGES = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, ValueError, RuntimeError
 )  # fmt: skip
-"""What Python says of a zip that it cannot make sense of."""
+"""What Python raises for a damaged or unsupported zip."""
 
 
 def is_page(head: bytes, content_type: str = "") -> bool:

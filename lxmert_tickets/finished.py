@@ -1,9 +1,9 @@
-"""Results of a training that has ended, until Snakemake is known to have them.
+"""Keeps the results of a finished training until Snakemake has recorded them.
 
-A training may outlive the Snakemake that started it, or be told to end when it just has. The next Snakemake then
-deletes its outputs and starts it again: they are kept beside its checkpoints and put back. What is kept are links, that
-take no room, or copies where that is another disk. The first job that reads the outputs removes it, since it is not
-started before Snakemake has noted them.
+A training may outlive the Snakemake that started it, or be asked to stop just after it ended. The next Snakemake then
+deletes its outputs and starts it again; so they are kept beside its checkpoints and put back. They are kept as hard
+links, which take no space, or as copies on another disk. The first job that reads the outputs removes what is kept: it
+only starts once Snakemake has recorded them.
 """
 
 import json
@@ -23,7 +23,7 @@ log = logging.getLogger("lxmert_tickets")
 
 
 def keep_results(folder: Path, identity: Metadata, outputs: Sequence[Path]) -> bool:
-    """Keep `outputs` of the run `identity` in `folder`; return whether that could be done."""
+    """Keep `outputs` of the run `identity` in `folder`; return whether that succeeded."""
     try:
         _remove_kept(folder)
         for output in outputs:
@@ -39,9 +39,9 @@ def keep_results(folder: Path, identity: Metadata, outputs: Sequence[Path]) -> b
 
 
 def put_back_results(folder: Path, identity: Metadata, outputs: Sequence[Path]) -> bool:
-    """Put in place of `outputs` what `keep_results` kept of the run `identity`; return whether it was all there.
+    """Restore `outputs` from what `keep_results` kept of the run `identity`; return whether all of it was there.
 
-    What is damaged, or of another run, is removed.
+    What is damaged or from another run is removed.
     """
     if not (folder / NAME).exists():
         return False
@@ -52,7 +52,7 @@ def put_back_results(folder: Path, identity: Metadata, outputs: Sequence[Path]) 
         for output in outputs:
             with replacing(output) as temporary:
                 _link_or_copy(_kept(folder, output), temporary)
-                os.utime(temporary)  # newer than what the job reads, which may have been made again
+                os.utime(temporary)  # newer than the job's inputs, which may have been remade
     except OSError as error:
         log.warning("%s: results of an earlier process cannot be used: %s", folder, error)
         return False
@@ -65,14 +65,14 @@ def kept_results(folder: Path) -> list[Path]:
 
 
 def forget_results(folder: Path) -> None:
-    """Remove what `keep_results` kept, and the folder where there is nothing else."""
-    with suppress(OSError):  # it costs no more than room on the disk, once the results themselves are deleted
+    """Remove what `keep_results` kept, and the folder if it is then empty."""
+    with suppress(OSError):  # a failure only costs disk space, once the results themselves are deleted
         _remove_kept(folder)
         folder.rmdir()
 
 
 def _are_whole(folder: Path, identity: Metadata, outputs: Sequence[Path]) -> bool:
-    """Return whether what is kept is of the run `identity`, and was not changed since: a link shares its bytes."""
+    """Return whether what is kept is of the run `identity` and unchanged: a link shares its bytes with the output."""
     try:
         found = json.loads((folder / NAME).read_text(encoding="utf-8"))
     except ValueError:

@@ -1,6 +1,6 @@
-"""Jobs as forks of one process that has imported what jobs import, where each would else be a Python of its own.
+"""Runs jobs as forks of one process that has already imported their modules, instead of a new Python each.
 
-A training of the embedded data set takes seconds, and importing torch one of them.
+A training on the embedded data set takes seconds, one of which is importing torch.
 """
 
 import ast
@@ -24,8 +24,8 @@ from typing import Any
 from lxmert_tickets.environment import has_gpu
 
 FORKSERVER = multiprocessing.get_context("forkserver")
-# Python has one server a process, and looks, whenever it starts a fork, whether others have ended: two threads must not
-# read how one did.
+# Python has one fork server per process, and starting a fork also collects the status of ended ones: two threads must
+# not read the same one.
 LOCK = threading.Lock()
 
 # What Snakemake sets for each process of a job.
@@ -34,42 +34,41 @@ THREADS = (
     "NUMEXPR_NUM_THREADS",
 )  # fmt: skip
 FOLDERS = ("TMPDIR", "TMP", "TEMPDIR", "TEMP")
-# What Snakemake has every Python script import.
+# What Snakemake makes every Python script import.
 OF_EVERY_SCRIPT = ("snakemake.logging", "snakemake.iocontainers")
 
-# A fork copies one thread alone, so the server should have no other: neither those that libraries start when they are
-# loaded, nor that of pyarrow, which pandas imports. And it should import nothing from the folder it is started in.
+# A fork copies only one thread, so the server should have no others: neither those that libraries start when loaded,
+# nor that of pyarrow, which pandas imports. Nor should it import anything from the folder it is started in.
 OF_SERVER = {
     **dict.fromkeys(THREADS, "1"),
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "PYTHONSAFEPATH": "1",
 }
-# To the process group, as Ctrl-C, schedulers and terminals send them: forks decide what to do, and the server waits for
-# them.
+# Sent to the process group by Ctrl-C, schedulers and terminals: forks handle them, and the server waits for the forks.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 Measure = Callable[[int], AbstractContextManager[object]]
-"""What is measured of a process, while it runs."""
+"""Measures the process of an id for as long as the context is open."""
 
 
 class Forks:
-    """Runs Python scripts in forks of a process that begins to import what `scripts` import when this is made.
+    """Runs Python scripts in forks of a process, which starts to import the modules of `scripts` on construction.
 
-    Python's own fork server is that process: it ends with this one.
+    That process is Python's own fork server; it ends with this one.
     """
 
     def __init__(self, scripts: Sequence[Path]) -> None:
         modules = dict.fromkeys([*OF_EVERY_SCRIPT, *(module for script in scripts for module in imported_by(script))])
         FORKSERVER.set_forkserver_preload(list(modules))
-        os.environ.update(OF_SERVER)  # for good: other threads may read them at any time
+        os.environ.update(OF_SERVER)  # never restored: other threads may read them at any time
         self._is_ready = False
         self._warming_up = threading.Thread(target=self._warm_up, daemon=True)
         self._warming_up.start()
 
     def is_ready(self, *, wait: bool = False) -> bool:
-        """Return whether all is imported; until then a process of its own is faster, and where there is no server.
+        """Return whether the imports are done; until then, or without a server, a process per job is faster.
 
-        With `wait`, not before it is known.
+        With `wait`, return only once that is known.
         """
         if wait:
             self._warming_up.join()
@@ -78,9 +77,9 @@ class Forks:
     def run(self, script: str, variables: Mapping[str, str], measure: Measure) -> int | None:
         """Run `script` with environment `variables`; return its exit status, negative for the signal that ended it.
 
-        None if it was not begun: the server has just been killed. The next one that is run starts another.
+        None if it was not started because the server had been killed; the next call starts another server.
         """
-        may_begin, begin = FORKSERVER.Pipe(duplex=False)  # once it is measured: it may end within milliseconds
+        may_begin, begin = FORKSERVER.Pipe(duplex=False)  # only once measured: it may end within milliseconds
         process = FORKSERVER.Process(target=_run, args=(script, dict(variables), may_begin))
         with begin:
             try:
@@ -104,13 +103,13 @@ class Forks:
             with LOCK:
                 _start(process)
                 process.join()
-        except (OSError, EOFError):  # no sockets here, or what is imported ends the process: a job will tell
+        except (OSError, EOFError):  # no sockets here, or an import ends the process: a job will report it
             return
         self._is_ready = process.exitcode == 0
 
 
 def forks_pay() -> bool:
-    """Return whether forks are for this machine: not macOS, where libraries do not stand it, nor for hours on a GPU."""
+    """Return whether forks pay here: not on macOS, where libraries break in them, nor on a GPU, for jobs of hours."""
     return sys.platform == "linux" and not has_gpu()
 
 
@@ -127,9 +126,9 @@ def imported_by(script: Path) -> list[str]:
 
 @cache
 def let_jobs_be_forks(scripts: tuple[Path, ...]) -> None:
-    """Have Snakemake run Python scripts in forks, from when what `scripts` import is imported; once is enough.
+    """Make Snakemake run Python scripts in forks once the imports of `scripts` are done; calling it once is enough.
 
-    Not those with an environment of their own: a container, conda's, or environment modules.
+    Except those with their own environment: a container, conda, or environment modules.
     """
     from snakemake.benchmark import benchmarked  # noqa: PLC0415 (forks import this module, and do without)
     from snakemake.script import PythonScript  # noqa: PLC0415
@@ -152,8 +151,8 @@ def let_jobs_be_forks(scripts: tuple[Path, ...]) -> None:
 
 
 def _start(process: multiprocessing.context.ForkServerProcess) -> None:
-    """Start a fork, and the server where there is none; with `LOCK` held."""
-    resource_tracker.ensure_running()  # which else starts with the server, and lets signals through again
+    """Start a fork, and the server if there is none; to be called with `LOCK` held."""
+    resource_tracker.ensure_running()  # else it starts with the server, and unblocks the signals
     # A fork would import the main module, which is most of Snakemake, or whatever program calls Snakemake.
     main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # of this thread, and of what it starts
@@ -168,11 +167,11 @@ def _nothing() -> None: ...
 
 
 def _run(script: str, variables: dict[str, str], may_begin: Connection) -> None:
-    """Be what a Python of its own would be that runs `script`."""
+    """Behave like a separate Python process that runs `script`."""
     try:
         with may_begin:
             may_begin.recv_bytes()
-    except EOFError:  # who has started it is gone
+    except EOFError:  # the process that started it is gone
         sys.exit(1)
     os.environ.clear()
     os.environ.update(variables)
@@ -183,7 +182,7 @@ def _run(script: str, variables: dict[str, str], may_begin: Connection) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     try:
         runpy.run_path(script, run_name="__main__")
-    except Exception as error:  # told as Python tells it, without what is below the script
+    except Exception as error:  # printed as Python does, without the frames outside the script
         frames = error.__traceback__
         while frames is not None and frames.tb_frame.f_code.co_filename != script:
             frames = frames.tb_next

@@ -1,6 +1,6 @@
-"""Which GPU a job computes on: Snakemake counts GPUs, and does not say which.
+"""Chooses the GPU for a job: Snakemake counts GPUs but does not assign them.
 
-A job holds a lock for its place on a GPU. The kernel lets go of it when the job ends, in whatever way.
+A job holds a lock for its place on a GPU. The kernel releases it however the job ends.
 """
 
 import logging
@@ -30,11 +30,11 @@ class _TakenError(Exception):
 
 @contextmanager
 def gpu_of_this_job(jobs_per_gpu: int) -> Iterator[str | None]:
-    """Let this process see one GPU alone until the block ends; yield its name, None where there is none.
+    """Let this process see only one GPU, claimed until the block ends; yield its name, or None if there is none.
 
-    Of the devices in CUDA_VISIBLE_DEVICES, which a user or a scheduler may have set, or of all that there are, it is
-    the one with the fewest jobs of this user, at most `jobs_per_gpu`; a job waits while all are full. To be called
-    before the first use of CUDA. Raises TrainingError when the block finds its memory full.
+    It is the one with the fewest jobs of this user among those in CUDA_VISIBLE_DEVICES, if a user or a scheduler has
+    set that, else among all; while each has `jobs_per_gpu`, the job waits. To be called before the first use of CUDA.
+    Raises TrainingError when the block runs out of GPU memory.
     """
     devices = visible_devices(os.environ) if has_gpu() else []
     if not devices:
@@ -58,7 +58,7 @@ def gpu_of_this_job(jobs_per_gpu: int) -> Iterator[str | None]:
 
 
 def tells_of_full_memory(error: BaseException) -> bool:
-    """Return whether it is one of torch's allocator, of CUDA, Triton or cuBLAS, that finds no room on a GPU."""
+    """Return whether torch's allocator, CUDA, Triton or cuBLAS raised `error` for lack of GPU memory."""
     return re.search("CUDA.*out of memory|ALLOC_FAILED", str(error)) is not None
 
 
@@ -67,7 +67,7 @@ def visible_devices(environment: Mapping[str, str]) -> list[str]:
     named = named_devices(environment)
     if named is not None:
         return named
-    # Not in this process: without NVML, CUDA would be initialised to count, and heed no change of VISIBLE any more.
+    # Not in this process: without NVML, counting initialises CUDA, which then ignores changes of VISIBLE.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as another:
         return [str(number) for number in range(another.submit(_count).result())]
 
@@ -83,12 +83,12 @@ def claimed(devices: Sequence[str], jobs_per_device: int, folder: Path, allocati
     """Yield the device with the fewest claims, and hold one until the block ends; wait while all are full.
 
     Args:
-        folder: of the locks, one a claim, on a disk of this machine.
-        allocation: of a scheduler: in each, it may number the devices anew.
+        folder: for the locks, one per claim, on a disk of this machine.
+        allocation: the scheduler's job, if any: each may number the devices anew.
     """
     told = False
     while True:
-        # Another's trial would look like a claim.
+        # Another job's trial would look like a claim.
         with alone(_lock_in(folder, allocation, "choosing"), "GPUs", "choose one"):
             free = {device: _free_places(device, jobs_per_device, folder, allocation) for device in devices}
             device = max(devices, key=lambda name: len(free[name]))  # the first of those with the fewest jobs
@@ -106,7 +106,7 @@ def claimed(devices: Sequence[str], jobs_per_device: int, folder: Path, allocati
 
 
 def _free_places(device: str, jobs_per_device: int, folder: Path, allocation: str) -> list[ExitStack]:
-    """Return claims to all places on `device` that no job has."""
+    """Return claims to all free places on `device`."""
     free = []
     for place in range(jobs_per_device):
         lock, claim = _lock_in(folder, allocation, f"{device}-{place}"), ExitStack()

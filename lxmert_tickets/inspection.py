@@ -19,16 +19,16 @@ from lxmert_tickets.pruning.masks import n_kept, n_prunable
 from lxmert_tickets.pruning.prunable import PAPER
 
 MASK_NAME = "mask.safetensors"
-OF_NO_SETTINGS = provenance("", "", None, ())["spec"]  # of what is made of its inputs alone
+OF_NO_SETTINGS = provenance("", "", None, ())["spec"]  # of files that depend on their inputs alone
 
 
 def inspect_file(path: str | Path) -> dict[str, Any]:
     """Return what the artifact in `path` is, as plain JSON values; always with "kind" and "provenance".
 
-    A mask tells n_prunable, n_kept and sparsity (pruned / prunable), in all and per tensor; weights tell their tensors
-    and the zeros among the prunable ones: those of the mask beside them, where there is one, else the paper's.
+    A mask gives n_prunable, n_kept and sparsity (pruned / prunable), in total and per tensor; weights their tensors and
+    the zeros among the prunable ones: those of the mask beside them, if there is one, else the paper's.
 
-    Raises ArtifactError when the file is missing, damaged or nothing that this workflow writes.
+    Raises ArtifactError when the file is missing, damaged or not one of this workflow.
     """
     file = Path(path)
     if not file.is_file():
@@ -140,7 +140,7 @@ def _predictions(path: Path) -> dict[str, Any]:
 def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # the last for lists within lists within lists
+    except (OSError, ValueError, RecursionError) as error:  # the last for deep nesting
         raise ArtifactError(path, f"cannot be read ({error})", "JSON") from None
     if isinstance(content, list) and all(isinstance(entry, dict) and "question_id" in entry for entry in content):
         return {"kind": "submission", "n_questions": len(content), "provenance": None}
@@ -154,7 +154,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 HDF5_KINDS: dict[str, Callable[[Path], dict[str, Any]]] = {features.KIND: _features, questions.KIND: _questions}
-# The key that tells what a JSON file is; the first that is there.
+# The kind of a JSON file by a key; the first present decides.
 JSON_KINDS = {
     "per_question_type": "score",
     "answers": "answers",

@@ -18,8 +18,8 @@ from lxmert_tickets.errors import FULL_DISK, TicketsError
 NO_MEMORY = "can't allocate memory"  # as torch says it
 LINE = "%(asctime)s %(levelname)s %(message)s"
 
-# What a script imports lives until its process ends. Looking for garbage in it, while importing and again at the end,
-# takes a third of the time that a job with torch needs to start and stop. `job` switches the collector on again.
+# What a script imports lives until its process ends. Looking for garbage in it, on import and at exit, takes a third of
+# the time that a job with torch needs to start and stop. `job` switches the collector on again.
 gc.disable()
 
 
@@ -27,13 +27,13 @@ gc.disable()
 def job(log_path: str | Path) -> Iterator[logging.Logger]:
     """Yield the logger of a job, which writes to `log_path` and to the terminal.
 
-    A mistake that the user can mend ends the process with one message, status 1 and no traceback. The process of a
-    script ends with the job: taking all of torch apart takes another tenth of a second.
+    A mistake that the user can fix ends the process with one message, status 1 and no traceback. The process of a
+    script exits with the job: tearing down torch would take another tenth of a second.
 
-    SIGTERM ends a script as an error does, so that what is half written is removed. A crash leaves its traceback in the
-    log: a file that is cut while it is mapped into memory, say, ends the process with SIGBUS.
+    SIGTERM ends a script as an error does, so that half-written files are removed. A crash leaves its traceback in the
+    log, such as the SIGBUS when a memory-mapped file is truncated.
     """
-    # So Snakemake hands the job to a script, and the script is all that its process does.
+    # So Snakemake hands the job to a script, whose process does nothing else.
     is_script = hasattr(sys.modules["__main__"], "snakemake")
     gc.freeze()
     gc.enable()
@@ -55,7 +55,7 @@ def job(log_path: str | Path) -> Iterator[logging.Logger]:
         if told := _of_the_machine(error):
             log.error("%s", told)  # noqa: TRY400 (as above)
             sys.exit(1)
-        # Python prints it on the terminal; the log is to end with it as well.
+        # Python prints it on the terminal; the log must end with it too.
         text = f"{type(error).__name__}: {error}"
         in_log.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, text, (), None))
         raise
@@ -72,21 +72,21 @@ def job(log_path: str | Path) -> Iterator[logging.Logger]:
 
 
 def _of_the_machine(error: Exception) -> TicketsError | None:
-    """Return what to tell of a disk or of memory that is full; None for another error."""
+    """Return the error to report for a full disk or memory; None for any other error."""
     said = str(error)
     if isinstance(error, OSError) and error.errno in FULL_DISK:
         place = error.filename or "a file"
         return TicketsError(place, f"cannot be written ({error.strerror})", "free disk space", "Free some.")
     if isinstance(error, MemoryError) or NO_MEMORY in said:
         found = f"its memory is full ({said[max(said.find(NO_MEMORY), 0) :] or 'MemoryError'})"
-        expected = "enough for the network and its batches"
+        expected = "memory for the network and its batches"
         remedy = "Run fewer jobs at once (--cores), or lower batch sizes or the sizes of the model."
         return TicketsError(f"this machine ({socket.gethostname()})", found, expected, remedy)
     return None
 
 
 def _end(process: int, number: int, frame: FrameType | None) -> None:
-    """End the process for signal `number`, and the jobs' own `process` as an exception ends it."""
+    """End the process on signal `number`, the job's own `process` by an exception."""
     if os.getpid() != process:  # a worker, which has nothing to tidy up
         os._exit(128 + number)
     sys.exit(128 + number)

@@ -1,4 +1,4 @@
-"""Where every file of an experiment lies.
+"""Where every file of an experiment is.
 
 Braces are Snakemake wildcards: {split} a set of questions, {images} a set of images, {seed} a run, {model} "dense" or
 "<subnetwork>/s<sparsity>".
@@ -8,9 +8,9 @@ import os
 from pathlib import Path, PurePath
 
 FOLDERS = ("results", "resources")  # all files of the workflow lie in one of them
-CHECKPOINTS = "LXT_CHECKPOINTS"  # names a folder that outlives jobs, where the disk beside the weights does not
-RECEIPT = ".verified"  # ends the name of what says which bytes lie beside it (see downloads.receipts)
-RESUME_FOLDER = ".resume"  # beside the weights; no output of a rule, since Snakemake deletes the outputs of failed jobs
+CHECKPOINTS = "LXT_CHECKPOINTS"  # names a folder that outlives jobs, if the disk of the weights does not
+RECEIPT = ".verified"  # suffix of the receipt for the file beside it (see downloads.receipts)
+RESUME_FOLDER = ".resume"  # beside the weights; not an output of a rule, since Snakemake deletes those of failed jobs
 
 
 class Layout:
@@ -71,7 +71,7 @@ class Layout:
         self.benchmark = f"{root}/benchmarks"
 
     def log_of(self, rule: str, *values: str) -> str:
-        """Return the log of a job: of `rule`, with these values of its wildcards."""
+        """Return the log of the job of `rule` with these values of its wildcards."""
         return f"{self.log}/{'.'.join([rule, *values])}.log"
 
 
@@ -86,9 +86,9 @@ def of_model(path: str, model: str) -> str:
 
 
 def name_in_workflow(path: str | Path) -> str:
-    """Return `path` from `results/` or `resources/` on; one that leads through neither, as it is.
+    """Return `path` from `results/` or `resources/` on, or unchanged if it contains neither.
 
-    What stands before is a matter of the machine: the prefix of a module, the local copy of an object in a storage.
+    What comes before depends on the machine: the prefix of a module, the local copy of a storage object.
     """
     parts = PurePath(path).parts
     start = max((place for place, part in enumerate(parts) if part in FOLDERS), default=0)
@@ -96,7 +96,7 @@ def name_in_workflow(path: str | Path) -> str:
 
 
 def resume_folder(weights: str | Path) -> Path:
-    """Return where the checkpoints of the training of `weights` lie: beside them, or below $LXT_CHECKPOINTS."""
+    """Return where the checkpoints of the training of `weights` are: beside them, or below $LXT_CHECKPOINTS."""
     elsewhere, beside = os.environ.get(CHECKPOINTS), Path(weights).parent
     return Path(elsewhere, name_in_workflow(beside), RESUME_FOLDER) if elsewhere else beside / RESUME_FOLDER
 

@@ -1,6 +1,6 @@
-"""Locks that one process has at a time, and that the kernel takes back when it ends, in whatever way.
+"""Locks held by one process at a time; the kernel releases them however the process ends.
 
-A lock is a file. The process that has it, and its host, stand in it, so that others can be told.
+A lock is a file that names the process holding it and its host, for others to report.
 """
 
 import logging
@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from lxmert_tickets.errors import ArtifactError
 
-MOST_IN_VAIN = 100  # attempts to have a folder and a file in it
+MOST_IN_VAIN = 100  # attempts to create the folder and the file
 HOLDER = re.compile(rb"process ([1-9]\d{0,8}) on (\S+)")
 HOLDER_BYTES = 4096
 
@@ -25,7 +25,7 @@ log = logging.getLogger("lxmert_tickets")
 
 @dataclass(frozen=True)
 class Holder:
-    """Who took a lock last, and has it unless it has ended."""
+    """The process that took a lock last, and holds it unless it has ended."""
 
     process: int
     host: str
@@ -36,22 +36,22 @@ class Holder:
 
 
 def say_nothing(holder: str) -> None:
-    """Have `alone` wait without a word."""
+    """Let `alone` wait silently."""
 
 
 @contextmanager
 def alone(path: Path, place: object, work: str, on_held: Callable[[str], None] = say_nothing) -> Iterator[None]:
-    """Hold the lock file `path`, made with its folder where there is none, until the block ends.
+    """Hold the lock file `path`, created with its folder if missing, until the block ends.
 
-    When another process has it, `on_held` is told once which, such as "process 12 on host": it raises an error of its
-    own, or returns, and the lock is waited for. A disk without locks is worth a warning, no more: `place` is not to
-    have `work` ("train it") done twice at once. Raises ArtifactError where the file cannot be made.
+    If another process holds it, `on_held` is called once with its name, such as "process 12 on host": it raises an
+    error of its own, or returns to wait for the lock. A disk without locks only causes a warning against a second
+    process that tries to do `work` ("train it") on `place`. Raises ArtifactError when the file cannot be created.
     """
     guard = FileLock(path, thread_local=False, fallback_to_soft=False, on_acquired=_sign)
     try:
         _acquire(guard, path, on_held)
     except OSError as error:
-        if error.filename is not None:  # that of a file or folder which cannot be made; a lock has no name
+        if error.filename is not None:  # a file or folder cannot be created; a failing lock names none
             raise ArtifactError(
                 path,
                 f"cannot be opened for locking ({error.strerror})",
@@ -68,12 +68,12 @@ def alone(path: Path, place: object, work: str, on_held: Callable[[str], None] =
 
 
 def remove_with_folder(path: Path, kept: Collection[Path] = ()) -> None:
-    """Remove the lock file `path`, which is held, and its folder with all files in it; not what is to be `kept`.
+    """Remove the lock file `path`, which is held, and its folder with all files in it except those `kept`.
 
-    Another process may take the folder for its own as soon as the lock file is gone: then the folder stays. What cannot
-    be removed stays too: nobody's work is to fail for it.
+    Another process may start to use the folder as soon as the lock file is gone: then the folder stays. What cannot be
+    removed stays too, with a warning: no work must fail because of it.
     """
-    with suppress(FileNotFoundError):  # somebody has tidied up
+    with suppress(FileNotFoundError):  # another process has removed it
         for other in path.parent.iterdir():
             if other != path and other not in kept:
                 _remove(other)
@@ -93,7 +93,7 @@ def _acquire(guard: FileLock, path: Path, on_held: Callable[[str], None]) -> Non
     n_vain, is_told = 0, False
     while True:
         try:
-            guard.acquire(blocking=is_told)  # makes the folder, which whoever had the lock may just remove
+            guard.acquire(blocking=is_told)  # creates the folder, which the last holder may be removing
         except (FileNotFoundError, FileExistsError):
             n_vain += 1
             if n_vain == MOST_IN_VAIN:
@@ -107,14 +107,14 @@ def _acquire(guard: FileLock, path: Path, on_held: Callable[[str], None]) -> Non
 
 
 def _sign(descriptor: int) -> None:
-    """Write into the lock file who has it."""
+    """Write the holder's name into the lock file."""
     with suppress(OSError):  # a full disk: the name is a courtesy
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
 
 
 def holder_of(path: Path) -> Holder | None:
-    """Return who took the lock file `path` last, None where it does not tell; the file is only read."""
+    """Return who took the lock file `path` last, or None if it does not say; the file is only read."""
     try:
         with open(path, "rb") as file:
             found = HOLDER.fullmatch(file.read(HOLDER_BYTES))
@@ -125,6 +125,6 @@ def holder_of(path: Path) -> Holder | None:
 
 
 def _name_of_holder(path: Path) -> str:
-    """Return who has the lock file `path`, "" where there is none."""
+    """Return who holds the lock file `path`, "" if it does not exist."""
     holder = holder_of(path)
     return str(holder) if holder else "another process" if path.exists() else ""

@@ -1,4 +1,4 @@
-"""How far a long loop is: a bar on a terminal, a line an interval in the log."""
+"""How far a long loop is: a bar on a terminal, one line per interval in the log."""
 
 import logging
 import sys
@@ -12,8 +12,8 @@ INTERVAL_SECONDS = 10.0
 class Progress:
     """Counts `total` steps of work called `what`; use as a context manager.
 
-    `initial` steps were done before, by a run that broke off: they count as done, but not for the speed. With the unit
-    "B" the steps are bytes, told as MB or GB. `total` is None where nobody knows it.
+    `initial` steps were done before, by an interrupted run: they count as done, but not for the speed. With the unit
+    "B" the steps are bytes, shown as MB or GB. `total` is None if unknown.
     """
 
     def __init__(self, what: str, total: int | None, unit: str = "step", initial: int = 0) -> None:
@@ -34,7 +34,7 @@ class Progress:
         self._bar.close()
 
     def advance(self, n: int = 1, note: str = "") -> None:
-        """Say that `n` more steps are done, and `note` what they gave."""
+        """Count `n` more steps as done; `note` is added to the log line."""
         self._done += n
         self._bar.update(n)
         now = time.monotonic()

@@ -1,7 +1,7 @@
-"""Where the data of an experiment comes from: of which files each split is made.
+"""Where the data of an experiment comes from: which files each split is made from.
 
-The rules ask the same questions of both sources. Files from outside lie in `resources/`, shared by all experiments;
-each has a receipt beside it, `<file>.verified`, and rules depend on the receipt (see `downloads.receipts`).
+Both sources have the same interface. External files are in `resources/`, shared by all experiments; each has
+a receipt beside it, `<file>.verified`, and rules depend on the receipt (see `downloads.receipts`).
 """
 
 from abc import ABC, abstractmethod
@@ -11,12 +11,12 @@ from pathlib import Path
 from lxmert_tickets.experiment import Experiment
 from lxmert_tickets.layout import RECEIPT, Layout
 
-# Region features are converted anew when this number rises, and only then: of VQA v2 that takes 41 GB of downloads,
-# which may be gone by now. Raise it with any change that changes a features file, and say so in CHANGELOG.md.
+# Region features are converted again when this number rises, and only then: for VQA v2 that takes 41 GB of downloads,
+# which may be gone by now. Raise it with any edit that changes a features file, and say so in CHANGELOG.md.
 FEATURES_VERSION = 1
 
 VQA2_FOLDER = "resources/vqa2"
-PICTURES_FOLDER = "resources/vqa2/images"  # COCO's JPEGs, of which the report shows a few if someone has put them there
+PICTURES_FOLDER = "resources/vqa2/images"  # COCO's JPEGs, if the user has put them there; the report shows a few
 LOCK_FILE = "resources/downloads.lock.json"
 EVALAI_FOLDER = "resources/evalai"
 MINIVAL_IDS = "minival.json"
@@ -57,7 +57,7 @@ VQA2_SPLITS = {
     "minival": ("minival",),
     "test": ("test2015",),
 }
-"""The parts that a split is made of: LXMERT trains on train2014 and on what minival leaves of val2014."""
+"""The parts of each split: LXMERT trains on train2014 and on val2014 without minival."""
 
 IMAGES_OF_SPLIT = {"train": "trainval2014", "minival": "trainval2014", "test": "test2015"}
 TABLES_OF_IMAGES = {
@@ -67,14 +67,14 @@ TABLES_OF_IMAGES = {
 
 
 class DataFiles(ABC):
-    """What the rules ask of a source of data; `features` is a path with the wildcard {images}."""
+    """What the rules need to know about a source of data; `features` is a path with the wildcard {images}."""
 
     splits: tuple[str, ...]
     image_sets: tuple[str, ...]
     scored_splits: tuple[str, ...]
     """The evaluated splits whose answers are known here."""
     scored_elsewhere: tuple[str, ...]
-    """What EvalAI tells of the others."""
+    """The splits that EvalAI scores instead."""
     features: str
     tokenizer: str
     n_tokens: int | None
@@ -82,7 +82,7 @@ class DataFiles(ABC):
     about: list[str]
     """A file that says how minival was chosen, if it was chosen here."""
     notes: list[str]
-    """What a reader of the scores must know."""
+    """What readers of the scores must know."""
 
     @abstractmethod
     def image_set(self, split: str) -> str:
@@ -102,15 +102,15 @@ class DataFiles(ABC):
 
     @abstractmethod
     def pictures(self, split: str) -> list[str]:
-        """Return where the pictures of a split are, as far as they are here."""
+        """Return where the pictures of a split are, if they are here."""
 
     @abstractmethod
     def subtypes(self, split: str) -> list[str]:
-        """Return the `data_subtype` of each file of questions: it picks the right one in a zip."""
+        """Return the `data_subtype` of each file of questions: it selects the right file in a zip."""
 
     @abstractmethod
     def answers(self) -> dict[str, list[str]]:
-        """Return what the vocabulary of answers is made of: "annotations", or a "published" list."""
+        """Return what the vocabulary of answers is made from: "annotations", or a "published" list."""
 
     def features_of(self, splits: Sequence[str]) -> list[str]:
         """Return the region features of each split."""
@@ -192,15 +192,15 @@ class Vqa2Files(DataFiles):
     def answers(self) -> dict[str, list[str]]:
         if not self._official:
             return {"published": [self.receipt("trainval_label2ans.json")]}
-        # Of train and val, as every published figure has it; the ids of minival do not matter here.
+        # From train and val, as in all published figures, whatever minival is.
         return {"annotations": [self.receipt(f"v2_Annotations_{part}_mscoco.zip") for part in ("Train", "Val")]}
 
     def receipt(self, name: str) -> str:
-        """Return the receipt of a downloaded file, which is of use only where that file lies."""
+        """Return the receipt of a downloaded file, which is useful only where that file is."""
         return self._kept_here(receipt(name))
 
     def published_weights(self) -> dict[str, str]:
-        """Return the files that the starting weights are read from; the hub's are in a cache of its own."""
+        """Return the files that the starting weights are read from; those of the hub are in its own cache."""
         files = {"checkpoint": self.receipt("model_LXRT.pth")} if self._weights.source == "original" else {}
         head = (
             {"pretraining_answers": self.receipt("all_ans.json")} if self._weights.answer_head == "pretrained" else {}
@@ -208,12 +208,12 @@ class Vqa2Files(DataFiles):
         return files | head
 
     def urls(self, name: str) -> list[str]:
-        """Return where the file `name` can be downloaded, in the order in which to try."""
+        """Return where the file `name` can be downloaded, in the order to try."""
         entry, folder = VQA2_FILES[name]
         return [f"{base}{folder}{name}" for base in getattr(self._sources, entry)]
 
     def minival_ids(self) -> list[str]:
-        """Return the receipt of the list of LXMERT's minival; nothing where it is not what decides."""
+        """Return the receipt of LXMERT's list of minival; [] unless that list decides."""
         return [self.receipt(MINIVAL_IDS)] if self._listed else []
 
     def _part(self, part: str, kind: str, made_here: str) -> str:
@@ -230,7 +230,7 @@ def receipt(name: str) -> str:
 
 
 def files_of(experiment: Experiment, paths: Layout, kept_here: Callable[[str], str] = str) -> DataFiles:
-    """Return the files of the experiment's source; `kept_here` marks paths that must stay on the disk they lie on."""
+    """Return the files of the experiment's source; `kept_here` marks paths that must stay on their disk."""
     if experiment.data == "scenes":
         return SceneFiles(experiment, paths)
     return Vqa2Files(experiment, paths, kept_here)

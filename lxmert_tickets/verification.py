@@ -1,7 +1,7 @@
-"""Whether each file was made from the files that are there, by the digests that it was given when it was made.
+"""Whether each file was made from the files that are there now, by the digests of its inputs that it records.
 
-Snakemake looks at an input that is newer than what was made of it, and at settings in its own notes (`.snakemake/`). A
-file that was put back with its old time, or notes that are lost, it cannot tell.
+Snakemake compares modification times and its own notes (`.snakemake/`); it cannot detect a file restored with its old
+time, and knows nothing once the notes are lost.
 """
 
 import re
@@ -20,7 +20,7 @@ OF_A_SEED = re.compile(r"seed(\d+)")
 
 @dataclass
 class Verified:
-    """What was found: how many files say what they were made from, what they say that is not so, what is gone."""
+    """What was found: how many files record their inputs, which records are wrong, which inputs are gone."""
 
     n_files: int = 0
     problems: list[str] = field(default_factory=list)
@@ -28,9 +28,9 @@ class Verified:
 
 
 def files_to_verify(root: Path, networks: Collection[str]) -> list[Path]:
-    """Return the files under `root`, the folder of an experiment, that may say what they were made from.
+    """Return the files under `root`, the folder of an experiment, that may record what they were made from.
 
-    `networks` are the folders of its networks, such as seed0/dense: there may be others that it no longer has.
+    `networks` are the folders of its networks, such as seed0/dense; there may be others from earlier configurations.
     """
     return [
         path
@@ -40,7 +40,7 @@ def files_to_verify(root: Path, networks: Collection[str]) -> list[Path]:
 
 
 def _is_of_now(path: Path, networks: Collection[str]) -> bool:
-    if any(part.startswith(".") for part in path.parts):  # checkpoints, and what is being written
+    if any(part.startswith(".") for part in path.parts):  # checkpoints, and files being written
         return False
     seed, *model = path.parent.parts or ("",)
     if not OF_A_SEED.fullmatch(seed):

@@ -1,4 +1,4 @@
-"""What all rules share: the experiment, its files, and how rules speak of them."""
+"""What all rules share: the experiment, its files, and helper functions."""
 
 import sys
 from pathlib import Path
@@ -34,7 +34,7 @@ forget_failed_jobs()
 
 try:
     for file in workflow.configfiles:
-        # Snakemake, which has merged them, does not notice a key that stands twice. Most of an importer's is not ours.
+        # Snakemake merges them without noticing duplicate keys. An importing workflow's files are mostly not ours.
         read_file(Path(file), is_ours=workflow.modifier.is_main_snakefile())
 except TicketsError as error:
     raise WorkflowError(str(error)) from None
@@ -47,17 +47,17 @@ except TicketsError as error:
     raise WorkflowError(f"{error} (in config.yaml, or what overlays it)") from None
 
 PATHS = Layout(f"results/{EXPERIMENT.experiment}")
-# Receipts are `local`: a job that reads one runs where the downloads lie, if other jobs run on other disks.
+# Receipts are `local`: a job that reads one runs where the downloads are, even if other jobs run on other disks.
 DATA = files_of(EXPERIMENT, PATHS, kept_here=local)
 MODELS = EXPERIMENT.models()
-# Priorities: the dense network before every round (`rounds_after`), and a trained network is answered and scored at once.
+# Priorities: the dense network before every round (`rounds_after`); a trained network is evaluated at once.
 BEFORE_ROUNDS = max((len(subnetwork.sparsities) for subnetwork in EXPERIMENT.subnetworks.values()), default=0)
 AT_ONCE = BEFORE_ROUNDS + 1
-# The subnetwork whose layers are looked at: the first that magnitude found.
+# The subnetwork whose layers are shown: the first one found by magnitude.
 SHOWN_SUBNETWORK = next(iter(EXPERIMENT.names_of(MagnitudeSubnetwork)), None)
-# The embedded tables are small, and several are converted at once; of those of COCO, more than this gains nothing.
+# The embedded tables are small, and several are converted at once; for COCO's, more threads gain nothing.
 CONVERSION_THREADS = 1 if EXPERIMENT.data == "scenes" else 8
-# So many jobs of the embedded data set take longer than their imports.
+# This many jobs of the embedded data set take longer than the fork server's imports.
 ENOUGH_JOBS = 10
 ENVIRONMENT = "../envs/lxmert-tickets.yaml"
 ENVIRONMENT_WITH_CUDA = "../envs/lxmert-tickets-cuda.yaml"
@@ -69,12 +69,12 @@ def log_of(rule, *wildcards):
 
 
 def benchmark_of(rule, *wildcards):
-    """Return where Snakemake writes time and memory of `rule`."""
+    """Return where Snakemake writes the time and memory of `rule`."""
     return f"{PATHS.benchmark}/{'.'.join([rule, *(f'{{{name}}}' for name in wildcards)])}.tsv"
 
 
 def code_of(rule):
-    """Return the digest of the code that decides what `rule` gives: see docs/workflow.md, What reruns."""
+    """Return the digest of the code that decides the results of `rule`: see docs/workflow.md, What reruns."""
     return code_digest(ROOT / "workflow_scripts" / f"{rule}.py")
 
 
@@ -84,16 +84,16 @@ def stage(*sections):
 
 
 def gpus_per_training(wildcards):
-    """Return how many GPUs a training asks for: one, but none on this machine where it has none to wait for.
+    """Return how many GPUs a training requests: one, or none if it runs on this machine and there is no GPU.
 
-    Asked for each job: while this file is read, Snakemake does not know yet whether jobs go to a cluster, whose submit
+    Called for each job: while this file is read, Snakemake does not know yet whether jobs go to a cluster, whose submit
     node may have no GPU.
     """
     return 1 if has_gpu() or not workflow.local_exec else 0
 
 
 def environment_of_training(wildcards):
-    """Return the environment of what runs on a GPU where there is one: a job on a cluster must choose as its submitter."""
+    """Return the environment of jobs that use a GPU if there is one; a cluster job must choose like its submitter."""
     on_cluster = workflow.remote_exec or not workflow.local_exec
     return ENVIRONMENT_WITH_CUDA if on_cluster or has_gpu() else ENVIRONMENT
 
@@ -101,8 +101,8 @@ def environment_of_training(wildcards):
 def jobs_may_be_forks():
     """Return whether Snakemake's jobs are forks of one process: see docs/workflow.md, Processes.
 
-    Not a few jobs, which end before all is imported; not with --sdm, whose jobs have other Pythons; and not with --debug,
-    since a fork has no terminal.
+    Not with few jobs, which end before the imports do; not with --sdm, whose jobs use other Pythons; and not with
+    --debug, since a fork has no terminal.
     """
     return (
         forks_pay()
@@ -115,14 +115,14 @@ def jobs_may_be_forks():
 
 
 def not_compared(value):
-    """Return `value` as a param that reruns nothing: Snakemake does not compare params that are made of `output`."""
+    """Return `value` as a param that reruns nothing: Snakemake does not compare params that depend on `output`."""
     return lambda wildcards, output: value
 
 
 def beside_results(path, of_weights=PATHS.weights):
-    """Return `path` as a param that reruns nothing, for a training that writes `of_weights`; of "", nothing.
+    """Return `path` as a param that reruns nothing, for a training that writes `of_weights`; "" stays "".
 
-    A workflow that imports this one may have moved all of it.
+    A workflow that imports this one may have moved its results.
     """
 
     def where_results_are(wildcards, output):
@@ -134,7 +134,7 @@ def beside_results(path, of_weights=PATHS.weights):
 
 
 def pretraining_first(wildcards):
-    """Return the priority of an image set: by far the largest comes first, since pretraining waits for it."""
+    """Return the priority of an image set: the largest by far comes first, since pretraining waits for it."""
     return int(wildcards.split == PRETRAIN)
 
 
@@ -151,18 +151,18 @@ def mask_of_previous_round(wildcards):
 
 
 def rounds_after(wildcards):
-    """Return how many rounds wait for this one: so seeds advance side by side, and what nothing waits for fills gaps."""
+    """Return how many rounds wait for this one, as a priority: seeds advance together, other jobs fill the gaps."""
     return EXPERIMENT.n_rounds_after(wildcards.subnetwork, wildcards.sparsity)
 
 
 def mirrored_mask(wildcards):
-    """Return the mask whose complement is asked for."""
+    """Return the mask whose complement is requested."""
     subnetwork, sparsity = EXPERIMENT.mirrored(wildcards.subnetwork, wildcards.sparsity)
     return PATHS.mask.replace("{subnetwork}", subnetwork).replace("{sparsity}", sparsity)
 
 
 def evalai_files():
-    """Return what EvalAI said of submissions of this experiment, as far as the user has put it in place."""
+    """Return EvalAI's result files for this experiment, as far as the user has saved them."""
     if not DATA.scored_elsewhere:
         return []
     try:
@@ -173,7 +173,7 @@ def evalai_files():
 
 
 def reported(path, caption, category, label):
-    """Return `path` as a file of the report: in `category`, called `label`, explained in report/<caption>.rst."""
+    """Return `path` as a file of the report: in `category`, labelled `label`, explained in report/<caption>.rst."""
     return report(path, caption=f"../report/{caption}.rst", category=category, labels={"result": label})
 
 

@@ -10,7 +10,7 @@ rule snapshot_initial_weights:
         log_of("snapshot_initial_weights", "seed"),
     benchmark:
         benchmark_of("snapshot_initial_weights", "seed")
-    priority: BEFORE_ROUNDS  # or its seed's first training, which all others wait for, could not start
+    priority: BEFORE_ROUNDS  # its seed's first training, which all others wait for, needs it
     conda:
         ENVIRONMENT
     params:

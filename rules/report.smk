@@ -1,12 +1,12 @@
 """Scores to the paper's table and figure, to figures that explain them, and to the report."""
 
-# Figures show every network, and what EvalAI has scored may be a few.
+# Figures show every network; EvalAI may have scored only a few.
 SHOWN_SPLIT = TESTED[0] if TESTED and not DATA.scored_elsewhere else EXPERIMENT.splits.validate
 TABLES = expand(f"{PATHS.table}.{{format}}", format=["csv", "md", "tex", "html"])
 FIGURES = expand(PATHS.figure, figure=figure_names(EXPERIMENT), format=["png", "pdf", "svg"])
 CONFIGURATION = expand(f"{PATHS.configuration}.{{format}}", format=["yaml", "html"])
 SHOWN_MODELS = shown_models(EXPERIMENT)
-# What figures are drawn from is asked for too: or Snakemake would not make again what somebody has deleted of it.
+# What figures are drawn from is requested too: otherwise Snakemake would not remake such files after they are deleted.
 SCORES = expand(PATHS.score, seed=EXPERIMENT.seeds, model=MODELS, split=SCORED)
 NETWORKS = expand([PATHS.weights, PATHS.history], seed=EXPERIMENT.seeds, model=MODELS)
 MASKS = expand([PATHS.model_mask, PATHS.model_sparsity], seed=EXPERIMENT.seeds, model=MODELS[1:])
@@ -185,7 +185,7 @@ rule show_examples:
         "../workflow_scripts/show_examples.py"
 
 
-# Waits for results: where a network of a changed configuration fails, the page is to be that of the results beside it.
+# Waits for results: if a network of a changed configuration fails, the page must still describe the results beside it.
 rule show_configuration:
     input:
         PATHS.results,
@@ -208,7 +208,7 @@ rule show_configuration:
         "../workflow_scripts/show_configuration.py"
 
 
-# Of the benchmarks, which are no outputs that a rule could ask for: so it comes after all that is shown.
+# Reads the benchmarks, which no rule can request as inputs, so it runs after everything else that is shown.
 rule show_run_times:
     input:
         TABLES,

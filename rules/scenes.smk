@@ -1,4 +1,4 @@
-"""The embedded data set: images, their regions, the tokenizer, and the weights that runs start with."""
+"""The embedded data set: images, their regions, the tokenizer, and the weights that runs start from."""
 
 
 rule make_scenes:

@@ -1,4 +1,4 @@
-"""VQA v2 and LXMERT's published weights: from downloads to what the other rules take."""
+"""VQA v2 and LXMERT's published weights: from downloads to the inputs of the other rules."""
 
 from lxmert_tickets.sources import LOCK_FILE, VQA2_FILES, VQA2_FOLDER
 
@@ -15,8 +15,8 @@ localrules:
     import_weights,
 
 
-# The file itself is no output: Snakemake deletes outputs before a job, and a file put in place by hand is to be taken.
-# `output` stands in `urls` so that another mirror downloads nothing again: Snakemake does not compare such params.
+# The file itself is not an output: Snakemake deletes outputs before a job, but a file that the user put there is used.
+# `urls` takes `output` so that another mirror downloads nothing again: Snakemake does not compare such params.
 rule download:
     output:
         receipt=DATA.receipt("{file}"),

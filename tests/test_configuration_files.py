@@ -58,7 +58,7 @@ def test_a_file_is_read_as_json_or_yaml_as_snakemake_does_it(tmp_path: Path, con
 BROKEN = [
     ("a: [", "cannot be read"),
     ("- a", "is a list"),
-    ("", "is empty; expected a mapping in YAML or JSON. Write {} for none"),
+    ("", "is empty; expected a mapping in YAML or JSON. Write {} for an empty configuration"),
     ("# seeds: [0]", "is empty"),
     ("seeds: &s [*s]", "seeds[0][0]"),
     ("training: &s {epochs: *s}", "training.epochs.epochs"),
@@ -66,11 +66,11 @@ BROKEN = [
     (f"seeds: {2000 * '['}{2000 * ']'}", "is nested too deep to be read"),
     (f'{{"seeds": {100_000 * "["}{100_000 * "]"}}}', "is nested too deep to be read"),
     ("training: {eps: .nan}", "training.eps: nan; expected a finite number"),
-    ("seeds: [010]", "cannot be read (010 is another number in YAML"),
-    ("seeds: [-07]", "cannot be read (-07 is another number in YAML"),
-    ("seeds: [0_10]", "cannot be read (0_10 is another number in YAML"),
-    ("seeds: [1:30]", "cannot be read (1:30 is another number in YAML"),
-    ("seeds: [1:30.5]", "cannot be read (1:30.5 is another number in YAML"),
+    ("seeds: [010]", "cannot be read (YAML reads 010 as another number"),
+    ("seeds: [-07]", "cannot be read (YAML reads -07 as another number"),
+    ("seeds: [0_10]", "cannot be read (YAML reads 0_10 as another number"),
+    ("seeds: [1:30]", "cannot be read (YAML reads 1:30 as another number"),
+    ("seeds: [1:30.5]", "cannot be read (YAML reads 1:30.5 as another number"),
 ]
 
 

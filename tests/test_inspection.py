@@ -240,7 +240,7 @@ def test_what_is_neither_file_nor_folder_is_called_what_it_is(tmp_path: Path) ->
     (tmp_path / "loop.json").symlink_to("loop.json")
     os.mkfifo(tmp_path / "pipe.json")
     for path, found in (
-        (tmp_path / "loop.json", "a link that leads nowhere"),
+        (tmp_path / "loop.json", "a broken link"),
         (tmp_path / "pipe.json", "a device or a pipe"),
         (os.devnull, "a device or a pipe"),
     ):

@@ -65,15 +65,15 @@ def test_memory_that_the_machine_has_not_is_told_with_what_to_do(log_path: Path,
         make(10**16)
     assert ended.value.code == 1
     assert len(lines(log_path)) == 1
-    assert re.search(r"memory is full \(.*allocate .*\); expected room .*lower batch sizes", lines(log_path)[0])
+    assert re.search(r"memory is full \(.*allocate .*\); expected memory .*lower batch sizes", lines(log_path)[0])
 
 
 def test_a_full_disk_is_told_by_the_file_that_has_no_room(log_path: Path) -> None:
     with pytest.raises(SystemExit) as ended, job(log_path):
         raise OSError(errno.ENOSPC, "No space left on device", "figure1.png")
     assert ended.value.code == 1
-    assert lines(log_path)[0].endswith("figure1.png: cannot be written (No space left on device); expected room on its "
-                                       "disk. Make room.")  # fmt: skip
+    assert lines(log_path)[0].endswith("figure1.png: cannot be written (No space left on device); expected free "
+                                       "disk space. Free some.")  # fmt: skip
 
 
 def test_any_other_failure_propagates_and_stands_in_the_log_alone(

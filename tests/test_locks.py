@@ -215,7 +215,9 @@ def test_a_disk_without_locks_is_worth_a_warning_and_no_more(
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with alone(lock, "that file", "make it", refuse):
         remove_with_folder(lock)
-    assert caplog.messages == [f"that file: cannot be locked ({os.strerror(number)}): do not make it twice at once"]
+    assert caplog.messages == [
+        f"that file: cannot be locked ({os.strerror(number)}): make sure that no second process tries to make it"
+    ]
     assert not lock.parent.exists()
 
 
@@ -239,7 +241,7 @@ def test_a_lock_that_says_nothing_sensible_is_another_process_s(lock: Path, monk
 def test_a_lock_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "in"):
-        told = r"lock: cannot be had \((Not a directory|File exists)\); .* Delete it"
+        told = r"lock: cannot be opened for locking \((Not a directory|File exists)\); .* Delete it"
         with pytest.raises(ArtifactError, match=told), alone(folder / "lock", "it", "do it"):
             raise AssertionError
 

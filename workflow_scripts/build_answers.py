@@ -1,4 +1,4 @@
-"""List the answers that the network can give: those with enough questions, or the list that was published."""
+"""List the answers that the network can give: those with enough questions, or a published list."""
 
 from itertools import chain
 from typing import TYPE_CHECKING

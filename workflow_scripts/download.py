@@ -1,4 +1,4 @@
-"""One file from elsewhere, in place and verified; the receipt beside it is what later rules wait for."""
+"""Download and verify one file; later rules wait for the receipt beside it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

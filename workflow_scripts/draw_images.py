@@ -1,4 +1,4 @@
-"""Draw the images of one set of the embedded data from what is in them."""
+"""Draw the images of one set of the embedded data from its scenes."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Published LXMERT weights, from the hub or from a checkpoint that is there, as pretrained weights of ours."""
+"""Published LXMERT weights, from the hub or a downloaded checkpoint, as pretrained weights of this workflow."""
 
 from typing import TYPE_CHECKING
 

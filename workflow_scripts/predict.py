@@ -1,4 +1,4 @@
-"""What a trained network answers on every evaluated split; of test splits also as EvalAI takes it."""
+"""Answers of a trained network on every evaluated split; for test splits also as EvalAI submissions."""
 
 from typing import TYPE_CHECKING
 
@@ -38,4 +38,4 @@ with job(snakemake.log[0]), gpu_of_this_job(snakemake.params.jobs_per_gpu):
         save_predictions(output, data.questions.question_id, given, scores, {"provenance": origin})
         if split in submission_of:
             write_submission(submission_of[split], data.questions.question_id, given)
-    forget_results(resume_folder(paths.weights))  # Snakemake has them, or it would not have started this job
+    forget_results(resume_folder(paths.weights))  # Snakemake has recorded them, or this job would not run

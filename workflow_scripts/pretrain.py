@@ -31,7 +31,7 @@ with (
 ):
     paths, params = snakemake.input, snakemake.params
     recipe = msgspec.json.decode(params.recipe, type=PretrainingRecipe)
-    set_up_process(recipe.threads, params.deterministic)  # not as many as `--cores` leaves: the bytes depend on it
+    set_up_process(recipe.threads, params.deterministic)  # not `snakemake.threads`: the bytes depend on it
     tokenizer = load_tokenizer(paths.tokenizer)
     vocab_size = tokenizer.get_vocab_size()
     questions = open_vqa_data(paths.questions[0], paths.features[0], best_device(), vocab_size)

@@ -1,4 +1,4 @@
-"""The initial weights of a seed, which every round rewinds to: pretrained encoder, classifier drawn anew or kept."""
+"""The initial weights of a seed, which every round rewinds to: pretrained encoder, classifier drawn or kept."""
 
 from typing import TYPE_CHECKING
 
@@ -18,4 +18,4 @@ with job(snakemake.log[0]):
     initial = initial_weights(pretrained, architecture, seed, answer_head, snakemake.input.weights)
     origin = provenance(snakemake.rule, answer_head, seed, snakemake.input)
     save_weights(snakemake.output.weights, initial, architecture, origin)
-    forget_results(resume_folder(snakemake.input.weights))  # Snakemake has them, or it would not have started this job
+    forget_results(resume_folder(snakemake.input.weights))  # Snakemake has recorded them, or this job would not run

@@ -1,4 +1,4 @@
-"""val2014 in two: minival, which chooses epochs, and nominival, which is trained on."""
+"""Split val2014 in two: minival, on which epochs are chosen, and nominival, which is trained on."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The answers a network chooses from, and what a question scores for each.
+"""The answers a network chooses from, and the score of each for a question.
 
 Source: the preparation of VQA v2 by bottom-up attention and LXMERT (Anderson et al. 2018; Tan & Bansal 2019).
 """
@@ -16,11 +16,11 @@ from lxmert_tickets.data.vqa_json import Annotation
 from lxmert_tickets.errors import DataError
 
 SCORE_OF_COUNT = (0.0, 0.3, 0.6, 0.9)
-"""What an answer scores that none, one, two or three of the ten annotators gave; 1 from the fourth on."""
+"""The score of an answer given by none, one, two or three of the ten annotators; 1 from four on."""
 
 
 SoftLabel = tuple[str, float]
-"""An answer, and what a network scores that gives it."""
+"""An answer and its score."""
 
 
 class _AnswersFile(msgspec.Struct, frozen=True):
@@ -28,9 +28,9 @@ class _AnswersFile(msgspec.Struct, frozen=True):
 
 
 def build_vocabulary(annotations: Iterable[Annotation], min_count: int) -> tuple[str, ...]:
-    """Return every majority answer of at least `min_count` questions: the most frequent first, equals by code point.
+    """Return every majority answer of at least `min_count` questions: the most frequent first, ties by code point.
 
-    Counted are the annotations' `multiple_choice_answer`, normalised (punctuation, then digits and articles) and
+    What counts is each annotation's `multiple_choice_answer`, normalised (punctuation, then digits and articles) and
     without commas; this can leave the empty string, which counts like any other.
     """
     typed = Counter(annotation.multiple_choice_answer for annotation in annotations)
@@ -42,14 +42,14 @@ def build_vocabulary(annotations: Iterable[Annotation], min_count: int) -> tuple
 
 
 def vocabulary_form(answer: str) -> str:
-    """Return `answer` as it stands in the vocabulary: "A red, big bus." -> "red big bus"."""
+    """Return `answer` in the form of the vocabulary: "A red, big bus." -> "red big bus"."""
     return process_digits_and_articles(process_punctuation(answer)).replace(",", "")
 
 
 def soft_labels(annotation: Annotation) -> tuple[SoftLabel, ...]:
-    """Return (answer, score) of each answer that anyone gave, as it was typed, in the order of the annotators.
+    """Return (answer, score) of each distinct answer, as typed, in the order of the annotators.
 
-    Scores are .3, .6, .9, 1 for 1, 2, 3 and more people.
+    Scores are .3, .6, .9, 1 for 1, 2, 3, and 4 or more people.
     """
     counts = Counter(human.answer for human in annotation.answers)
     return tuple((answer, _score(count)) for answer, count in counts.items())
@@ -66,11 +66,11 @@ def write_answers(path: str | Path, answers: Sequence[str], metadata: Metadata) 
 
 
 def read_answers(path: str | Path) -> tuple[str, ...]:
-    """Return the vocabulary in a file of ours, or in a bare JSON list such as LXMERT's trainval_label2ans.json.
+    """Return the vocabulary in our own file, or in a bare JSON list such as LXMERT's trainval_label2ans.json.
 
     The empty string is an answer like any other: it is entry 0 of LXMERT's list.
 
-    Raises DataError when the file is missing or damaged, or holds no answer, or one of them twice.
+    Raises DataError when the file is missing or damaged, holds no answers, or repeats one.
     """
     expected = 'a JSON list of answers, alone or as "answers" of an object'
     content = read_json(path, _AnswersFile | tuple[str, ...], expected)

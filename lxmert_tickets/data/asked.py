@@ -1,4 +1,4 @@
-"""Questions as every later step takes them, whether from the official files or from those that LXMERT prepared."""
+"""Questions in the form that later steps take, from the official files or from LXMERT's prepared ones."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -22,11 +22,11 @@ from lxmert_tickets.errors import DataError
 
 
 class AskedQuestion(msgspec.Struct, frozen=True, gc=False):
-    """One question about one image, with what people answered where that is known.
+    """One question about one image, with people's answers where they are known.
 
     `image` is its name in the feature files, such as "COCO_val2014_000000000042". `labels` holds (answer, score) of
-    all answers that anyone gave, not yet cut to a vocabulary; None where nobody says, as in test2015. Both types
-    are "" there.
+    every answer given (in prepared files, of those in LXMERT's vocabulary). Without annotations, as in test2015, it is
+    None, and both types are "".
     """
 
     question_id: int
@@ -38,7 +38,7 @@ class AskedQuestion(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Answered(msgspec.Struct, frozen=True, gc=False):
-    """An annotation without its ten answers, of which only their scores are needed."""
+    """An annotation with soft labels in place of its ten answers."""
 
     question_id: Id
     image_id: Id
@@ -53,9 +53,9 @@ def asked_officially(
     subtype: str | None = None,
     questions_path: str | Path = "questions",
 ) -> Iterator[AskedQuestion]:
-    """Yield the questions of an official file, in their order, with the answers in the file of annotations.
+    """Yield the questions of an official file, in their order, with the labels from the annotations file.
 
-    Raises DataError for a broken file of annotations, and unless there is one annotation for each question.
+    Raises DataError for a broken annotations file, and unless there is one annotation for each question.
     """
     if annotations_path is None:
         answered = None
@@ -63,7 +63,7 @@ def asked_officially(
         found = [_answered(annotation) for annotation in open_annotations(annotations_path, subtype)]
         check_belong_together(questions, found, questions_path, annotations_path)
         answered = {one.question_id: one for one in found}
-    name_of = lru_cache(maxsize=None)(image_name)  # an image has five questions: one string for all of them
+    name_of = lru_cache(maxsize=None)(image_name)  # an image's five or so questions share one string
     for asked in questions.questions:
         image = name_of(questions.data_type, questions.data_subtype, asked.image_id)
         if answered is None:
@@ -94,7 +94,7 @@ def _answered(annotation: Annotation) -> _Answered:
 
 
 def shared(labels: Iterable[SoftLabel]) -> tuple[SoftLabel, ...]:
-    """Return `labels`, equal ones as one object: ("yes", 1.0) occurs a hundred thousand times."""
+    """Return `labels`, sharing one object between equal ones: ("yes", 1.0) occurs a hundred thousand times."""
     return tuple(_one_of_a_kind(answer, score) for answer, score in labels)
 
 

@@ -32,7 +32,7 @@ def add_convert_command(subparsers: "_SubParsersAction[ArgumentParser]") -> None
 
 
 def run_convert(args: Namespace) -> int:
-    """Convert `args.tables` to `args.out`, print what that gave, and return the exit status 0.
+    """Convert `args.tables` to `args.out`, print the report, and return exit status 0.
 
     Raises what `convert_features` raises.
     """
@@ -46,7 +46,7 @@ def run_convert(args: Namespace) -> int:
 
 @contextmanager
 def _messages_shown() -> Iterator[None]:
-    """Have on standard error what a conversion says of itself, such as where it goes on."""
+    """Show a conversion's log messages, such as where it resumes, on standard error."""
     log, handler = logging.getLogger("lxmert_tickets.data"), logging.StreamHandler(sys.stderr)
     level = log.level
     log.setLevel(logging.INFO)

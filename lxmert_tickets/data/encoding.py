@@ -1,4 +1,4 @@
-"""Questions to arrays: tokens, rows of the features, soft labels."""
+"""Encode questions as arrays: tokens, rows of the features, soft labels."""
 
 from collections.abc import Sequence
 
@@ -22,8 +22,8 @@ def encode_questions(
 ) -> EncodedQuestions:
     """Return the questions, in their order, as tokens (see `encode_texts`), rows of `features` and soft labels.
 
-    Labels are those for the vocabulary `answers`. A split is labelled when its questions have labels, even if none of
-    them is for an answer of the vocabulary.
+    Labels are restricted to the vocabulary `answers`. A split is labelled when its questions have labels, even if none
+    is in the vocabulary.
 
     Raises DataError when an image has no features, a question occurs twice, or only some questions have labels.
     """

@@ -1,4 +1,4 @@
-"""Blocks of whole lines, cut from a table as it is read, into a few buffers that are used again and again."""
+"""Blocks of whole lines, cut from a table as it is read, into a few reused buffers."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ MAX_LINE_BYTES = 1 << 26
 """A hundred regions of 2048 numbers take 1.1 MB: a line of 64 MB belongs to something else."""
 
 SEARCH_BYTES = 1 << 18
-"""So much is searched for line ends at a time: it stays in a processor's cache."""
+"""How much is searched for line ends at a time: it fits in the processor's cache."""
 
 
 @dataclass(frozen=True)
 class Position:
-    """How far a table was read: `crc` is the CRC-32 of its first `offset` bytes, which are `lines` whole lines."""
+    """How far a table has been read: `crc` is the CRC-32 of its first `offset` bytes, which are `lines` whole lines."""
 
     offset: int = 0
     lines: int = 0
@@ -30,7 +30,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Block:
-    """The whole lines of a table between two positions; they are at the start of `view`, `size_bytes` long."""
+    """The whole lines of a table between two positions, in the first `size_bytes` of `view`."""
 
     start: Position
     end: Position
@@ -46,7 +46,7 @@ class Block:
 
 
 def line_ends(view: memoryview) -> np.ndarray:
-    """Return the places after each line end in `view`, in order."""
+    """Return the offsets just after each line end in `view`, in order."""
     content = np.frombuffer(view, np.uint8)
     found = [np.zeros(0, np.intp)]
     for start in range(0, len(content), SEARCH_BYTES):
@@ -59,8 +59,8 @@ def cut_blocks(
 ) -> Iterator[Block]:
     """Yield the rest of `table`, which `reader` reads from `start` on, in blocks of about `block_bytes`.
 
-    Each block is in a buffer of its own, which `next_buffer` gives; the longest line must fit in it. A last line
-    without its line end counts. At the end, length and checksum are compared with the table's.
+    Each block is in its own buffer from `next_buffer`, in which the longest line must fit. A last line without a line
+    end counts. At the end, `table.check_end` compares size and checksum.
 
     Raises DataError for a line that is too long, and when the table is damaged or changed.
     """
@@ -75,7 +75,7 @@ def cut_blocks(
         if n_lines:
             crc = isal_zlib.crc32(view[:size], start.crc)
             end = Position(start.offset + size, start.lines + n_lines, crc)
-            if ended:  # before the last block, so that nothing is yielded after damage was found
+            if ended:  # before the last block is yielded, so that a damaged one is not
                 table.check_end(end.offset, end.crc)
             yield Block(start, end, view)
             start = end
@@ -87,7 +87,7 @@ def cut_blocks(
 
 
 def skip(reader: Reader, n_bytes: int, buffer: memoryview) -> int:
-    """Read `n_bytes` and return their CRC-32; fewer are read where the table ends before."""
+    """Read `n_bytes` and return their CRC-32; fewer are read if the table ends first."""
     crc = 0
     while n_bytes > 0 and (size := reader.read_into(buffer[: min(n_bytes, len(buffer))])):
         crc = isal_zlib.crc32(buffer[:size], crc)
@@ -98,9 +98,9 @@ def skip(reader: Reader, n_bytes: int, buffer: memoryview) -> int:
 def _fill(
     table: Table, reader: Reader, start: Position, view: memoryview, filled: int, block_bytes: int
 ) -> tuple[int, np.ndarray, bool]:
-    """Read until `view` holds `block_bytes` and a line end; return how full it is, its line ends, and if that is all.
+    """Read until `view` holds `block_bytes` and a line end; return its filled size, line ends, and whether this is all.
 
-    Its first `filled` bytes are there already, and have no line end.
+    Its first `filled` bytes are already in place, and have no line end.
     """
     ends = np.zeros(0, np.intp)
     while filled < block_bytes or not len(ends):

@@ -1,4 +1,4 @@
-"""Tables of region features to one HDF5 file: as a stream, on all cores, going on where a killed conversion stopped."""
+"""Convert tables of region features to one HDF5 file: streamed, on several cores, resuming after a kill."""
 
 import logging
 import mmap
@@ -28,15 +28,15 @@ from lxmert_tickets.progress import Progress
 log = logging.getLogger(__name__)
 
 OnProgress = Callable[[int, int], None]
-"""Takes the bytes that are done, and all of them."""
+"""Called with the bytes done and the total."""
 
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What was converted, and what half precision cost.
+    """What was converted, and the rounding errors of half precision.
 
-    `max_relative_error` is |stored - given| / max(|given|, 2^-14), for smaller numbers have an absolute precision
-    only; it cannot exceed 2^-11.
+    `max_relative_error` is |stored - given| / max(|given|, 2^-14), since smaller numbers have only
+    absolute precision; it cannot exceed 2^-11.
     """
 
     n_images: int
@@ -65,19 +65,19 @@ def convert_features(
 ) -> ConversionReport:
     """Write the images of LXMERT's 10-column TSV files to one HDF5 file at `output`, and return what was converted.
 
-    Each of `paths` is a TSV or a zip archive with one in it, which is read as a stream. Every row is checked; all have
-    the regions and the dim of the first. `workers` processes decode (None: as many as there are cores), and memory
-    does not grow with the number of images, but for their names. `progress(bytes_done, bytes_total)`, in bytes of the
-    tables, is called at the start and after every block of about `block_bytes`. The file has `features` float16
-    (n, regions, dim), contiguous and uncompressed, `boxes` float32 (n, regions, 4) as fractions of width and height,
-    `size` int32 (n, 2), height and width, and `image_id`; its bytes depend on the rows and `metadata` alone.
+    Each of `paths` is a TSV or a zip archive containing one, which is streamed. Every row is checked; all must have the
+    shape of the first. `workers` processes decode (None: one per core), at most 8, and memory use grows with the number
+    of images only by their names. `progress(bytes_done, bytes_total)`, in bytes of the tables, is called at the start
+    and after every block of about `block_bytes`. The file has `features` float16 (n, regions, dim), contiguous and
+    uncompressed, `boxes` float32 (n, regions, 4) as fractions of width and height, `size` int32 (n, 2), height and
+    width, and `image_id`; its bytes depend only on the rows and `metadata`.
 
-    What is done is kept beside `output`, and a conversion that was killed is continued from its last block.
+    Finished blocks are kept beside `output`, and a killed conversion resumes after the last of them.
 
     Raises DataError with "file:line" for a row that breaks the format, overflows float16, differs in shape from the
-    first, or whose image came before, in any of the files, and for a damaged archive; ArtifactError when another
-    process is at it, or the disk is full. Then `output` is as it was. So it is when it is one of `paths`, which is a
-    DataError too.
+    first, or repeats an image of any of the files; also for a damaged archive, and when `output` is one of `paths`.
+    Raises ArtifactError when another process is converting to `output`, or the disk is full. In each case
+    `output` is left unchanged.
     """
     if os.path.realpath(output) in map(os.path.realpath, paths):
         raise DataError(output, "is one of the tables to convert", "a file of its own", "Name another output.")
@@ -108,7 +108,7 @@ def convert_features(
 
 @contextmanager
 def shown_progress() -> Iterator[OnProgress]:
-    """Yield a `progress` for `convert_features` that shows, as a bar or in the log, how much time is left."""
+    """Yield a `progress` for `convert_features` that shows the time left, as a bar or in the log."""
     bars: list[Progress] = []
     before = 0
     with ExitStack() as stack:
@@ -125,7 +125,7 @@ def shown_progress() -> Iterator[OnProgress]:
 
 
 class _Conversion:
-    """A conversion in progress: which blocks are done, now or before a kill."""
+    """A conversion in progress: which blocks are done, in this run or an earlier one."""
 
     def __init__(
         self, tables: list[Table], folder: Path, metadata: Metadata, progress: OnProgress | None, block_bytes: int
@@ -139,7 +139,7 @@ class _Conversion:
         self.bytes_before = list(accumulate((table.size_bytes for table in tables), initial=0))
         self._progress = progress
         self.table_index, self.position = 0, Position()
-        self.first_rows = [0]  # of each table that was begun
+        self.first_rows = [0]  # of each table begun so far
         self.row_of: dict[str, int] = {}
         self.max_absolute_error = self.max_relative_error = 0.0
         self._restore()
@@ -147,7 +147,7 @@ class _Conversion:
         self._tell()
 
     def run(self, n_workers: int) -> None:
-        """Decode what is left."""
+        """Decode the remaining blocks."""
         n_workers = min(n_workers, -(-self.bytes_before[-1] // self.block_bytes))
         with (
             open(self.journal.features_path, "rb+") as features,
@@ -166,7 +166,7 @@ class _Conversion:
             self._take(decoders.finished(wait=True), submitted, append, iter(()))
 
     def finish(self) -> int:
-        """Write all but the features to the file of the features, which is complete then; return its size."""
+        """Complete the file, which already holds the features, and return its size."""
         blocks = (record.block for record in self.journal.records())
         return self.layout.complete(self.journal.features_path, self.row_of, blocks)
 
@@ -182,7 +182,7 @@ class _Conversion:
             log.info("%s: resumes after the %d images already done", self.folder, len(self.row_of))
 
     def _check_room(self, line_bytes: int) -> None:
-        """Raise ArtifactError if the disk has no room for what is to come, which the first line tells well."""
+        """Raise ArtifactError if the disk has no room for the remaining features, estimated from the first line."""
         needed = (self.bytes_before[-1] - self._bytes_done) // line_bytes * self.layout.image_bytes
         free = shutil.disk_usage(self.folder).free
         if needed > free:
@@ -226,7 +226,7 @@ class _Conversion:
         append: Callable[[Record], None],
         rest: Iterator[Block],
     ) -> None:
-        """Check and record the blocks that are `decoded`; `rest` are those of the last table that are not read yet."""
+        """Check and record the `decoded` blocks; `rest` yields the blocks of the current table not yet read."""
         for block in decoded:
             index, end = submitted.popleft()
             record = Record(index, end.offset, end.lines, end.crc, block)
@@ -234,7 +234,7 @@ class _Conversion:
                 self._check(record)
             except DataError:
                 if self.tables[index].crc is not None:
-                    for _ in rest:  # a damaged archive shows at its end, and explains a bad row
+                    for _ in rest:  # read to the end: a damaged archive would explain the bad row
                         pass
                 raise
             append(record)
@@ -242,7 +242,7 @@ class _Conversion:
             self._tell()
 
     def _check(self, record: Record) -> None:
-        """Raise DataError for the first row of the block that is bad or has the image of an earlier one."""
+        """Raise DataError for the first row of the block that is bad or repeats an earlier image."""
         first_row = self.first_rows[-1] if record.table_index == self.table_index else len(self.row_of)
         seen: dict[str, int] = {}
         for row, name in enumerate(record.block.image_ids, start=len(self.row_of)):
@@ -256,14 +256,14 @@ class _Conversion:
             raise DataError(*record.block.failure)
 
     def _place(self, row: int, table_index: int, first_row: int) -> str:
-        """Return "file:line" of a row, every line being one; `first_row` is the first of the table `table_index`."""
+        """Return "file:line" of a row, as each line is one; `first_row` is the first of the table `table_index`."""
         if row < first_row:
             table_index = bisect_right(self.first_rows, row) - 1
             first_row = self.first_rows[table_index]
         return f"{self.tables[table_index].label}:{row - first_row + 1}"
 
     def _account(self, record: Record) -> None:
-        """Take over what the journal has of a block."""
+        """Count a block of the journal as done."""
         while self.table_index < record.table_index:
             self.table_index += 1
             self.first_rows.append(len(self.row_of))

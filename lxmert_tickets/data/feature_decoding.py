@@ -1,4 +1,4 @@
-"""A block of lines to arrays: the work of one process among several."""
+"""Decode a block of lines into arrays: the work of one of several processes."""
 
 from dataclasses import dataclass
 
@@ -15,9 +15,10 @@ NOTHING = memoryview(b"")
 
 
 class BlockTask(msgspec.Struct, frozen=True):
-    """What to decode: the first `size_bytes` of a buffer; they begin with line `first_line` of `label`.
+    """What to decode: the first `size_bytes` of a buffer, starting at line `first_line` of the table `label`.
 
-    All images have `n_regions` of `feature_dim` numbers, as the one at `shape_from`; the features go to byte `offset`.
+    Every image has `n_regions` regions of `feature_dim` numbers, as at `shape_from`; the features are written from byte
+    `offset` on.
     """
 
     size_bytes: int
@@ -30,10 +31,10 @@ class BlockTask(msgspec.Struct, frozen=True):
 
 
 class DecodedBlock(msgspec.Struct, frozen=True):
-    """What was decoded, but for the features, of which there is the CRC-32.
+    """A decoded block, with only the CRC-32 of its features.
 
-    `sizes` are int32 (images, 2), `boxes` float32 (images, regions, 4). With a `failure` (place, found, expected,
-    remedy) there are only the images before it, and neither features nor boxes.
+    `sizes` are int32 (images, 2), `boxes` float32 (images, regions, 4). If there is a `failure` (place, found,
+    expected, remedy), only `image_ids` is filled, with the images before the bad row.
     """
 
     image_ids: list[str]
@@ -54,7 +55,7 @@ class Decoded:
 
 
 def decode_block(view: memoryview, task: BlockTask) -> Decoded:
-    """Return the images in the lines of `view`, every one checked; the first bad one becomes the block's failure."""
+    """Return the images in the lines of `view`, each checked; the first bad row ends the block as its `failure`."""
     ends = line_ends(view).tolist()
     if not ends or ends[-1] < len(view):
         ends.append(len(view))

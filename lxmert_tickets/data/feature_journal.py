@@ -1,8 +1,9 @@
-"""What a conversion has done so far, in a folder beside its output, so that it can go on after a kill.
+"""The progress of a conversion, in a folder beside its output, so that a killed one can resume.
 
-`.F.h5.partial/` holds `features` (the file that becomes F.h5, its numbers at their final place), `journal` (one record
-a block, in order, each with its checksum and that of its features), `about.json` (what is converted, from what), and
-`lock`. Nothing in it is trusted: what is torn or differs from its checksum is done again.
+`.F.h5.partial/` holds `features` (the file that becomes F.h5, its features at their final offsets), `journal` (one
+record per block, in order, each with its checksum and that of its features), `about.json` (what is converted, from
+what), `layout.h5` (scratch) and `lock`. Nothing in it is trusted: blocks that are truncated or fail their checksum are
+converted again.
 """
 
 import logging
@@ -23,17 +24,17 @@ from lxmert_tickets.errors import ArtifactError, DataError
 from lxmert_tickets.locks import alone, remove_with_folder
 
 VERSION = 1
-"""Of the journal and the layout of the output: another one's work is not continued."""
+"""Version of the journal and of the output's layout; a conversion of another version is not resumed."""
 
 FRAME = struct.Struct("<II")
-"""Before each record: its length and its CRC-32."""
+"""Precedes each record: its length and its CRC-32."""
 
 CHECKED_BYTES = 1 << 20
 log = logging.getLogger(__name__)
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A block that is done; with it, the first `offset` bytes and `lines` lines of a table are (CRC-32: `crc`)."""
+    """A finished block, up to byte `offset` and line `lines` of a table; `crc` is the CRC-32 of the bytes so far."""
 
     table_index: int
     offset: int
@@ -43,16 +44,16 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """The blocks that are done; `features_path` is the file that their features were written to, from `offset` on."""
+    """The finished blocks; `features_path` is the file that holds their features, from byte `offset` on."""
 
     def __init__(self, folder: Path, offset: int, image_bytes: int) -> None:
         self.folder, self.features_path = folder, folder / "features"
         self._path, self._offset, self._image_bytes = folder / "journal", offset, image_bytes
 
     def start(self, about: Any) -> Iterator[Record]:
-        """Yield the blocks that an earlier conversion of the same, `about`, has done; others are forgotten.
+        """Yield the blocks finished by an earlier conversion with the same `about`; those of any other are deleted.
 
-        Afterwards the journal ends with the last of them.
+        The journal is then truncated after the last of them.
         """
         text = canonical_json({"version": VERSION, "offset": self._offset, "about": about})
         about_path = self.folder / "about.json"
@@ -73,7 +74,7 @@ class Journal:
 
     @contextmanager
     def appending(self) -> Iterator[Callable[[Record], None]]:
-        """Yield what appends a record. The features of its block must have been written."""
+        """Yield a function that appends a record, once the features of its block are written."""
         with FileIO(self._path, "ab") as file:
 
             def append(record: Record) -> None:
@@ -89,7 +90,7 @@ class Journal:
                 yield msgspec.msgpack.decode(content, type=Record)
 
     def _sound(self) -> Iterator[tuple[int, Record]]:
-        """Yield the records up to the first whose features are not what was written, and where each ends."""
+        """Yield where each record ends, and the record, up to the first whose features fail their checksum."""
         end, offset = 0, self._offset
         with open(self._path, "rb") as file, open(self.features_path, "rb") as features:
             for content in _frames(file):
@@ -103,11 +104,11 @@ class Journal:
 
 @contextmanager
 def working_folder(output: Path) -> Iterator[Path]:
-    """Yield the folder for the conversion to `output`, which is ours alone until the block ends.
+    """Yield the folder for the conversion to `output`, locked until the block ends.
 
-    It is removed when the block ends well or with bad input, and stays after anything else.
+    It is removed on success and on bad input (DataError), and kept after any other failure.
 
-    Raises ArtifactError when another process has it.
+    Raises ArtifactError when another process holds the lock.
     """
     folder = output.with_name(f".{output.name}.partial")
 
@@ -120,7 +121,7 @@ def working_folder(output: Path) -> Iterator[Path]:
         try:
             yield folder
         except DataError:
-            remove_with_folder(lock)  # the same input would end in the same way
+            remove_with_folder(lock)  # the same input would fail again
             raise
         remove_with_folder(lock)
 
@@ -133,7 +134,7 @@ def _is_same(path: Path, text: str) -> bool:
 
 
 def _frames(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the contents of whole frames, up to the first that is torn or damaged."""
+    """Yield the contents of whole frames, up to the first that is truncated or damaged."""
     while len(head := file.read(FRAME.size)) == FRAME.size:
         size, crc = FRAME.unpack(head)
         content = file.read(size)
@@ -143,7 +144,7 @@ def _frames(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _crc_of(file: BinaryIO, offset: int, size: int) -> int | None:
-    """Return the CRC-32 of `size` bytes from `offset` on, None where the file ends before."""
+    """Return the CRC-32 of `size` bytes from `offset` on; None if the file ends before that."""
     file.seek(offset)
     crc = 0
     while size > 0:

@@ -1,4 +1,4 @@
-"""Where the features lie in their file, known before the number of images is, and all that is around them."""
+"""Layout of the features file: where the features lie, whatever the number of images, and all else in it."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -16,9 +16,9 @@ from lxmert_tickets.data.features import KIND
 
 @dataclass(frozen=True)
 class FeatureLayout:
-    """A file with `metadata`, for images of `n_regions` of `feature_dim` numbers.
+    """The layout of a file with `metadata`, for images of `n_regions` regions of `feature_dim` numbers.
 
-    `scratch` is a path at which HDF5 may try it out.
+    `scratch` is where HDF5 may write an empty file of this layout.
     """
 
     metadata: Metadata
@@ -28,18 +28,18 @@ class FeatureLayout:
 
     @property
     def image_bytes(self) -> int:
-        """How many bytes the features of an image take."""
+        """How many bytes the features of one image take."""
         return self.n_regions * self.feature_dim * 2
 
     def features_offset(self) -> int:
-        """Return where the features begin, however many images there will be."""
+        """Return the offset of the features, the same for any number of images."""
         return self._extents(1, 1)["features"].offset
 
     def complete(self, path: Path, names: Iterable[str], blocks: Iterable[DecodedBlock]) -> int:
-        """Write all that the file at `path` needs besides the features, which it has; return its size.
+        """Complete the file at `path`, which already holds the features, and return its size.
 
-        `names` are those of all images; `blocks` have the same in order. HDF5 itself writes a file of this shape, empty
-        and sparse, from which everything around the numbers is taken.
+        `names` are those of all images; `blocks` hold the same images in order. HDF5 itself writes an empty, sparse
+        file of this shape, from which everything around the datasets is copied.
         """
         lengths = [len(name.encode()) for name in names]
         offset = self.features_offset()
@@ -71,7 +71,7 @@ class FeatureLayout:
 
 
 def _gaps(extents: Iterable[hdf5.Extent], size_bytes: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, end) of what lies between and around `extents` in a file."""
+    """Yield (start, end) of the gaps before, between and after `extents` in a file."""
     start = 0
     for extent in sorted(extents, key=lambda extent: extent.offset):
         yield start, extent.offset

@@ -1,7 +1,7 @@
 """Tables of region features as streams of bytes: plain TSV files, and zip archives that hold one.
 
 An archive is never unpacked: its table is inflated as it is read, and its checksum compared at the end. The name of
-the table inside is used in messages only.
+the table inside is used only in messages.
 """
 
 import os
@@ -22,12 +22,12 @@ from lxmert_tickets.file_kinds import EMPTY_ZIP_MAGIC, GZIP_MAGIC, ZIP_DAMAGES, 
 EXPECTED = "a TSV file of region features, or a zip archive that holds one"
 DOWNLOAD_AGAIN = "Download it again."
 LOCAL_HEADER = struct.Struct("<4s2xHH16xHH")
-"""Of a file in an archive: magic, flags, method, and the lengths of the name and of what follows it."""
+"""Header of an archive member: magic, flags, method, and the lengths of the name and the extra field."""
 
 ENCRYPTED = 0x1
 COMPRESSED_CHUNK_BYTES = 1 << 16
 INFLATED_CHUNK_BYTES = 1 << 20
-"""So much at most comes from one call: a chunk of zeros inflates to a thousand times its size."""
+"""Most that one call returns: a chunk of zeros inflates to a thousand times its size."""
 
 
 class Reader(ABC):
@@ -35,15 +35,15 @@ class Reader(ABC):
 
     @abstractmethod
     def read_into(self, view: memoryview) -> int:
-        """Fill the start of `view` and return how many bytes: 0 at the end, and only there."""
+        """Read into the start of `view` and return the number of bytes: 0 only at the end."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table: `path` is the file it is in, `label` names it in messages, `size_bytes` is that of the table itself.
+    """One table: `path` is the file it is in, `label` names it in messages, `size_bytes` is its uncompressed size.
 
-    `crc` is what CRC-32 an archive gives for it, None for a plain file. `identity` tells it from other tables, and from
-    itself after a change.
+    `crc` is the CRC-32 recorded in the archive, None for a plain file. `identity` differs between tables, and changes
+    when the file does.
     """
 
     path: Path
@@ -61,14 +61,14 @@ class Table:
 
     @property
     def can_seek(self) -> bool:
-        """Whether reading can start anywhere; deflated tables are inflated from their start."""
+        """Whether reading can start anywhere; deflated tables are inflated from the start."""
         return self.member is None or self.member.compress_type == zipfile.ZIP_STORED
 
     @contextmanager
     def opened(self, start: int = 0) -> Iterator[Reader]:
-        """Yield a reader from byte `start` of the table on; `start` is 0 unless `can_seek`.
+        """Yield a reader of the table from byte `start`, which must be 0 unless `can_seek`.
 
-        Raises DataError when it cannot be read; so does the reader.
+        Raises DataError when the file cannot be read; so does the reader.
         """
         with _opened(self.path) as file:
             if self.member is None:
@@ -82,7 +82,7 @@ class Table:
                 yield _InflatingReader(self, file, self.member.compress_size)
 
     def check_end(self, size_bytes: int, crc: int) -> None:
-        """Raise DataError unless the whole of the table was `size_bytes` long, with the checksum `crc`."""
+        """Raise DataError unless `size_bytes` and `crc` are the archive's, or the plain file is unchanged."""
         if self.crc is None:
             changed = size_bytes != self.size_bytes or _stat(self.path).st_mtime_ns != self.modified_ns
             if changed:
@@ -100,7 +100,7 @@ class Table:
 def find_table(path: str | Path) -> Table:
     """Return the table in the file at `path`, which is a TSV or a zip archive that holds one.
 
-    Raises DataError when it is missing or something else: an archive of no or several tables, an encrypted one, a
+    Raises DataError when it is missing or anything else: an archive with no table or several, an encrypted archive, a
     gzipped file.
     """
     path = Path(path)
@@ -139,19 +139,19 @@ def _only_table(path: Path) -> zipfile.ZipInfo:
 
 
 def _label(path: Path, member: zipfile.ZipInfo) -> str:
-    """Return what messages call a table in an archive; a terminal must not take any of it for a command."""
+    """Return the name of an archived table for messages, without characters that a terminal may interpret."""
     return f"{path}/" + "".join(letter if letter.isprintable() else "?" for letter in member.filename)
 
 
 def _is_macos(member: zipfile.ZipInfo) -> bool:
-    """Return whether macOS put it in beside a real file, of whose name it has the end."""
+    """Return whether macOS added the member; its name ends like that of a real one."""
     return member.filename.startswith("__MACOSX/")
 
 
 def _data_offset(path: Path, file: FileIO, member: zipfile.ZipInfo) -> int:
     """Return where the bytes of `member` begin in the archive."""
     header = b""
-    if 0 <= member.header_offset < os.fstat(file.fileno()).st_size:  # a damaged directory tells anything
+    if 0 <= member.header_offset < os.fstat(file.fileno()).st_size:  # a damaged directory may hold any offset
         file.seek(member.header_offset)
         header = file.read(LOCAL_HEADER.size)
     if len(header) == LOCAL_HEADER.size:
@@ -162,7 +162,7 @@ def _data_offset(path: Path, file: FileIO, member: zipfile.ZipInfo) -> int:
 
 
 class _PlainReader(Reader):
-    """Reads bytes that lie as they are in the file."""
+    """Reads an uncompressed table."""
 
     def __init__(self, table: Table, file: FileIO, size_bytes: int) -> None:
         self._table, self._file, self._left = table, file, size_bytes
@@ -187,7 +187,7 @@ class _InflatingReader(Reader):
             chunk = self._inflater.unconsumed_tail or self._next_chunk()
             try:
                 content = self._inflater.decompress(chunk, min(len(view), INFLATED_CHUNK_BYTES))
-            except isal_zlib.error as error:  # type: ignore[misc]  # the stubs have an instance for the class
+            except isal_zlib.error as error:  # type: ignore[misc]  # the stubs declare an instance, not a class
                 raise self._damaged(f"cannot be decompressed ({error})") from None
             if content:
                 view[: len(content)] = content

@@ -1,4 +1,4 @@
-"""One image a line: the ten tab-separated columns in which LXMERT's region features are published.
+"""One image per line: the ten tab-separated columns in which LXMERT's region features are published.
 
     img_id  img_h  img_w  objects_id  objects_conf  attrs_id  attrs_conf  num_boxes  boxes  features
 
@@ -32,13 +32,13 @@ OLDER_COLUMNS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "featur
 IF_LAST = "If this is the last line, the file is truncated: download it again."
 
 BYTES_A_REGION = {"objects_id": 8, "objects_conf": 4, "attrs_id": 8, "attrs_conf": 4, "boxes": 16}
-"""int64, float32, int64, float32, and four float32; the features' length is known from the data only."""
+"""int64, float32, int64, float32, and four float32; the size of the features is known only from the data."""
 
 HEAD_BYTES = 1 << 14
-"""The columns before the features take less, for up to 300 regions; they alone are looked through for tabs."""
+"""Holds the columns before the features, for up to 300 regions; only this much is searched for tabs."""
 
 BOX_TOLERANCE_PIXELS = 1.0
-"""A box may leave its image by this much: detectors work on a resized image and round on the way back."""
+"""How far a box may reach outside its image: detectors work on a resized image and round on the way back."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +58,10 @@ class FeatureRow:
 
 
 def parse_feature_row(line: bytes | memoryview, place: str) -> FeatureRow:
-    """Return the image in one line of a TSV, with or without its line end; nothing in it points into `line`.
+    """Return the image in one line of a TSV, with or without its line end; nothing in it references `line`.
 
     Raises DataError, at `place` ("file:line"), for anything that breaks the format: the number of columns, numbers,
-    base64, lengths that disagree with num_boxes, values that are not finite, boxes outside of the image.
+    base64, lengths that disagree with num_boxes, values that are not finite, boxes outside the image.
     """
     cells = _cells(line, place)
     regions = _positive(cells, "num_boxes", place)
@@ -95,7 +95,7 @@ def write_feature_row(
     """Append one image to a TSV that `parse_feature_row` reads.
 
     `boxes` (regions, 4) are x1 y1 x2 y2 in pixels, `features` (regions, dim); both are stored as float32. The
-    detector's classes and confidences (regions,) are zeros where they are not given.
+    detector's classes and confidences (regions,) default to zeros.
     """
     regions = len(boxes)
     none = np.zeros(regions)
@@ -119,7 +119,7 @@ def _encode(array: np.ndarray, dtype: str) -> bytes:
 
 
 def _cells(line: bytes | memoryview, place: str) -> dict[str, bytes | memoryview]:
-    """Return the ten cells; that of the features, nearly all of the line, is not copied."""
+    """Return the ten cells; that of the features, most of the line, is not copied."""
     line = memoryview(line)
     while line and line[-1] in b"\r\n":
         line = line[:-1]
@@ -135,7 +135,7 @@ def _split(line: bytes, place: str) -> list[bytes]:
     if len(cells) == len(COLUMNS):
         return cells
     found, remedy = f"{len(cells)} columns", IF_LAST
-    if len(cells) == len(OLDER_COLUMNS) and cells[3].isdigit():  # num_boxes, no base64 of a line that was cut
+    if len(cells) == len(OLDER_COLUMNS) and cells[3].isdigit():  # num_boxes, not the base64 of a truncated line
         found = f"6 columns, the older layout ({', '.join(OLDER_COLUMNS)})"
         remedy = "Use LXMERT's *_obj36 files, or rewrite this one: the older layout has the width before the height."
     raise DataError(place, found, f"10 tab-separated columns ({', '.join(COLUMNS)})", remedy)
@@ -143,7 +143,7 @@ def _split(line: bytes, place: str) -> list[bytes]:
 
 def _image_id(cells: dict[str, bytes | memoryview], place: str) -> str:
     try:
-        name = bytes(cells["img_id"]).decode("utf-8-sig")  # without the mark that some editors put before a file
+        name = bytes(cells["img_id"]).decode("utf-8-sig")  # drops the byte order mark that some editors write
     except UnicodeDecodeError:
         name = ""
     if not name or "\0" in name:
@@ -163,12 +163,12 @@ def _positive(cells: dict[str, bytes | memoryview], name: str, place: str) -> in
 def _decode(
     cells: dict[str, bytes | memoryview], name: str, place: str, regions: int, bytes_a_region: int | None
 ) -> bytes:
-    """Return the bytes of the column `name`, of `bytes_a_region` a region (None: any multiple of float32)."""
+    """Return the bytes of the column `name`, `bytes_a_region` per region (None: any whole number of float32)."""
     try:
         content: bytes = pybase64.b64decode(cells[name], validate=True)
     except binascii.Error as error:
         if b"\t" in bytes(cells[name]):
-            _split(b"\t".join(map(bytes, cells.values())), place)  # there are more columns
+            _split(b"\t".join(map(bytes, cells.values())), place)  # raises: too many columns
         raise DataError(
             place, f"{name} is not base64 ({error}): {_shortened(cells[name])}", "base64", IF_LAST
         ) from None
@@ -184,7 +184,7 @@ def _decode(
 
 
 def _numbers(content: bytes, regions: int, name: str, place: str) -> np.ndarray:
-    """Return float32 (regions, numbers a region), all finite."""
+    """Return float32 (regions, numbers per region), all finite."""
     numbers = np.frombuffer(content, dtype="<f4").reshape(regions, -1)
     if not np.isfinite(numbers).all():
         region, column = np.argwhere(~np.isfinite(numbers))[0]
@@ -195,7 +195,7 @@ def _numbers(content: bytes, regions: int, name: str, place: str) -> np.ndarray:
 
 
 def _check_boxes(row: FeatureRow, place: str) -> None:
-    """Raise DataError unless x1 <= x2 and y1 <= y2, within the image but for BOX_TOLERANCE_PIXELS."""
+    """Raise DataError unless x1 <= x2 and y1 <= y2, within BOX_TOLERANCE_PIXELS of the image."""
     left_top, right_bottom = row.boxes[:, :2], row.boxes[:, 2:]
     furthest = np.array([row.width, row.height]) + BOX_TOLERANCE_PIXELS
     good = (left_top >= -BOX_TOLERANCE_PIXELS) & (left_top <= right_bottom) & (right_bottom <= furthest)

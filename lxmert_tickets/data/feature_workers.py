@@ -1,7 +1,7 @@
-"""Blocks of lines decoded by several processes, which write the features themselves.
+"""Worker processes that decode blocks of lines and write the features themselves.
 
-The lines are in memory that the processes share; tasks and results, which are small, go through pipes. A process ends
-when its pipe does, however the one that started it ended.
+The lines are in shared memory; tasks and results, which are small, go through pipes. A worker exits when its pipe
+closes, however its parent ended.
 """
 
 import mmap
@@ -25,10 +25,10 @@ from lxmert_tickets.data.feature_decoding import BlockTask, DecodedBlock, decode
 ROOT = Path(__file__).resolve().parents[2]
 LENGTH = struct.Struct("<I")
 MAX_WORKERS = 8
-"""More would wait: one process reads and cuts for all of them."""
+"""More would be idle: one process reads and cuts for all of them."""
 
 TASKS_AHEAD = 2
-"""A process works on one while the other waits."""
+"""Per worker: one in progress, one queued."""
 
 
 class Decoders(ABC):
@@ -36,17 +36,17 @@ class Decoders(ABC):
 
     @abstractmethod
     def next_buffer(self) -> memoryview:
-        """Return the buffer for the next block; waits until one is free."""
+        """Return the buffer for the next block, waiting until one is free."""
 
     @abstractmethod
     def submit(self, task: BlockTask) -> None:
-        """Have the block decoded that is in the buffer given last."""
+        """Submit the block in the buffer that `next_buffer` returned last."""
 
     @abstractmethod
     def finished(self, *, wait: bool = False) -> Iterator[DecodedBlock]:
-        """Yield the results that there are; with `wait`, those of all tasks.
+        """Yield the results available; with `wait`, those of all tasks.
 
-        Raises OSError for features that could not be written.
+        Raises OSError when features could not be written.
         """
 
 
@@ -62,9 +62,9 @@ class _Answer(msgspec.Struct, frozen=True):
 
 @contextmanager
 def decoding(n_workers: int, features: int, buffer_bytes: int) -> Iterator[Decoders]:
-    """Yield decoders in `n_workers` processes (1: in this one) that write to the open file `features`.
+    """Yield decoders in `n_workers` processes (1: in this one, at most MAX_WORKERS) that write to the file `features`.
 
-    A block must fit in `buffer_bytes`; only what is filled of a buffer takes memory.
+    A block must fit in `buffer_bytes`; only the filled part of a buffer takes memory.
     """
     if n_workers <= 1:
         yield _Here(features, buffer_bytes)
@@ -97,7 +97,7 @@ class _Here(Decoders):
 
 
 class _InProcesses(Decoders):
-    """The k-th block goes to the k-th worker and the k-th buffer, and round again: all blocks are of one size."""
+    """Assigns blocks to workers and buffers in turn, as all blocks are of about the same size."""
 
     def __init__(self, workers: "list[_Worker]", buffers: list[memoryview]) -> None:
         self._workers, self._buffers = workers, buffers
@@ -164,7 +164,7 @@ class _Worker:
         return answer.block
 
     def end(self) -> None:
-        """Stop it: what it works on is not wanted any more."""
+        """Kill the process; its current task is no longer needed."""
         self._process.kill()
         self._process.wait()
         self._answers.close()
@@ -175,8 +175,8 @@ class _Worker:
 
 
 def _serve(shared: int, features: int, buffer_bytes: int) -> None:
-    """Work off the orders on standard input until it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that gives orders
+    """Process the orders on standard input until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     orders, answers = sys.stdin.fileno(), sys.stdout.fileno()
     buffers = _buffers(shared, buffer_bytes)
     while (message := _read_message(orders)) is not None:
@@ -191,7 +191,7 @@ def _serve(shared: int, features: int, buffer_bytes: int) -> None:
 def _work(buffer: memoryview, task: BlockTask, features: int) -> DecodedBlock:
     decoded = decode_block(buffer[: task.size_bytes], task)
     _write_all(features, decoded.features, task.offset)
-    if hasattr(os, "posix_fadvise"):  # begin to write to the disk now, not all at the end
+    if hasattr(os, "posix_fadvise"):  # start writing to disk now, not all at the end
         os.posix_fadvise(features, task.offset, len(decoded.features), os.POSIX_FADV_DONTNEED)
     return decoded.block
 
@@ -210,7 +210,7 @@ def _write_message(pipe: int, message: msgspec.Struct) -> None:
 
 
 def _read_message(pipe: int) -> bytes | None:
-    """Return the next message, None when the pipe has ended."""
+    """Return the next message; None when the pipe is closed."""
     head = _read_exactly(pipe, LENGTH.size)
     return None if head is None else _read_exactly(pipe, *LENGTH.unpack(head))
 
@@ -227,7 +227,7 @@ def _read_exactly(pipe: int, size: int) -> bytes | None:
 
 @contextmanager
 def _shared_file(size_bytes: int) -> Iterator[int]:
-    """Yield an open file without a name, in memory where the system can; it goes when the last process has ended."""
+    """Yield an open anonymous file, in memory where supported; it is freed when the last process closes it."""
     if hasattr(os, "memfd_create"):
         file = os.memfd_create("lxmert-tickets-lines")
     else:

@@ -1,7 +1,7 @@
-"""Region features of many images in one HDF5 file that is read by memory map.
+"""Region features of many images in one memory-mapped HDF5 file.
 
 Half precision, uncompressed and contiguous: the features of train2014 take 12.2 GB on disk and, whatever the number
-of loaders, no more memory than the pages that are in use.
+of loaders, no more memory than the pages in use.
 """
 
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ class Features:
 
 
 def open_features(path: str | Path) -> Features:
-    """Return the features in the file that `convert_features` wrote to `path`, mapped, not read.
+    """Return the features in the file that `convert_features` wrote to `path`, memory-mapped rather than read.
 
     Raises ArtifactError when the file is missing, truncated, damaged or of another kind.
     """

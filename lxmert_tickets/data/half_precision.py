@@ -1,8 +1,8 @@
-"""Rounding of float32 to float16, with the errors that it makes, in few passes over memory.
+"""Rounding of float32 to float16, with its rounding errors, in few passes over memory.
 
-`ndarray.astype` takes one number after the other. Here every step is one operation on a whole array that fits in a
+`ndarray.astype` converts one number at a time. Here every step is one operation on a whole array that fits in a
 processor's cache: adding a power of two makes the float32 unit drop the bits that float16 has no room for, by its own
-rule (to nearest, ties to even), and subtracting it again leaves the rounded number, and so the error.
+rule (to nearest, ties to even), and subtracting it again leaves the rounded number, which gives the error.
 """
 
 import numpy as np
@@ -18,24 +18,24 @@ BITS_LOST = np.int32(23 - 10)
 """float32 has a fraction of 23 bits, float16 one of 10."""
 
 EXPONENT_OFFSET = np.int32((127 - 15 + 1 + int(BITS_LOST)) << 10)
-"""The difference of the biases; 1 for the leading bit, which is counted twice; and what the power of two has more."""
+"""The difference of the biases; 1 for the leading bit, counted twice; and the extra exponent of the power of two."""
 
 
 class HalfPrecision:
-    """Rounds arrays of `size` float32 numbers; `max_absolute_error` and `max_relative_error` are over all so far.
+    """Rounds arrays of `size` float32 numbers; `max_absolute_error` and `max_relative_error` cover all so far.
 
-    The relative error is |stored - given| / max(|given|, 2^-14), for smaller numbers have an absolute precision only.
+    The relative error is |stored - given| / max(|given|, 2^-14), since smaller numbers have only absolute precision.
     """
 
     def __init__(self, size: int) -> None:
         self.max_absolute_error, self.max_relative_error = np.float32(0), np.float32(0)
         self._magnitude, self._power, self._sum, self._error = (np.empty(size, np.float32) for _ in range(4))
-        self._smallest = np.full(size, SMALLEST_NORMAL, np.float32)  # `maximum` is five times slower with one number
+        self._smallest = np.full(size, SMALLEST_NORMAL, np.float32)  # `maximum` is five times slower with a scalar
 
     def round_into(self, values: np.ndarray, out: np.ndarray) -> bool:
         """Write `values`, float32 (size,), to `out`, float16 (size,), as `astype` does; return whether all of them fit.
 
-        Where they do not, for they are not finite or round to infinity, `out` and the errors say nothing.
+        If not, because one is not finite or rounds to infinity, `out` and the errors are unchanged.
         """
         magnitude, power, total, error = self._magnitude, self._power, self._sum, self._error
         given_bits, bits, total_bits = values.view(np.int32), power.view(np.int32), total.view(np.int32)

@@ -1,7 +1,6 @@
-"""HDF5 files of ours: complete or absent, equal bytes for equal content, and refused when damaged or foreign.
+"""The workflow's HDF5 files: complete or absent, equal bytes for equal content, rejected when damaged or foreign.
 
-All metadata is sorted JSON in the one attribute "lxmert_tickets" of the file; "kind" in it tells features from
-questions.
+All metadata is sorted JSON in the file's one attribute, "lxmert_tickets"; its "kind" tells features from questions.
 """
 
 import json
@@ -20,7 +19,7 @@ from lxmert_tickets.artifacts import METADATA_KEY, REMAKE, Metadata, canonical_j
 from lxmert_tickets.errors import ArtifactError
 
 FORMAT = ("v110", "v110")
-"""HDF5 1.10 and later read it, and its metadata has checksums."""
+"""Readable by HDF5 1.10 and later, with checksums on HDF5's own metadata."""
 
 PAGE_BYTES = 4096
 """Larger data starts at a multiple of this, so that a memory map of it is aligned."""
@@ -28,7 +27,7 @@ PAGE_BYTES = 4096
 
 @contextmanager
 def writing(path: str | Path, kind: str, about: Metadata) -> Iterator[h5py.File]:
-    """Yield a new HDF5 file of `kind` with the metadata `about`; it appears at `path` when the block ends well."""
+    """Yield a new HDF5 file of `kind` with the metadata `about`; it appears at `path` on success."""
     with (
         replacing(path) as temporary,
         h5py.File(temporary, "w", libver=FORMAT, alignment_threshold=PAGE_BYTES, alignment_interval=PAGE_BYTES) as file,
@@ -39,12 +38,12 @@ def writing(path: str | Path, kind: str, about: Metadata) -> Iterator[h5py.File]
 
 def _set_metadata(file: h5py.File, kind: str, about: Metadata) -> None:
     text = canonical_json({**about, "kind": kind}).encode()
-    file.attrs[METADATA_KEY] = np.bytes_(text)  # of fixed length: others lie in a heap without a checksum
+    file.attrs[METADATA_KEY] = np.bytes_(text)  # of fixed length: others are in a heap without a checksum
 
 
 @dataclass(frozen=True)
 class Extent:
-    """Where the numbers of a dataset lie in its file."""
+    """Where the values of a dataset lie in its file."""
 
     offset: int
     size_bytes: int
@@ -53,10 +52,10 @@ class Extent:
 def lay_out(
     path: str | Path, kind: str, about: Metadata, datasets: Mapping[str, tuple[tuple[int, ...], Any]]
 ) -> dict[str, Extent]:
-    """Write a file of `kind` with the `datasets` (shape and dtype of each), none of them filled; return their extents.
+    """Write a file of `kind` with unfilled `datasets` (a shape and dtype each), and return their extents.
 
-    Each starts on a page of its own, so that the first lies at the same place whatever the shapes. What is not filled
-    takes no room on disks that know sparse files. Raises OSError when the disk is full.
+    Each starts on its own page, so that the first is at the same offset whatever the shapes. Unwritten space takes no
+    room on file systems with sparse files. Raises OSError when the disk is full.
     """
     extents = {}
     try:
@@ -67,7 +66,7 @@ def lay_out(
                 properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
                 stored = file.create_dataset(name, shape=shape, dtype=dtype, fill_time="never", dcpl=properties)
                 extents[name] = Extent(stored.id.get_offset(), stored.id.get_storage_size())
-    except (OSError, RuntimeError) as error:  # the latter of a write that failed when the file is closed
+    except (OSError, RuntimeError) as error:  # RuntimeError: a write failed on closing the file
         if told := re.search(r"errno = (\d+)", str(error)):
             raise OSError(int(told[1]), os.strerror(int(told[1])), str(path)) from None
         raise
@@ -78,8 +77,8 @@ def lay_out(
 def reading(path: str | Path, kind: str) -> Iterator[h5py.File]:
     """Yield the HDF5 file of `kind` at `path`.
 
-    Raises ArtifactError when it is missing, truncated, damaged, no HDF5 file, or one of another kind; also for
-    what h5py finds damaged within the block.
+    Raises ArtifactError when it is missing, truncated, damaged, not an HDF5 file, or of another kind; also for
+    damage that h5py finds within the block.
     """
     expected = f"a complete {kind} file (HDF5)"
     with _opened(path, expected) as file:
@@ -89,9 +88,9 @@ def reading(path: str | Path, kind: str) -> Iterator[h5py.File]:
 
 
 def read_metadata(path: str | Path) -> Metadata:
-    """Return the metadata of the HDF5 file at `path`; "kind" in it tells what the file is.
+    """Return the metadata of the HDF5 file at `path`; its "kind" says what the file is.
 
-    Raises ArtifactError when it is missing, truncated, damaged, no HDF5 file, or from elsewhere.
+    Raises ArtifactError when it is missing, truncated, damaged, not an HDF5 file, or not this workflow's.
     """
     with _opened(path, "a complete HDF5 file of this workflow") as file:
         return metadata(file)
@@ -99,7 +98,7 @@ def read_metadata(path: str | Path) -> Metadata:
 
 @contextmanager
 def _opened(path: str | Path, expected: str) -> Iterator[h5py.File]:
-    """Yield a file of ours of any kind; what h5py finds damaged becomes an ArtifactError."""
+    """Yield a file of this workflow, of any kind; damage that h5py finds becomes an ArtifactError."""
     try:
         with h5py.File(path, "r", locking=False) as file:  # it never changes, and some cluster disks have no locks
             if "kind" not in metadata(file):
@@ -107,12 +106,12 @@ def _opened(path: str | Path, expected: str) -> Iterator[h5py.File]:
             yield file
     except FileNotFoundError:
         raise ArtifactError(path, "no such file", expected) from None
-    except (OSError, KeyError, RuntimeError, ValueError) as error:  # so h5py says that it cannot make sense of a file
+    except (OSError, KeyError, RuntimeError, ValueError) as error:  # what h5py raises for an unreadable file
         raise ArtifactError(path, f"damaged or truncated ({error})", expected, REMAKE) from None
 
 
 def metadata(file: h5py.File) -> Metadata:
-    """Return the metadata of a file of ours, provenance and all; {} for a file from elsewhere."""
+    """Return the metadata of a file of this workflow, including provenance; {} for any other file."""
     return dict(json.loads(file.attrs.get(METADATA_KEY, b"{}")))
 
 

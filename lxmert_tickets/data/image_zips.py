@@ -1,4 +1,4 @@
-"""A zip of images, opened. A file of its own: an edit of how pictures are shown must not draw them anew."""
+"""Opens a zip of images; a separate module, so that editing how pictures are shown does not redraw them."""
 
 import zipfile
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from lxmert_tickets.file_kinds import ZIP_DAMAGES
 
 @contextmanager
 def zip_of_images(path: str | Path) -> Iterator[zipfile.ZipFile]:
-    """Yield the zip at `path`; raises DataError, naming it, when it or what is read of it is missing or damaged."""
+    """Yield the zip at `path`; raises DataError, naming it, when it or what is read from it is missing or damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive

@@ -1,7 +1,7 @@
-"""JSON from outside: plain, gzipped, or in place within a zip archive; every mistake is named with its place.
+"""External JSON files: plain, gzipped, or inside a zip archive; every error names its place.
 
-Nothing is extracted, no path is made from what an archive or a file says, and sizes are limited before memory is
-taken.
+Nothing is extracted, no path is built from the content of an archive or a file, and sizes are limited before memory is
+allocated.
 """
 
 import gzip
@@ -21,7 +21,7 @@ from lxmert_tickets.file_kinds import EMPTY_ZIP_MAGIC, GZIP_MAGIC, ZIP_DAMAGES, 
 Record = TypeVar("Record")
 
 MAX_BYTES = 1 << 30
-"""More than any file of VQA v2 unpacked; the largest, annotations of train2014, has less than half of it."""
+"""More than any file of VQA v2 unpacked; the largest, the annotations of train2014, has less than half of this."""
 
 SHOWN_MEMBERS = 8
 DOWNLOAD_AGAIN = "Download it again."
@@ -34,21 +34,21 @@ class JsonFile:
     def __init__(
         self, path: str | Path, expected: str, subtype: str | None = None, if_damaged: str = DOWNLOAD_AGAIN
     ) -> None:
-        """Read `path`; of a zip archive, the one `.json` member, or the one whose name has `_<subtype>_` in it.
+        """Read `path`; from a zip archive, the only `.json` member, or the one whose name contains `_<subtype>_`.
 
-        Raises DataError when it is missing, damaged, too large, or an archive without just one such member.
+        Raises DataError when it is missing, damaged, too large, or an archive without exactly one such member.
         """
         self.place, self.expected, self.if_damaged = str(path), expected, if_damaged
-        self.content = self._read(Path(path), subtype).removeprefix(BOM_UTF8)  # some editors put it there
+        self.content = self._read(Path(path), subtype).removeprefix(BOM_UTF8)  # some editors write one
 
     def first_character(self) -> bytes:
-        """Return `[` for a list and `{` for an object; what else stands there for anything else."""
+        """Return the first character that is not white space: `[` for a list, `{` for an object."""
         return self.content[:64].lstrip()[:1]
 
     def decode(self, kind: Any, remedy: str = "") -> Any:
         """Return the content as the type `kind`.
 
-        Raises DataError, naming line and column, or the path of the value and `remedy` for one of another type.
+        Raises DataError, naming line and column, or for a wrong type the path of the value and `remedy`.
         """
         try:
             return msgspec.json.decode(self.content, type=kind)
@@ -88,7 +88,7 @@ class JsonFile:
                 self.place = f"{path}/{shown_name(member.filename)}"
                 if member.file_size > MAX_BYTES:
                     raise self._too_large(f"{member.file_size:,} bytes unpacked")
-                return archive.read(member)  # never more than the size declared; a false one fails the checksum
+                return archive.read(member)  # at most the declared size; a false one fails the checksum
         except ZIP_DAMAGES as error:
             raise DataError(self.place, f"cannot be read ({error})", self.expected, self.if_damaged) from None
 
@@ -113,7 +113,7 @@ class JsonFile:
         return f"{self.place}:{len(lines)}:{len(lines[-1]) + 1}"
 
     def _bad_byte(self, error: Exception) -> int:
-        """Return where decoding failed: the byte that the error tells, the first that is no UTF-8, or the end."""
+        """Return where decoding failed: the byte that the error names, the first that is not UTF-8, or the end."""
         if told := re.search(r"\(byte (\d+)\)", str(error)):
             return int(told[1])
         try:
@@ -124,14 +124,14 @@ class JsonFile:
 
 
 class Records(Generic[Record]):
-    """The records of one list in a JSON file, decoded anew whenever they are iterated over, one at a time.
+    """The records of one list in a JSON file, decoded one at a time on every iteration.
 
-    The annotations of VQA v2 take several times the memory of their file once they are objects; here only those in
-    use do. Iterating raises DataError, naming the path of the value, for a record of another type.
+    As objects, the annotations of VQA v2 take several times the memory of their file; here only those in use do.
+    Iterating raises DataError, naming the path of the value, for an invalid record.
     """
 
     def __init__(self, file: JsonFile, raw: Sequence[msgspec.Raw], path: str, kind: Any, remedy: str = "") -> None:
-        """`raw` are the records, whose list stands at `path`, such as "$.annotations"; `kind` is their type."""
+        """`raw` are the records of the list at `path`, such as "$.annotations"; `kind` is their type."""
         self.place = file.place
         self._raw, self._path, self._expected, self._remedy = raw, path, file.expected, remedy
         self._decoder = msgspec.json.Decoder(kind)
@@ -169,20 +169,20 @@ def read_json(
 ) -> Any:
     """Return what the JSON file at `path` holds, plain, gzipped or in a zip archive, as the type `kind`.
 
-    Raises DataError as `JsonFile` does: it says what was `expected`, and gives `remedy` for a wrong type and
-    `if_damaged` for what cannot be read at all.
+    Raises DataError as `JsonFile` does, stating `expected`, with `remedy` for a wrong type and `if_damaged` for an
+    unreadable file.
     """
     return JsonFile(path, expected, subtype, if_damaged).decode(kind, remedy)
 
 
 def wrong_value(place: str, root: str, error: msgspec.ValidationError, expected: str, remedy: str) -> DataError:
-    """Return the error for a value of another type, below `root` in the file at `place`."""
+    """Return the error for a value of the wrong type, below `root` in the file at `place`."""
     message, _, where = str(error).partition(" - at ")
     return DataError(f"{place} at {root}{where.strip('`').removeprefix('$')}", message, expected, remedy)
 
 
 def shown_name(name: str) -> str:
-    """Return a name from outside on one line and not too long, for messages only."""
+    """Return an external name as one printable line of at most 100 characters, for messages only."""
     printable = "".join(letter if letter.isprintable() else "?" for letter in name)
     return printable if len(printable) <= 100 else f"{printable[:99]}…"
 
@@ -192,6 +192,6 @@ def _base(member: zipfile.ZipInfo) -> str:
 
 
 def _is_json(member: zipfile.ZipInfo) -> bool:
-    """Tell whether a member is a JSON file, and none of the resource forks that macOS adds (`__MACOSX/._name`)."""
+    """Return whether a member is a JSON file, and not one of the resource forks that macOS adds (`__MACOSX/._name`)."""
     junk = member.is_dir() or _base(member).startswith(".") or member.filename.startswith("__MACOSX/")
     return not junk and member.filename.lower().endswith(".json")

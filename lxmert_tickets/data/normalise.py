@@ -1,14 +1,14 @@
 """Answers in the form in which the official VQA evaluator compares them.
 
 Source: the evaluator of https://github.com/GT-Vision-Lab/VQA (`vqaEval.py`), which is also what EvalAI runs. Published
-accuracies depend on its quirks, so they are kept and named here rather than mended.
+accuracies depend on its quirks, so they are kept and named here rather than fixed.
 """
 
 import re
 from functools import lru_cache
 
 MARKS = frozenset(';/[]"{}()=+\\_-><@`,?!')
-"""Punctuation that is dropped or becomes a space; `: $ % & ' * # ~ | ^` are none, the period has its own rule."""
+"""Punctuation that is dropped or becomes a space; `: $ % & ' * # ~ | ^` are not, and the period has its own rule."""
 
 MAX_PERIODS_REMOVED = 32
 """The evaluator passes the flag re.UNICODE, which is 32, where `re.sub` takes its count."""
@@ -33,7 +33,7 @@ RESTORED_CONTRACTIONS = """
     why'll why're why's won't would've wouldn't wouldn't've y'all y'all'll y'all'd've
     you'd you'd've you'll you're you've
 """
-"""What the evaluator restores from a spelling that lacks one apostrophe. There is no i'm, i've, let's or she's."""
+"""Restored by the evaluator where one apostrophe is missing; i'm, i've, let's and she's are not."""
 
 _DIGIT_COMMA_DIGIT = re.compile(r"\d,\d")
 _PERIOD_NOT_BEFORE_A_DIGIT = re.compile(r"\.(?!\d)")
@@ -53,7 +53,7 @@ CONTRACTIONS = {
 
 @lru_cache(maxsize=1 << 17)
 def clean_whitespace(text: str) -> str:
-    """Return `text` with every newline and tab as a space, and without white space at its ends.
+    """Return `text` with newlines and tabs replaced by spaces, and white space stripped from both ends.
 
     Other white space inside, such as a carriage return, stays.
     """
@@ -61,10 +61,10 @@ def clean_whitespace(text: str) -> str:
 
 
 def process_punctuation(text: str) -> str:
-    """Return `text` with its marks dropped or replaced by spaces, and without periods that no digit follows.
+    """Return `text` with its marks dropped or replaced by spaces, and without periods not followed by a digit.
 
-    All occurrences of a mark share one fate, decided in the text as given: they are dropped if one of them touches
-    a space, or if a comma stands between two digits anywhere in the text ("1,000 t-shirts" -> "1000 tshirts"); else
+    All occurrences of a mark are treated alike, as decided on the original text: dropped if one of them touches a
+    space, or if a comma is between two digits anywhere in the text ("1,000 t-shirts" -> "1000 tshirts"); otherwise
     each becomes a space ("t-shirt" -> "t shirt"). At most 32 periods are removed.
     """
     if not _MARK_OR_PERIOD.search(text):
@@ -78,10 +78,10 @@ def process_punctuation(text: str) -> str:
 
 
 def process_digits_and_articles(text: str) -> str:
-    """Return `text` in lower case, its words one space apart: none..ten as digits, no articles, contractions restored.
+    """Return `text` in lower case, single-spaced: "none" and zero..ten as digits, no articles, contractions restored.
 
-    "The two cats dont" -> "2 cats don't". A word that is an article by accident goes too: the option "a", and
-    "a/c", which is "a c" by the time it arrives here.
+    "The two cats dont" -> "2 cats don't". Words that only look like articles are dropped too: the option "a",
+    and the "a" of "a/c", which arrives here as "a c".
     """
     numbered = (DIGITS.get(word, word) for word in text.lower().split())
     return " ".join(CONTRACTIONS.get(word, word) for word in numbered if word not in ARTICLES)
@@ -89,5 +89,5 @@ def process_digits_and_articles(text: str) -> str:
 
 @lru_cache(maxsize=1 << 17)  # annotators repeat themselves: VQA v2 has far fewer distinct answers than answers
 def normalise(text: str) -> str:
-    """Return `text`, its white space already clean, as the evaluator compares it: punctuation first, then words."""
+    """Return `text`, its white space already cleaned, as the evaluator compares it: punctuation first, then words."""
     return process_digits_and_articles(process_punctuation(text))

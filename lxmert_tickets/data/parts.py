@@ -1,4 +1,4 @@
-"""The parts of a split put together: train is train2014 and nominival, each from a file of questions and of answers."""
+"""Join the parts of a split: train is train2014 and nominival, each with files of questions and annotations."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ QUESTIONS = "an official VQA questions file, or LXMERT's prepared questions"
 
 
 def source_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
-    """Return the files behind one path or several; a receipt stands for the file beside it (`source_file`)."""
+    """Return the files behind one or more paths; a receipt stands for the file beside it (`source_file`)."""
     return [source_file(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
 
 
@@ -28,12 +28,12 @@ def read_split(
 ) -> tuple[AskedQuestion, ...]:
     """Return the questions of all parts of a split, part after part, each in the order of its file.
 
-    A part is an official questions file, with the annotations at the same place of `annotations`, or a prepared file,
-    which has its labels in it: then `annotations` is empty, as it is for official questions that nobody annotated.
-    `subtypes` say which member of a zip archive each part is.
+    A part is an official questions file, with its annotations at the same position in `annotations`, or a prepared
+    file, which includes its labels. `annotations` is empty for prepared files and for official questions that have
+    none. `subtypes` select the member of a zip archive for each part.
 
-    Raises DataError when a file is broken, files do not belong together, a question occurs twice, or some parts have
-    labels and others none.
+    Raises DataError when a file is broken, files do not belong together, a question occurs twice, or only some parts
+    have labels.
     """
     labels = _for_each(questions, annotations, "annotations")
     members = _for_each(questions, subtypes or (), "subtypes")
@@ -52,7 +52,7 @@ def _of_part(path: str | Path, annotations: str | Path | None, subtype: str | No
     file = JsonFile(path, QUESTIONS, subtype)
     if file.first_character() != b"[":
         questions = decode_questions(file)
-        del file  # its bytes need not wait for the annotations
+        del file  # frees its bytes before the annotations are read
         yield from asked_officially(questions, annotations, subtype, path)
         return
     if annotations is not None:

@@ -1,4 +1,4 @@
-"""Pictures as files that a page can show, by the name of the image in the feature files."""
+"""Pictures encoded for a web page, by image name as in the feature files."""
 
 import io
 from collections.abc import Collection
@@ -10,14 +10,14 @@ from lxmert_tickets.data.image_zips import zip_of_images
 from lxmert_tickets.errors import DataError
 
 LARGEST_SIDE = 400
-"""Pixels: a photograph of COCO has 640, which on a page costs several times the bytes and shows no more."""
+"""Pixels: COCO's photographs have 640, which costs several times the bytes and shows no more on a page."""
 QUALITY = 85
 
 
 def read_pictures(place: str | Path, names: Collection[str]) -> dict[str, bytes]:
-    """Return the pictures of these images, encoded and no larger than LARGEST_SIDE, as far as `place` has them.
+    """Return the pictures of those images that `place` has, encoded and no larger than LARGEST_SIDE.
 
-    It is a zip of PNGs, or a folder of JPEGs. Raises DataError for a damaged zip, and for a file that is no picture.
+    `place` is a zip of PNGs or a folder of JPEGs. Raises DataError for a damaged zip or a file that is not an image.
     """
     folder = Path(place)
     if folder.is_dir():
@@ -29,12 +29,12 @@ def read_pictures(place: str | Path, names: Collection[str]) -> dict[str, bytes]
 
 
 def mime_type(picture: bytes) -> str:
-    """Return the type of a PNG or a JPEG as the web names it."""
+    """Return the MIME type of a PNG or a JPEG."""
     return "image/png" if picture.startswith(b"\x89PNG") else "image/jpeg"
 
 
 def _shrunk(picture: bytes, place: str | Path) -> bytes:
-    """Return `picture` as it is, or as a JPEG of LARGEST_SIDE where it is larger."""
+    """Return `picture` unchanged, or shrunk to LARGEST_SIDE as a JPEG if it is larger."""
     try:
         with Image.open(io.BytesIO(picture)) as image:
             if max(image.size) <= LARGEST_SIDE:

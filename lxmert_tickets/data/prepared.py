@@ -1,7 +1,7 @@
-"""Questions as LXMERT's authors prepared them: one JSON list a split, questions and soft labels together.
+"""Questions as LXMERT's authors prepared them: one JSON list per split, with questions and soft labels.
 
 The layout is that of train.json, nominival.json, minival.json and test.json of https://github.com/airsplay/lxmert. A
-record has question_id, img_id (the image's name in the feature files) and sent (the question); where answers are known
+record has question_id, img_id (the image's name in the feature files) and sent (the question); where answers are known,
 also label ({answer: score}, already cut to LXMERT's vocabulary), question_type and answer_type.
 """
 
@@ -33,7 +33,7 @@ class _Prepared(msgspec.Struct, frozen=True, gc=False):
 def asked_as_prepared(file: JsonFile) -> Iterator[AskedQuestion]:
     """Yield the questions of a prepared file, in their order.
 
-    Raises DataError, naming the record, for one of another layout, and when some have labels and others none.
+    Raises DataError, naming the record, for one of another layout, and when only some have labels.
     """
     raw: list[msgspec.Raw] = file.decode(list[msgspec.Raw], NAMED)
     records: Records[_Prepared] = Records(file, raw, "$", _Prepared, NAMED)

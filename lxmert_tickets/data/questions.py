@@ -1,4 +1,4 @@
-"""The encoded questions of one split in one HDF5 file: tokens, the image's row, soft labels; it fits in memory."""
+"""The encoded questions of one split in one HDF5 file: tokens, image rows, soft labels; small enough for memory."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ DTYPES = {
     "label_answer": "<i4",
     "label_score": "<f4",
 }
-"""The arrays of EncodedQuestions, as they are stored."""
+"""The stored dtypes of the arrays of EncodedQuestions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +27,9 @@ class EncodedQuestions:
     """The n questions of a split, in the order of their file.
 
     `question_id` int64 (n); `image_row` int64 (n), the row in features.h5; `input_ids` int32 (n, longest), padded
-    with 0; `length` int32 (n), tokens with [CLS] and [SEP]. The labels of question i are `label_answer` int32 (k)
-    and `label_score` float32 (k) from `label_start[i]` to `label_start[i + 1]`, int64 (n + 1). `labelled` tells a
-    split without annotations from questions that nobody answered with a word of the vocabulary.
+    with 0; `length` int32 (n), counting [CLS] and [SEP]. The labels of question i are `label_answer` int32 (k)
+    and `label_score` float32 (k) from `label_start[i]` to `label_start[i + 1]`, int64 (n + 1). `labelled`
+    distinguishes a split without annotations from questions with no answer in the vocabulary.
     """
 
     question_id: np.ndarray
@@ -63,7 +63,7 @@ class EncodedQuestions:
 
 
 def save_questions(path: str | Path, encoded: EncodedQuestions, metadata: Metadata) -> None:
-    """Write `encoded` to an HDF5 file, whole or not at all; equal questions and metadata give equal bytes."""
+    """Write `encoded` atomically to an HDF5 file; equal questions and metadata give equal bytes."""
     about = {**metadata, "n_answers": encoded.n_answers, "labelled": encoded.labelled}
     with hdf5.writing(path, KIND, about) as file:
         for name, dtype in DTYPES.items():
@@ -71,9 +71,9 @@ def save_questions(path: str | Path, encoded: EncodedQuestions, metadata: Metada
 
 
 def load_questions(path: str | Path) -> EncodedQuestions:
-    """Return the questions in the file that `save_questions` wrote.
+    """Return the questions in a file that `save_questions` wrote.
 
-    Raises ArtifactError when it is missing, truncated, damaged or of another kind, or its arrays contradict each other.
+    Raises ArtifactError when it is missing, truncated, damaged or of another kind, or its arrays are inconsistent.
     """
     with hdf5.reading(path, KIND) as file:
         about = hdf5.metadata(file)
@@ -86,7 +86,7 @@ def load_questions(path: str | Path) -> EncodedQuestions:
 
 
 def _check_consistent(encoded: EncodedQuestions, path: str | Path) -> None:
-    """Raise ArtifactError for arrays that disagree; `open_vqa_data` checks that the images are there."""
+    """Raise ArtifactError for inconsistent arrays; `open_vqa_data` checks that the images exist."""
     n, n_labels, longest = len(encoded), len(encoded.label_answer), encoded.input_ids.shape[1]
     lengths_agree = (
         len(encoded.image_row) == len(encoded.input_ids) == len(encoded.length) == len(encoded.label_start) - 1 == n

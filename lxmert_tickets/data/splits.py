@@ -1,7 +1,7 @@
-"""val2014 in two: minival, which chooses epochs, and nominival, which is trained on.
+"""Split val2014 in two: minival, for choosing epochs, and nominival, for training.
 
-LXMERT's minival is all questions of 5,000 images of val2014 (its minival.json). That list decides, or as many images
-are drawn from a seed.
+LXMERT's minival is all questions of 5,000 images of val2014 (its minival.json). That list decides, or a given number of
+images is drawn from a seed.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -35,7 +35,7 @@ class Minival:
     n_listed: int | None = None
 
     def about(self, questions: Collection[Question]) -> dict[str, Any]:
-        """Return what a reader of results should know, as plain JSON values."""
+        """Return a summary for readers of the results, as plain JSON values."""
         inside = [asked for asked in questions if asked.image_id in self.images]
         n_images = len({asked.image_id for asked in questions})
         listed = {} if self.n_listed is None else {"n_minival_questions_listed": self.n_listed}
@@ -49,9 +49,9 @@ class Minival:
 
 
 def draw_minival(questions: Sequence[Question], n_images: int, seed: int) -> Minival:
-    """Return `n_images` images of `questions`, drawn from `seed`: equal images and seed, equal choice.
+    """Return `n_images` images of `questions`, drawn from `seed`: equal images and seed give an equal choice.
 
-    Raises DataError unless images are left for nominival.
+    Raises DataError unless both minival and nominival get images.
     """
     images = {asked.image_id for asked in questions}
     if not 0 < n_images < len(images):
@@ -64,9 +64,9 @@ def draw_minival(questions: Sequence[Question], n_images: int, seed: int) -> Min
 def read_minival(path: str | Path, questions: QuestionFile) -> Minival:
     """Return the images whose questions the list at `path` names: all questions of an image stay together.
 
-    The list is a prepared file such as LXMERT's minival.json, or bare: question ids, image ids or images' names.
+    The list is a prepared file such as LXMERT's minival.json, or a bare list of question ids, image ids or image names.
 
-    Raises DataError when the file is broken, names what `questions` do not have, or leaves nothing for nominival.
+    Raises DataError when the file is broken, names anything that `questions` lack, or leaves nothing for nominival.
     """
     entries: list[_Listed | Id | str] = read_json(path, list[_Listed | Id | str], IDS_FILE)
     if len({type(entry) for entry in entries}) != 1:

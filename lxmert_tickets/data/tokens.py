@@ -1,4 +1,4 @@
-"""Questions as word pieces: lower-cased WordPiece as of BERT (Devlin et al. 2019), trained here or taken from BERT."""
+"""Questions as word pieces: BERT's lower-cased WordPiece (Devlin et al. 2019), trained here or taken from BERT."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,16 +17,16 @@ from lxmert_tickets.errors import DataError
 PAD, UNKNOWN, START, END, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD_ID = 0
 CONTINUES = "##"
-"""Begins every piece that is not the first of its word."""
+"""Prefix of every piece but the first of a word."""
 
 BATCH = 8192
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Return a lower-casing WordPiece tokenizer with a vocabulary of `vocab_size` at most, trained on `texts`.
+    """Return a lower-casing WordPiece tokenizer with a vocabulary of at most `vocab_size`, trained on `texts`.
 
-    [PAD] [UNK] [CLS] [SEP] [MASK] have the ids 0 to 4, then come all characters of the texts, beginning and
-    continuing a word, so that no word over them is unknown. Equal texts give equal ids.
+    [PAD] [UNK] [CLS] [SEP] [MASK] have ids 0 to 4, followed by every character of the texts, as the start and as
+    the continuation of a word, so that no word made of them is unknown. Equal texts give equal ids.
 
     Raises DataError when the characters alone exceed `vocab_size`.
     """
@@ -48,15 +48,15 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
 
 def save_tokenizer(path: str | Path, tokenizer: Tokenizer) -> None:
-    """Write `tokenizer` as tokenizer.json, whole or not at all; equal tokenizers give equal bytes."""
+    """Write `tokenizer` atomically as tokenizer.json; equal tokenizers give equal bytes."""
     write_text(path, tokenizer.to_str(pretty=True) + "\n")
 
 
 def load_tokenizer(path: str | Path, n_tokens: int | None = None) -> Tokenizer:
-    """Return the tokenizer in a tokenizer.json, or the one that BERT makes of a plain vocab.txt (one token a line).
+    """Return the tokenizer in a tokenizer.json, or BERT's tokenizer for a plain vocab.txt (one token per line).
 
-    Raises DataError when the file is missing or damaged, or lacks a special token, or has other than [PAD] as id 0;
-    also when it has not just `n_tokens` tokens, as many as the network that was published with it.
+    Raises DataError when the file is missing or damaged, lacks a special token, has another token than [PAD] as id 0,
+    or does not have exactly `n_tokens` tokens, as many as the network published with it.
     """
     tokenizer = _load_tokenizer(path)
     if n_tokens is not None and (found := tokenizer.get_vocab_size()) != n_tokens:
@@ -75,7 +75,7 @@ def _load_tokenizer(path: str | Path) -> Tokenizer:
         return _bert_tokenizer(_read_vocabulary(path, text))
     try:
         tokenizer = Tokenizer.from_str(text)
-    except Exception as error:  # tokenizers raises this class itself
+    except Exception as error:  # tokenizers raises plain Exception
         raise DataError(path, f"not a tokenizer ({error})", expected, "Download it again.") from None
     _check_special_tokens(path, tokenizer.get_vocab())
     tokenizer.no_truncation()  # published files may carry the settings of some other task
@@ -86,15 +86,15 @@ def _load_tokenizer(path: str | Path) -> Tokenizer:
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the ids of `texts`, int32 (n, longest), padded with 0, and their lengths, int32 (n).
 
-    Each is [CLS] … [SEP], cut so that both remain within `max_length`, which is 2 at least; `longest` is that of the
-    longest text here.
+    Each is [CLS] … [SEP], cut so that both fit within `max_length`, at least 2; `longest` is the length of the
+    longest here.
     """
     if max_length < 2:
         raise ValueError(f"max_length={max_length}: expected at least 2, for [CLS] and [SEP]")
     start, end = tokenizer.token_to_id(START), tokenizer.token_to_id(END)
     ids = np.full((len(texts), max_length), PAD_ID, dtype=np.int32)
     lengths = np.zeros(len(texts), dtype=np.int32)
-    for first in range(0, len(texts), BATCH):  # an encoding is some hundred times larger than its ids
+    for first in range(0, len(texts), BATCH):  # an encoding is about a hundred times larger than its ids
         encodings = tokenizer.encode_batch_fast(list(texts[first : first + BATCH]), add_special_tokens=False)
         for row, encoding in enumerate(encodings, start=first):
             sentence = np.array([start, *encoding.ids[: max_length - 2], end], dtype=np.int32)

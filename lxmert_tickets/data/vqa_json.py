@@ -18,7 +18,7 @@ from lxmert_tickets.data.json_files import JsonFile, Records
 from lxmert_tickets.errors import DataError
 
 SHOWN_IDS = 5
-"""So many ids are listed in an error: enough to search for, few enough to read."""
+"""How many ids an error lists: enough to search for, few enough to read."""
 
 QUESTIONS_FILE = "an official VQA questions file"
 ANNOTATIONS_FILE = "an official VQA annotations file"
@@ -55,7 +55,7 @@ class Question(msgspec.Struct, frozen=True, gc=False):
 
 
 class QuestionFile(msgspec.Struct, frozen=True):
-    """A questions file; `data_type` and `data_subtype` ("mscoco", "train2014") make the images' names."""
+    """A questions file; `data_type` and `data_subtype` ("mscoco", "train2014") form the image names."""
 
     data_type: str
     data_subtype: str
@@ -67,7 +67,7 @@ class _AnnotationFile(msgspec.Struct, frozen=True):
 
 
 class AboutAnImage(Protocol):
-    """A question or what was said to it: both name the question and its image."""
+    """A question or its annotation: both name the question and its image."""
 
     @property
     def question_id(self) -> int: ...
@@ -79,15 +79,15 @@ def read_questions(path: str | Path, subtype: str | None = None) -> QuestionFile
     """Return the questions of an official questions file, in the order of the file.
 
     It may be `.json`, gzipped, or the official zip archive, read in place; `subtype` ("test2015", "test-dev2015")
-    says which member of an archive.
+    selects the member of an archive.
 
-    Raises DataError, naming the place in the file, when it is missing, damaged, or no questions file.
+    Raises DataError, naming the place in the file, when it is missing, damaged, or not a questions file.
     """
     return decode_questions(JsonFile(path, QUESTIONS_FILE, subtype))
 
 
 def decode_questions(file: JsonFile) -> QuestionFile:
-    """Return the questions in a file that was read already; see `read_questions`."""
+    """Return the questions in a file already read; see `read_questions`."""
     questions: QuestionFile = file.decode(QuestionFile, WHICH_FILE)
     return questions
 
@@ -95,8 +95,8 @@ def decode_questions(file: JsonFile) -> QuestionFile:
 def open_annotations(path: str | Path, subtype: str | None = None) -> Records[Annotation]:
     """Return the annotations of an official annotations file, decoded one at a time; files as for `read_questions`.
 
-    Raises DataError, naming the place in the file, when it is missing, damaged, or no annotations file; iterating
-    raises it for a wrong record.
+    Raises DataError, naming the place in the file, when it is missing, damaged, or not an annotations file; iterating
+    raises it for an invalid record.
     """
     file = JsonFile(path, ANNOTATIONS_FILE, subtype)
     raw: _AnnotationFile = file.decode(_AnnotationFile, WHICH_FILE)
@@ -121,7 +121,7 @@ def write_annotations(path: str | Path, data_type: str, data_subtype: str, annot
 def image_name(data_type: str, data_subtype: str, image_id: int) -> str:
     """Return the name that feature files give to an image: "COCO_train2014_000000132417" for mscoco.
 
-    The prefix of any other data type is its name in upper case. The questions of mscoco's "test-dev2015" are a
+    The prefix of any other data type is its name in upper case. The questions of mscoco's "test-dev2015" are
     part of "test2015" and share its images.
     """
     if data_type == "mscoco":
@@ -136,7 +136,7 @@ def check_belong_together(
     questions_path: str | Path,
     annotations_path: str | Path,
 ) -> None:
-    """Raise DataError unless each question has exactly one annotation, of the same image, and the other way round."""
+    """Raise DataError unless each question has exactly one annotation, about the same image, and vice versa."""
     image_asked = {question.question_id: question.image_id for question in questions.questions}
     image_annotated = {annotation.question_id: annotation.image_id for annotation in annotations}
     problems = [
@@ -188,7 +188,7 @@ def _write(
 
 @contextmanager
 def _packing(path: Path, packed: bool) -> Iterator[BinaryIO | gzip.GzipFile]:
-    """Yield the file at `path`, open for writing; gzipped with neither name nor time, so that bytes are equal."""
+    """Yield the file at `path`, open for writing; gzipped without name or time, to keep the bytes equal."""
     with open(path, "wb") as plain:
         if not packed:
             yield plain

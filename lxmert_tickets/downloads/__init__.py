@@ -1,1 +1,1 @@
-"""Files from elsewhere: fetched through broken connections, checked, pinned by SHA-256, remembered by a receipt."""
+"""External files: downloads that resume, checked, pinned by SHA-256, recorded in a receipt."""

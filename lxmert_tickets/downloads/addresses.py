@@ -11,9 +11,9 @@ PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 def parsed(url: str, place: str = "urls") -> URL:
-    """Return `url`, parsed; `place` is where it stands.
+    """Return `url`, parsed; `place` names where it comes from.
 
-    Raises ConfigError, which shows neither password nor query, when it is no http or https address.
+    Raises ConfigError, which shows neither password nor query, when it is not an http or https address.
     """
     try:
         address = URL(url)
@@ -25,7 +25,7 @@ def parsed(url: str, place: str = "urls") -> URL:
 
 
 def check_proxies() -> None:
-    """Raise ConfigError, naming the variable of the environment, for a proxy that is no http or https address."""
+    """Raise ConfigError, naming the environment variable, for a proxy that is not an http or https address."""
     for name, value in os.environ.items():
         if name.lower() in PROXY_VARIABLES and value:
             parsed(value if "://" in value else f"http://{value}", name)

@@ -16,9 +16,9 @@ from lxmert_tickets.file_kinds import ZIP_DAMAGES, ZIP_MAGIC, is_page
 from lxmert_tickets.progress import Progress
 
 PICKLED_TORCH = bytes.fromhex("8a0a6cfc9c46f9206aa85019")  # torch.save before 1.6: its magic number as a pickled long
-TELL_THEIR_END = (".zip", ".json")  # a cut file of these kinds does not pass, wherever it was cut
+TELL_THEIR_END = (".zip", ".json")  # a truncated file of these kinds never passes
 BLOCK_BYTES = 1 << 20
-HEAD_BYTES = 4096  # enough to tell a kind, or a page and its title, by
+HEAD_BYTES = 4096  # enough to recognise a kind, or a page and its title
 MAX_NAME_CHARACTERS = 80
 
 Check = Callable[[Path, str], None]
@@ -27,7 +27,7 @@ Check = Callable[[Path, str], None]
 def check_content(path: Path, name: str) -> None:
     """Return if the file at `path` holds what the suffix of `name` says; otherwise raise DataError.
 
-    .zip: every member is read and its checksum compared, and no member's path leads out of a folder. .json: an
+    .zip: every member is read and its checksum compared, and every path must stay within the folder. .json: an
     object or list that parses to its end. .pth, .bin: begins as torch writes it. .txt: UTF-8. Others: not empty.
     """
     with path.open("rb") as handle:
@@ -36,7 +36,7 @@ def check_content(path: Path, name: str) -> None:
         raise DataError(path, *fault)
     kind = Path(name).suffix.lower()
     if head.startswith(ZIP_MAGIC):
-        _check_zip(path, name, read_members=kind == ".zip")  # torch may leave out the checksums
+        _check_zip(path, name, read_members=kind == ".zip")  # torch may omit the checksums
     elif kind == ".json":
         _check_json(path)
     elif kind == ".txt":
@@ -44,7 +44,7 @@ def check_content(path: Path, name: str) -> None:
 
 
 def opening_fault(name: str, head: bytes, content_type: str = "") -> tuple[str, str] | None:
-    """Return what is found and what is expected when the first bytes cannot begin the file `name`; None if they can."""
+    """Return what was found and expected if the first bytes cannot begin the file `name`; None if they can."""
     kind = Path(name).suffix.lower()
     if not head:
         return "is empty", "a file with content"
@@ -60,7 +60,7 @@ def opening_fault(name: str, head: bytes, content_type: str = "") -> tuple[str, 
 
 
 def page_title(head: bytes) -> str:
-    """Return ' with the title "..."', the first words of a page's title; "" when it has none."""
+    """Return ' with the title "..."', the start of a page's title; "" when it has none."""
     match = re.search(rb"<title[^>]*>(.*?)(</title|\Z)", head, re.IGNORECASE | re.DOTALL)
     words = " ".join(unescape(match[1].decode("utf-8", "replace")).split()) if match else ""
     printable = "".join(c for c in words if c.isprintable())
@@ -85,13 +85,13 @@ def member_fault(member: zipfile.ZipInfo) -> str | None:
 
 def _check_zip(path: Path, name: str, read_members: bool) -> None:
     try:
-        with zipfile.ZipFile(path) as archive:  # the list of members stands at the end: a cut file has none
+        with zipfile.ZipFile(path) as archive:  # the list of members is at the end: a truncated file has none
             members = _check_members(path, archive)
             if not read_members:
                 return
             with Progress(f"checking {name}", sum(member.file_size for member in members), unit="B") as progress:
                 for member in members:
-                    with archive.open(member) as stream:  # compares the checksum when it comes to the end
+                    with archive.open(member) as stream:  # compares the checksum at its end
                         while block := stream.read(BLOCK_BYTES):
                             progress.advance(len(block))
     except ZIP_DAMAGES as error:
@@ -113,8 +113,8 @@ def _check_json(path: Path) -> None:
     with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as text:
         try:
             start = len(BOM_UTF8) if text[: len(BOM_UTF8)] == BOM_UTF8 else 0  # as JsonFile, which reads it later
-            msgspec.json.decode(memoryview(text)[start:], type=msgspec.Raw)  # walks through it all, but builds nothing
-            _check_text(path)  # which it does not look at
+            msgspec.json.decode(memoryview(text)[start:], type=msgspec.Raw)  # parses all of it, but builds nothing
+            _check_text(path)  # the encoding, which msgspec.Raw leaves unchecked
         except msgspec.DecodeError as error:
             raise DataError(path, f"is damaged JSON ({error})", "JSON that parses to its end") from None
         except RecursionError:

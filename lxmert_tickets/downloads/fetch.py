@@ -1,4 +1,4 @@
-"""A file from elsewhere, in place and verified, whatever happens on the way."""
+"""Fetches external files into place, verified, despite interruptions."""
 
 import errno
 import logging
@@ -28,33 +28,33 @@ _log = logging.getLogger("lxmert_tickets")
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait for a mirror before the next is tried."""
+    """How long to wait for a mirror before trying the next."""
 
-    attempts: int = 6  # in a row that bring no new byte
+    attempts: int = 6  # in a row without a new byte
     first_pause_seconds: float = 2.0  # doubled each time
     longest_pause_seconds: float = 60.0
-    longest_asked_seconds: float = 600.0  # that a server may ask for by Retry-After
+    longest_asked_seconds: float = 600.0  # longest Retry-After that is honoured
     connect_seconds: float = 30.0
-    silence_seconds: float = 60.0  # without a byte, within an answer
+    silence_seconds: float = 60.0  # without a byte, within a response
 
     def pause(self, n_fruitless: int) -> float:
-        """Return the pause after the `n_fruitless`-th attempt in vain: by chance half of it to all of it."""
+        """Return the pause after the `n_fruitless`-th fruitless attempt, at random from half of it to all of it."""
         longest = min(self.first_pause_seconds * 2.0 ** max(n_fruitless - 1, 0), self.longest_pause_seconds)
-        return longest * random.uniform(0.5, 1)  # so that many jobs do not come back together
+        return longest * random.uniform(0.5, 1)  # so that many jobs do not retry together
 
 
 def fetch(
     urls: Sequence[str], target: Path, *, lock: Path, check: Check = check_content, patience: Patience | None = None
 ) -> Receipt:
-    """Return the size and SHA-256 of the file at `target`, which is in place and verified then.
+    """Return the size and SHA-256 of the file at `target`, which is then in place and verified.
 
-    A file that is there already is verified and taken; the network is not touched. Otherwise it is downloaded from
-    the mirrors `urls`, in turn, going on from where an earlier run broke off. `check(path, name)` raises DataError
-    when the content is not what the name says. The SHA-256 is pinned in `lock` on first use and compared ever after.
+    An existing file is verified and used without touching the network. Otherwise the file is downloaded from the
+    mirrors `urls`, in turn, resuming where an earlier run stopped. `check(path, name)` raises DataError when the
+    content is not what the name says. The SHA-256 is pinned in `lock` on first use and compared on every later one.
 
-    Raises DataError when the file that is there is wrong (it is left as it is), when no mirror gives it, and when the
-    disk is full; ConfigError for an address that is none, also of a proxy in the environment. No message holds a
-    password or the query of an address.
+    Raises DataError when an existing file is wrong (it is left unchanged), when no mirror provides it, and when the
+    disk is full; ConfigError for an invalid address, including that of a proxy in the environment. No message contains
+    a password or the query of an address.
     """
     addresses = [parsed(url) for url in urls]
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def fetch(
 
 
 def _take(target: Path, lock: Path, check: Check) -> Receipt:
-    """Return the receipt of the file that is there. Raises DataError when it is wrong."""
+    """Return the receipt of the existing file. Raises DataError when it is wrong."""
     if not target.is_file():
         raise DataError(target, "a folder or a broken link", "a file", LEFT_AS_IT_IS)
     digest, size = digest_of(target)
@@ -82,7 +82,7 @@ def _take(target: Path, lock: Path, check: Check) -> Receipt:
 
 
 def _verify(receipt: Receipt, path: Path, target: Path, lock: Path, check: Check, url: str | None) -> None:
-    """Check the content at `path` unless it is pinned, because only content that passed is; then compare or pin it."""
+    """Check the content at `path`, unless it is pinned and so passed before; then compare or pin it."""
     pin = read_pins(lock).get(pin_name(lock, target))
     if pin is None or pin.sha256 != receipt.sha256:
         check(path, target.name)
@@ -97,7 +97,7 @@ def _download(addresses: list[httpx2.URL], half: HalfFile, lock: Path, check: Ch
             return _accept(half, lock, check, half.origin.mirror)
         except RefusedError as failure:
             _log.warning("%s: what an earlier run downloaded %s; downloading it again", half.target, failure)
-    # First the mirror that the half file came from: only that one can go on with it for sure.
+    # First the mirror that the partial file came from: only that one is sure to be able to resume it.
     begun = half.origin.mirror if half.origin else None
     with _client(patience) as client:
         for address in sorted(addresses, key=lambda address: shown(address) != begun):
@@ -113,7 +113,7 @@ def _client(patience: Patience) -> httpx2.Client:
     timeout = httpx2.Timeout(patience.silence_seconds, connect=patience.connect_seconds)
     try:
         return httpx2.Client(timeout=timeout, headers={"Accept-Encoding": "identity", "Accept": "*/*"})
-    except (ImportError, ValueError, httpx2.InvalidURL):  # SOCKS, another protocol, an address that is none
+    except (ImportError, ValueError, httpx2.InvalidURL):  # SOCKS, another protocol, an invalid address
         check_proxies()
         raise
 
@@ -122,7 +122,7 @@ def _from_mirror(
     client: httpx2.Client, address: httpx2.URL, half: HalfFile, pin: Pin | None, lock: Path, check: Check,
     patience: Patience,
 ) -> Receipt:  # fmt: skip
-    """Return the receipt of the file, brought from one mirror and verified. Raises RefusedError."""
+    """Return the receipt of the file, downloaded from one mirror and verified. Raises RefusedError."""
     _bring(client, address, half, pin, patience)
     was_resumed = half.is_resumed
     try:
@@ -136,7 +136,7 @@ def _from_mirror(
 
 
 def _bring(client: httpx2.Client, address: httpx2.URL, half: HalfFile, pin: Pin | None, patience: Patience) -> None:
-    """Bring the whole file into `half`, asking one mirror as often as it is worth it."""
+    """Download the whole file into `half` from one mirror, retrying as `patience` allows."""
     n_fruitless, furthest, restart = 0, half.size, False
     while True:
         try:
@@ -156,14 +156,14 @@ def _bring(client: httpx2.Client, address: httpx2.URL, half: HalfFile, pin: Pin 
 
 
 def _accept(half: HalfFile, lock: Path, check: Check, url: str) -> Receipt:
-    """Verify what has come and give it its final name. Raises RefusedError, and keeps nothing, when it is wrong."""
+    """Verify the download and rename it to its target. Raises RefusedError, and discards it, when it is wrong."""
     receipt = half.receipt()
     try:
         _verify(receipt, half.path, half.target, lock, check, url)
     except DataError as error:
         half.discard()
         raise RefusedError(f"gave a file that {error.found}; expected {error.expected}", error.remedy) from None
-    if half.target.exists():  # a user has put it there meanwhile: theirs is never overwritten
+    if half.target.exists():  # put there by a user meanwhile: theirs is never overwritten
         return _take(half.target, lock, check)
     half.publish()
     _log.info("%s: downloaded and verified (%s)", half.target, bytes_text(receipt.size_bytes))
@@ -185,7 +185,7 @@ def _nowhere(half: HalfFile, lock: Path, failures: list[tuple[str, RefusedError]
 
 @contextmanager
 def _alone_with(target: Path) -> Iterator[None]:
-    """Hold the file lock of `target`, having waited for whoever holds it."""
+    """Hold the file lock of `target`, waiting for any process that has it."""
 
     def tell(holder: str) -> None:
         _log.info("%s: waiting for %s, which is downloading it", target, holder)

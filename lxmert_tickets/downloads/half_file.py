@@ -1,8 +1,8 @@
-"""A file on its way: the bytes that have come so far, their digest, and what is needed to go on from there.
+"""A partial download: the bytes received so far, their digest, and what is needed to resume.
 
-The bytes lie at `.NAME.part` beside the final name, so that the last step is a rename. `.NAME.part.json` says which
-version of which mirror's file they belong to; it is written before the first byte. A kill at any moment leaves both
-in a state that the next run goes on from.
+The bytes are in `.NAME.part` beside the final name, so that the last step is a rename. `.NAME.part.json` says which
+version of which mirror's file they belong to; it is written before the first byte. After a kill at any moment, the next
+run can resume from them.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ class Origin(msgspec.Struct, frozen=True):
     """Which version of which mirror's file the bytes belong to.
 
     `mirror` is the address without secrets, `validator` a strong ETag or Last-Modified, `size_bytes` the size of the
-    whole file; None where the mirror does not say.
+    whole file; the last two are None where the mirror does not say.
     """
 
     mirror: str
@@ -35,7 +35,7 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 class HalfFile:
-    """The bytes of `target` that have come so far; a context manager, one at a time."""
+    """The bytes of `target` received so far; a context manager, for one process at a time."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -44,9 +44,9 @@ class HalfFile:
         self._file: FileIO | None = None
         self.origin = self._read_origin()
         if self.origin is None:
-            self.path.unlink(missing_ok=True)  # bytes of unknown origin are good for nothing
+            self.path.unlink(missing_ok=True)  # bytes of unknown origin cannot be resumed
         self._digest, self.size = digest_of(self.path) if self.path.exists() else (hashlib.sha256(), 0)
-        self.is_resumed = self.size > 0  # made of more than one answer
+        self.is_resumed = self.size > 0  # from more than one response
 
     def __enter__(self) -> "HalfFile":
         return self
@@ -56,19 +56,19 @@ class HalfFile:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the mirror's whole file has come, by the size that the mirror told."""
+        """Whether the whole file has been received, by the size that the mirror reported."""
         return self.origin is not None and 0 < self.size == self.origin.size_bytes
 
     def begin(self, origin: Origin) -> None:
-        """Throw away what has come so far: the bytes of `origin` begin at 0."""
+        """Discard what has been received, and start at byte 0 of `origin`."""
         self.discard()
         write_json(self._origin_path, msgspec.to_builtins(origin))
         self.origin = origin
 
     def append(self, block: bytes) -> None:
-        """Add `block` to the file and to the digest, as far as the disk takes it."""
+        """Append `block` to the file and the digest; if the disk fills up, both hold what was written."""
         if self._file is None:
-            self._file = FileIO(self.path, "ab")  # unbuffered: what has come survives a kill
+            self._file = FileIO(self.path, "ab")  # unbuffered: what is received survives a kill
         rest = memoryview(block)
         while rest:
             n = self._file.write(rest)
@@ -77,7 +77,7 @@ class HalfFile:
             rest = rest[n:]
 
     def check_room(self, size_bytes: int) -> None:
-        """Raise DataError unless the disk has room for the rest of `size_bytes`, and a little more."""
+        """Raise DataError unless the disk has room for the rest of `size_bytes`, plus a margin."""
         need = size_bytes - self.size
         need += need // 50 + MARGIN_BYTES
         free = free_bytes(self.target.parent)
@@ -86,19 +86,19 @@ class HalfFile:
             raise DataError(self.target, found, f"{bytes_text(need)} for the download", MAKE_ROOM)
 
     def receipt(self) -> Receipt:
-        """Return the digest and size of what has come so far."""
+        """Return the digest and size of what has been received."""
         return Receipt(sha256=self._digest.hexdigest(), size_bytes=self.size)
 
     def publish(self) -> None:
-        """Flush the bytes to disk and give them their final name."""
+        """Flush the bytes to disk and rename them to `target`."""
         self._close()
         put_in_place(self.path, self.target)
         self.discard()
 
     def discard(self) -> None:
-        """Remove all that has come so far."""
+        """Remove everything received so far."""
         self._close()
-        self.path.unlink(missing_ok=True)  # first the bytes: they must never lie beside another origin
+        self.path.unlink(missing_ok=True)  # bytes first: they must never be paired with another origin
         self._origin_path.unlink(missing_ok=True)
         self._digest, self.size, self.origin, self.is_resumed = hashlib.sha256(), 0, None, False
 
@@ -115,12 +115,12 @@ class HalfFile:
 
 
 def free_bytes(folder: Path) -> int:
-    """Return how many bytes the disk of `folder` has room for."""
+    """Return the free bytes on the disk of `folder`."""
     return shutil.disk_usage(folder).free
 
 
 def digest_of(path: Path) -> tuple["hashlib._Hash", int]:
-    """Return the running SHA-256 of a file's bytes, and how many these are; tell the progress of a large file."""
+    """Return the running SHA-256 of a file and its size in bytes, showing progress for a large one."""
     digest, total = hashlib.sha256(), path.stat().st_size
     with path.open("rb", buffering=0) as handle, Progress(f"reading {path.name}", total, unit="B") as progress:
         n = 0

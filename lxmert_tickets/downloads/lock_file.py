@@ -1,7 +1,7 @@
-"""The lock file: which bytes each file from elsewhere had when it was first used.
+"""The lock file: the checksum of each external file when it was first used.
 
-Nobody publishes checksums of these files. So the SHA-256 is pinned on first use, and every later use is held against
-it, on this machine and, when the lock file is committed, on all others.
+Nobody publishes checksums of these files. So the SHA-256 is pinned on first use and compared on every later one, on
+this machine and, when the lock file is committed, on all others.
 """
 
 import os
@@ -16,7 +16,7 @@ from lxmert_tickets.locks import alone
 
 
 class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The bytes that a name stands for; `url` tells where they came from, None for a file put in place by hand."""
+    """The pinned content of a file; `url` is where it was downloaded from, None for a file that was already there."""
 
     sha256: Sha256
     size_bytes: Size
@@ -29,7 +29,7 @@ def pin_name(lock: Path, target: Path) -> str:
 
 
 def read_pins(lock: Path) -> dict[str, Pin]:
-    """Return all pins; {} where there is no lock file.
+    """Return all pins; {} if there is no lock file.
 
     Raises ArtifactError when the file is damaged.
     """
@@ -45,10 +45,10 @@ def read_pins(lock: Path) -> dict[str, Pin]:
 
 
 def hold_to_pin(lock: Path, target: Path, receipt: Receipt, url: str | None) -> None:
-    """Pin the bytes of `receipt` as those of `target`, or hold them against the pin that is there.
+    """Pin `receipt` as the content of `target`, or compare it with the existing pin.
 
-    Many processes may do so at once, for one file or several. Raises DataError, naming both digests, when another
-    content is pinned.
+    Many processes may do so at once, for one file or several. Raises DataError, naming both digests, when the pin
+    differs.
     """
     name = pin_name(lock, target)
     with alone(lock.with_name(f".{lock.name}.lock"), lock, "download to it"):

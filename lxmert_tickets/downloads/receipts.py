@@ -1,8 +1,8 @@
-"""Receipts: small files that say which bytes lie beside them.
+"""Receipts: small files that record the content of the file beside them.
 
-A file from elsewhere is no output of a rule, because Snakemake deletes outputs before a job and would throw away what
-a user put in place, or 16 of 17 GB. The output is `NAME.verified` beside `NAME`: its size and SHA-256, written once
-all checks have passed. It says nothing of time or mirror, so that equal files give equal receipts.
+An external file is not the output of a rule, because Snakemake deletes outputs before a job and would discard a file
+that the user put there, or 16 of 17 GB. The output is `NAME.verified` beside `NAME`: its size and SHA-256, written once
+all checks have passed. It records neither time nor mirror, so that equal files give equal receipts.
 """
 
 from pathlib import Path
@@ -46,9 +46,9 @@ def read_receipt(path: str | Path) -> Receipt:
 
 
 def source_file(path: str | Path) -> Path:
-    """Return the file that the receipt `path` speaks of; any other path comes back as it is.
+    """Return the file that the receipt `path` describes; any other path is returned unchanged.
 
-    The file must be there with the recorded size. Its digest is not computed again: at 17 GB that takes a minute.
+    The file must exist with the recorded size. Its digest is not computed again: at 17 GB that takes a minute.
     Raises DataError when the file is missing or has another size, ArtifactError when the receipt is damaged.
     """
     path = Path(path)

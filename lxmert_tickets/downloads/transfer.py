@@ -1,4 +1,4 @@
-"""One request for the rest of a file: what may be trusted of the answer, and what it says when it fails.
+"""One request for the rest of a file: which responses to trust, and how each failure is handled.
 
 Ranges, validators and conditional ranges: RFC 9110, sections 8.8, 13.1.5, 14, 15.3.7 and 15.5.17.
 """
@@ -23,13 +23,13 @@ MAX_REDIRECTS = 10
 PASSING_STATUS = {408, 425, 429}
 CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
-# Both write whole addresses, with signatures and tokens, into the log of whoever listens.
+# Both would log whole addresses, with signatures and tokens.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 logging.getLogger("httpcore2").setLevel(logging.WARNING)
 
 
 class BrokenError(Exception):
-    """A failure that may pass: ask this mirror again, in `wait_seconds` if it said so, from byte 0 if `restart`."""
+    """A transient failure: retry this mirror, after `wait_seconds` if it said so, from byte 0 if `restart`."""
 
     def __init__(self, reason: str, wait_seconds: float | None = None, restart: bool = False) -> None:
         super().__init__(reason)
@@ -37,7 +37,7 @@ class BrokenError(Exception):
 
 
 class RefusedError(Exception):
-    """This mirror will not do: go on to the next. `remedy` is for the user, if all fail."""
+    """A permanent failure: try the next mirror. `remedy` is for the user, if all fail."""
 
     def __init__(self, reason: str, remedy: str = "") -> None:
         super().__init__(reason)
@@ -45,13 +45,13 @@ class RefusedError(Exception):
 
 
 class OtherSizeError(RefusedError):
-    """This mirror's file has another size than the pinned one."""
+    """This mirror's file does not have the pinned size."""
 
 
 def transfer(client: httpx2.Client, address: httpx2.URL, half: HalfFile, pin: Pin | None, restart: bool) -> None:
-    """Bring the rest of the file at `address` into `half`, or all of it; return when it is complete.
+    """Download the rest of the file at `address` into `half`, or all of it; return when it is complete.
 
-    Raises BrokenError or RefusedError; what has come until then stays in `half` if it may be gone on from.
+    Raises BrokenError or RefusedError; what has been received stays in `half` if it can be resumed.
     """
     headers = {} if restart else range_headers(half, shown(address), pin)
     try:
@@ -66,17 +66,17 @@ def transfer(client: httpx2.Client, address: httpx2.URL, half: HalfFile, pin: Pi
                 raise _failure(response)
     except (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ProxyError) as error:
         raise BrokenError(_in_words(error)) from None
-    except httpx2.RequestError as error:  # no text of the error: it may quote the address
+    except httpx2.RequestError as error:  # without the error's text, which may quote the address
         raise RefusedError(f"cannot be asked ({type(error).__name__})") from None
-    except UnicodeError:  # a part between dots has over 63 letters
+    except UnicodeError:  # a label of the host name has over 63 characters
         raise RefusedError("has a host name that cannot be looked up") from None
 
 
 def range_headers(half: HalfFile, mirror: str, pin: Pin | None) -> dict[str, str]:
-    """Return the headers that ask for the rest of `half`; {} when what is there cannot be trusted to fit.
+    """Return the headers that request the rest of `half`; {} when it cannot be resumed safely.
 
-    It fits when the same mirror can be told which version is meant, or when the SHA-256 and the size are pinned, so
-    that a wrong seam shows at the end.
+    It can when the same mirror is given the version's validator, or when the SHA-256 and the size are pinned, so that a
+    mix of versions is detected at the end.
     """
     if half.origin is None or half.size == 0:
         return {}
@@ -87,9 +87,9 @@ def range_headers(half: HalfFile, mirror: str, pin: Pin | None) -> dict[str, str
 
 
 def strong_validator(headers: Mapping[str, str]) -> str | None:
-    """Return the ETag or date that tells one version of a file from all others; None when there is none.
+    """Return the ETag or date that identifies one version of a file; None when there is none.
 
-    A date does when the file was at least a second old; a weak ETag never does (RFC 9110, section 8.8).
+    A date does if the file was at least a second old when sent; a weak ETag never does (RFC 9110, section 8.8).
     """
     if tag := headers.get("etag", ""):
         return tag if tag.startswith('"') else None
@@ -100,7 +100,7 @@ def strong_validator(headers: Mapping[str, str]) -> str | None:
 
 
 def retry_after_seconds(text: str | None, now: datetime) -> float | None:
-    """Return how long a server asks to wait, from its number of seconds or its date; None when it does not say."""
+    """Return how long the Retry-After `text`, seconds or a date, asks to wait; None if absent or invalid."""
     if text is None:
         return None
     if re.fullmatch(r"\d{1,9}", text.strip()):
@@ -129,9 +129,9 @@ def _answer(client: httpx2.Client, address: httpx2.URL, headers: dict[str, str])
 
 
 def _append(response: httpx2.Response, half: HalfFile, validator: str | None) -> None:
-    """Add what is sent to `half`, of the version that `validator` tells; None where its digest is pinned."""
+    """Append a partial response to `half`, of the version that `validator` identifies; None: its digest is pinned."""
     told = response.headers.get("etag" if (validator or "").startswith('"') else "last-modified")
-    if validator and told not in (None, validator):  # some servers know ranges, but no conditions
+    if validator and told not in (None, validator):  # some servers support ranges, but not If-Range
         raise BrokenError("answers with a part of another version of the file", restart=True)
     span = CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
     if span is None:
@@ -161,7 +161,7 @@ def _take_all(response: httpx2.Response, half: HalfFile, mirror: str, pin: Pin |
         head += block
         if len(head) >= HEAD_BYTES:
             break
-    # Before what came from elsewhere is thrown away:
+    # Checked before the partial file is discarded:
     if fault := opening_fault(name, head, response.headers.get("content-type", "")):
         raise RefusedError("answers with a file that {}; expected {}".format(*fault))
     if pin is not None and total not in (None, pin.size_bytes):
@@ -192,9 +192,9 @@ def _chain(head: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _check_end(response: httpx2.Response, half: HalfFile, pin: Pin | None) -> None:
-    """Return if "no such range" means that nothing is missing: only where the size was known before.
+    """Return if "range not satisfiable" means that nothing is missing: only where the size was known before.
 
-    A file of unknown size that was replaced by one just as short as what has come gives the same answer.
+    Otherwise the file may have been replaced by one exactly as long as what has been received.
     """
     known = pin.size_bytes if pin else half.origin.size_bytes if half.origin else None
     if half.size != known or response.headers.get("content-range") != f"bytes */{known}":

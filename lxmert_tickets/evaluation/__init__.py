@@ -1,4 +1,4 @@
-"""How good the answers are: predictions as files, the official VQA accuracy, EvalAI's figures, and two commands.
+"""How good the answers are: prediction files, the official VQA accuracy, EvalAI's results, and two commands.
 
-Imports go one way: accuracy and predictions (neither knows the other) <- evalai, score_command, submission_command.
+Imports go one way: accuracy and predictions (neither imports the other) <- evalai, score_command, submission_command.
 """

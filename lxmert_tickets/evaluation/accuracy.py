@@ -29,9 +29,9 @@ Typed = Annotation | AskedQuestion
 class Score(msgspec.Struct, frozen=True):
     """Accuracies in percent, rounded to two places as the official evaluator does.
 
-    `measure` is "official", or "soft labels" where the ten answers are not known: how much the answers given score
-    among the labels that networks are trained on. The two differ by tenths of a percent: soft labels take an answer
-    as it was typed, give 30, 60, 90, 100 for 1, 2, 3, 4 people, and know only the vocabulary of whoever made them.
+    `measure` is "official", or "soft labels" if the ten answers are unknown: an answer then scores its soft label, as
+    in training. The two differ by tenths of a percent: soft labels take answers as typed, give 30, 60, 90, 100 for
+    1, 2, 3, 4 people, and cover only the vocabulary of whoever made them.
     """
 
     overall: float
@@ -46,9 +46,9 @@ class Score(msgspec.Struct, frozen=True):
 
 
 def read_score(path: str | Path) -> Score:
-    """Return the score in a file of `as_json()`; what else stands beside it, such as provenance, is left out.
+    """Return the score in a file of `as_json()`; other keys, such as provenance, are ignored.
 
-    Raises DataError, naming the file, when it is missing, damaged, or no score.
+    Raises DataError, naming the file, when it is missing, damaged, or not a score.
     """
     score: Score = read_json(path, Score, "accuracies as JSON", REMAKE, if_damaged=REMAKE)
     return score
@@ -63,7 +63,7 @@ def score_predictions(
     """Return the official accuracies of `predictions`: pairs of question_id and answer, in any order.
 
     Raises DataError, naming `place`, unless every annotated question has exactly one prediction and no other has
-    one; and, naming `annotations_place`, when a question was answered by no human.
+    one; and, naming `annotations_place`, when a question has no human answers.
     """
     answer_of = _one_answer_a_question(annotations, list(predictions), place)
     accuracies: list[float] = []
@@ -121,7 +121,7 @@ def answer_accuracy(human_answers: Sequence[HumanAnswer], answer: str) -> float:
     """Return the accuracy of `answer` in [0, 1]: for each human the credit among the *others*, averaged.
 
     Answers are normalised only where the humans disagree; when all gave the same, upper case and punctuation count.
-    "Others" are those whose record differs, so records alike in id, confidence and answer are left out together.
+    "Others" are those whose record differs, so records equal in id, confidence and answer are left out together.
     """
     given = clean_whitespace(answer)
     texts = [clean_whitespace(human.answer) for human in human_answers]
@@ -144,7 +144,7 @@ def answer_accuracy(human_answers: Sequence[HumanAnswer], answer: str) -> float:
 def _sum(values: Iterable[float]) -> float:
     """Return the sum added strictly left to right, as the official figures were made.
 
-    The builtin compensates for lost digits since Python 3.12, which tips a last printed digit in real data.
+    Since Python 3.12 the builtin compensates for lost digits, which changes a last printed digit in real data.
     """
     return reduce(add, values, 0.0)
 

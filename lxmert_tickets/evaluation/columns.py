@@ -17,14 +17,14 @@ def numbers_to_column(values: np.ndarray) -> pa.Array:
 
 
 def texts_to_column(texts: Sequence[str]) -> pa.Array:
-    """Return the texts as a column of strings; raises TypeError for what is no text."""
+    """Return the texts as a column of strings; raises TypeError for anything else."""
     encoded = [str.encode(text) for text in texts]
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
     return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
 
 
 def column_to_numbers(column: pa.ChunkedArray, dtype: np.typing.DTypeLike) -> np.ndarray:
-    """Return a column of numbers without gaps as an array (n) of `dtype`, which must be the column's own."""
+    """Return a column of numbers without nulls as an array (n) of `dtype`, which must be the column's own."""
     kind = np.dtype(dtype)
     parts = [
         np.frombuffer(chunk.buffers()[1], kind, len(chunk), chunk.offset * kind.itemsize)

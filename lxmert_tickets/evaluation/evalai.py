@@ -1,4 +1,4 @@
-"""What EvalAI says of a submission to the VQA challenge, saved by the user as JSON, one or more files a network.
+"""EvalAI's results for submissions to the VQA challenge, saved by the user as JSON, one or more files per network.
 
 EvalAI's "Result File" of a submission is a list with an object for each split:
 
@@ -18,14 +18,14 @@ from lxmert_tickets.evaluation.accuracy import Score
 
 TEST_DEV, TEST_STD = "test-dev", "test-std"
 SPLIT_OF = {"test-dev": TEST_DEV, "test-standard": TEST_STD, "test-std": TEST_STD}
-"""The columns of the table, by EvalAI's names; years and underscores are read over ("test-dev2015", "test_dev")."""
+"""The columns of the table, by EvalAI's names; years and underscores do not matter ("test-dev2015", "test_dev")."""
 OTHER_SPLITS = ("test-challenge", "test-reserve")
-"""Further splits of the challenge that EvalAI may tell of; the paper has no column for them."""
+"""Further splits of the challenge that EvalAI may report; the paper has no column for them."""
 
 ANSWER_TYPES = ("yes/no", "number", "other")
 FIGURES = (*ANSWER_TYPES, "overall")
 ROUNDING = 0.02
-"""Percentages are rounded to two places: an overall one may lie this far outside of those it is the mean of."""
+"""Percentages are rounded to two places: an overall one may lie this far outside the range of those it averages."""
 
 SHAPE = '[{"test-dev": {"yes/no": 87.28, "number": 54.13, "other": 62.65, "overall": 71.83}}, {"test-standard": {…}}]'
 RESULT_FILE = f"EvalAI's result file, {SHAPE}"
@@ -42,10 +42,10 @@ def read_evalai(path: str | Path) -> dict[str, Score]:
     """Return the accuracies in a result file of EvalAI, by split: "test-dev", "test-std" or both.
 
     They are overall and per answer type. Numbers may be strings, and the list may be the "result" of an object, or
-    left out where there is one split.
+    omitted if there is only one split.
 
-    Raises DataError, showing the layout, for anything else; also for accuracies outside of 0..100 and for an overall
-    one that is no mean of the others.
+    Raises DataError, showing the layout, for anything else; also for accuracies outside 0..100 and for an overall
+    one that cannot be a mean of the others.
     """
     content = read_json(path, Any, RESULT_FILE, REMEDY, if_damaged=REMEDY)
     if isinstance(content, dict) and "result" in content:
@@ -68,11 +68,11 @@ def read_evalai(path: str | Path) -> dict[str, Score]:
 def find_evalai_scores(folder: str | Path, seeds: Iterable[int], models: Iterable[str]) -> list[Path]:
     """Return the result files below `folder`, sorted: `seed0/dense.json`, `seed0/low_magnitude/s50.test-std.json`, ….
 
-    A folder that is not there holds none. Hidden files and a README are no results. Those of a seed that is not among
-    `seeds` wait for it: a run of fewer seeds shows fewer.
+    A missing folder has none. Hidden files, a README, and results of seeds not among `seeds` are skipped: a run of
+    fewer seeds shows fewer.
 
-    Raises DataError for any other file that belongs to no network of `seeds` and `models`: a misspelt name is not
-    passed over.
+    Raises DataError for any other file that belongs to no network of `seeds` and `models`, such as one with a misspelt
+    name.
     """
     root, seeds, models = Path(folder), tuple(seeds), tuple(models)
     found = []
@@ -87,7 +87,7 @@ def find_evalai_scores(folder: str | Path, seeds: Iterable[int], models: Iterabl
 
 
 def _files_below(folder: Path, within: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """Yield all files below `folder`, also in folders that are links, but for links to where they lie themselves."""
+    """Yield all files below `folder`, also through links to folders, except links to a folder above them."""
     real = folder.resolve()
     if folder.is_dir() and real not in within:
         for entry in folder.iterdir():
@@ -102,7 +102,7 @@ def read_evalai_scores(
 ) -> list[tuple[int, str, str, Score]]:
     """Return (seed, model, split, score) of all result files that `find_evalai_scores` found, sorted.
 
-    Several files may speak of one network, such as one of test-dev and one of test-std.
+    Several files may be about one network, such as one of test-dev and one of test-std.
 
     Raises DataError when a file is broken, belongs to no network, or contradicts another.
     """
@@ -177,7 +177,7 @@ def _goes_on(stem: str, model: str) -> bool:
 
 
 def _below_seed(file: Path) -> PurePath:
-    """Return a path from its seed's folder on: `dense.json` lies in it, `s50.json` in a subnetwork's."""
+    """Return a path from its seed's folder on: `dense.json` is in that folder, `s50.json` in a subnetwork's."""
     n_parts = 3 if re.match(r"s\d", file.name) else 2
     return PurePath(*file.parts[-n_parts:])
 

@@ -1,4 +1,4 @@
-"""Predicted answers as files: Parquet within the workflow, JSON for EvalAI and everybody else's evaluator."""
+"""Predicted answers as files: Parquet within the workflow, JSON for EvalAI and other evaluators."""
 
 import json
 from collections import Counter
@@ -27,7 +27,7 @@ SUBMISSION = 'a list of {"question_id": integer, "answer": string}'
 
 
 class Predictions(msgspec.Struct, frozen=True, eq=False):
-    """One answer a question, in the order of prediction; all three have one entry a question.
+    """One answer per question, in the order of prediction; all three have one entry per question.
 
     `scores` is the sigmoid of the answer's logit: float32 in [0, 1].
     """
@@ -85,11 +85,11 @@ def load_predictions(path: str | Path) -> tuple[Predictions, Metadata]:
 
 
 def write_submission(path: str | Path, question_ids: Iterable[int], answers: Iterable[str]) -> None:
-    """Write answers as EvalAI takes them: a JSON list of {"question_id", "answer"}, one entry a line.
+    """Write answers as EvalAI takes them: a JSON list of {"question_id", "answer"}, one entry per line.
 
     An answer may be the empty string, which is one of LXMERT's 3,129 answers.
 
-    Raises DataError, and writes nothing, unless each question has one answer, a string, and none is there twice.
+    Raises DataError, and writes nothing, unless each question has one answer, a string, and none appears twice.
     """
     ids, texts = list(map(int, question_ids)), list(answers)
     _check_one_each(path, ids, {"answers": len(texts)})
@@ -117,7 +117,7 @@ def check_all_answered(place: str | Path, answered: Collection[int], asked: Coll
 def read_submission(path: str | Path) -> dict[int, str]:
     """Return the answer to each question_id of an EvalAI submission, `.json` or gzipped, in the order of the file.
 
-    Raises DataError, naming the place in the file, when it is missing, damaged, laid out otherwise, or answers a
+    Raises DataError, naming the place in the file, when it is missing, damaged, has another layout, or answers a
     question twice.
     """
     entry_of: dict[int, int] = {}
@@ -144,7 +144,7 @@ def _read_table(path: str | Path) -> tuple[pa.Table, Metadata]:
         metadata = dict(json.loads((table.schema.metadata or {}).get(METADATA_KEY.encode(), b"{}")))
     except FileNotFoundError:
         raise ArtifactError(path, "no such file", expected) from None
-    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: metadata that is no JSON
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: metadata that is not JSON
         raise ArtifactError(path, f"damaged or not Parquet ({error})", expected, REMAKE) from None
     return table, metadata
 

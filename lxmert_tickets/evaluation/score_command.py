@@ -36,8 +36,8 @@ def add_score_command(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
 def run_score(args: Namespace) -> int:
     """Write the accuracies of `args.predictions` to `args.out`, print the main ones, and return the exit status 0.
 
-    Raises DataError or ArtifactError, with nothing written, when a file is broken, they do not belong together, or one
-    of them would be overwritten.
+    Raises DataError or ArtifactError, with nothing written, when a file is broken, the files do not belong together, or
+    one of them would be overwritten.
     """
     inputs = args.questions, args.annotations, args.predictions
     if os.path.realpath(args.out) in map(os.path.realpath, inputs):
@@ -52,7 +52,7 @@ def run_score(args: Namespace) -> int:
 
 
 def summary(score: Score) -> str:
-    """Return the overall accuracy and that of each answer type, a line each, in percent."""
+    """Return the overall accuracy and that of each answer type, in percent, one per line."""
     rows = {"overall": score.overall, **dict(sorted(score.per_answer_type.items()))}
     width = max(map(len, rows))
     lines = [f"  {name:<{width}}  {accuracy:6.2f}" for name, accuracy in rows.items()]

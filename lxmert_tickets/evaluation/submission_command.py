@@ -51,7 +51,7 @@ def run_check_submission(args: Namespace) -> int:
 
 
 def _check_plain(path: Path) -> None:
-    """Raise DataError unless `json.load(open(path))` reads it, as EvalAI does; `read_submission` takes more."""
+    """Raise DataError unless `json.load(open(path))` reads it, as EvalAI does; `read_submission` accepts more."""
     content = path.read_bytes()
     expected = f"{SUBMISSION}, in UTF-8 from the first byte on"
     if content.startswith(BOM_UTF8):

@@ -1,6 +1,6 @@
 """Adam on a GPU in two passes, in Triton: mask and norm of the gradients; then mask, clipping, update and cast.
 
-torch's own way takes four: the mask on each gradient, their norm, the update (which writes clipped gradients back), and
+torch's operators take four: masking each gradient, their norm, the update (which writes clipped gradients back), and
 the cast. All tensors of a parameter have one dimension, n numbers. A pruned weight's gradient counts as 0.
 """
 
@@ -34,10 +34,10 @@ def _update(
     beta1, beta2, rest1, rest2, eps, weight_decay, clip_norm,
     BLOCK: tl.constexpr, IS_MASKED: tl.constexpr, HAS_LOW: tl.constexpr,
 ):  # fmt: skip
-    """One block; `rest1` is 1 - `beta1`, as a number that was not rounded before."""
+    """One block; `rest1` is 1 - `beta1`, computed before any rounding to float32."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < n
-    # What is no number stays one, so that the loss tells.
+    # NaN must propagate, so that the loss shows it.
     above = tl.maximum(tl.load(norm) / clip_norm, 1.0, propagate_nan=tl.PropagateNan.ALL)
     given = tl.load(gradient + at, mask=inside, other=0.0) / above
     if IS_MASKED:
@@ -55,9 +55,9 @@ def _update(
 
 
 def norm_of(gradients: Sequence[Tensor], every_kept: Sequence[Tensor | None]) -> Tensor:
-    """Return the Euclidean norm of all gradients together, float32 (), without what `every_kept` (bool) leaves out.
+    """Return the Euclidean norm of all gradients together, float32 (), without pruned weights.
 
-    None in `every_kept`: nothing of that gradient is left out.
+    `every_kept` has a bool tensor for each gradient, True = not pruned; None = none is.
     """
     counts = [triton.cdiv(gradient.numel(), BLOCK_OF_SQUARES) for gradient in gradients]
     sums = gradients[0].new_empty(sum(counts))
@@ -81,8 +81,8 @@ def update(
     Args:
         kept: bool (n), True = not pruned; None = none is.
         rate: the learning rate, ().
-        norm: of all gradients, (); where it is above `clip_norm`, they are scaled to it.
-        corrections: of the bias of both moments, (2): what they are divided by.
+        norm: of all gradients, (); where it exceeds `clip_norm`, they are scaled down to it.
+        corrections: the bias corrections, (2), that the two moments are divided by.
     """
     n = weights.numel()
     _update[(triton.cdiv(n, BLOCK),)](
@@ -93,7 +93,7 @@ def update(
 
 
 def try_out(numbers: Tensor, low: Tensor) -> None:
-    """Launch both kernels on `numbers`, float32 (n), and `low` (n); raises whatever keeps one from being run."""
+    """Launch both kernels on `numbers`, float32 (n), and `low` (n); raises whatever error a kernel meets."""
     kept = torch.ones_like(numbers, dtype=torch.bool)
     length = norm_of([numbers], [kept])
     weights, exp_avg, exp_avg_sq = (numbers.clone() for _ in range(3))

@@ -1,4 +1,4 @@
-"""What shape a network has: enough to build it, and to tell it from another."""
+"""The sizes of a network: enough to build it, and to tell it from another."""
 
 import msgspec
 

@@ -1,7 +1,7 @@
-"""Work that nothing waits for before the end, on CUDA streams of its own: gradients of weights, the optimiser's parts.
+"""Work whose results are needed only at the end, on side CUDA streams: weight gradients, parts of the optimiser step.
 
-A product over a batch of 32 fills a fraction of a large GPU, and the next sublayer's can be computed beside it.
-Nor does the update of one matrix keep all of its memory busy, from the first number to the last.
+A product over a batch of 32 fills only a fraction of a large GPU, so the next sublayer's can run at the same time.
+Nor does the update of one matrix keep the memory bandwidth busy from start to end.
 """
 
 from collections import defaultdict
@@ -17,9 +17,9 @@ Work = Callable[[], None]
 
 
 class Aside:
-    """Runs work beside the stream that asks for it, until `join`; within the capture of a CUDA graph, too.
+    """Runs work concurrently with the current stream, until `join`; within a CUDA graph capture too.
 
-    No work may need another's, or write what another reads or writes: each has the next of several streams.
+    Works go to several streams in turn: none may need another's results, or write what another reads or writes.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -28,22 +28,22 @@ class Aside:
         self._begun: defaultdict[torch.cuda.Stream, list[Work]] = defaultdict(list)
 
     def run(self, work: Work) -> None:
-        """Run `work`, after all that was asked of the current stream so far."""
+        """Run `work` after everything queued on the current stream so far."""
         self.run_each([work])
 
     def run_each(self, works: Sequence[Work]) -> None:
-        """Run works of which none needs another, after all that was asked of the current stream so far."""
+        """Run independent works after everything queued on the current stream so far."""
         streams = [next(self._streams) for _ in works]
         for stream in dict.fromkeys(streams):
             stream.wait_stream(torch.cuda.current_stream(self._device))
         for stream, work in zip(streams, works, strict=True):
-            self._begun[stream].append(work)  # what it reads is given to nothing else before it has been read
+            self._begun[stream].append(work)  # keeps the memory that it reads from being reused too early
             with torch.cuda.stream(stream):
                 work()
 
     def join(self) -> None:
-        """Let the current stream wait for all of it."""
-        for stream in self._begun:  # a graph being captured may not wait for a stream that has no part in it
+        """Make the current stream wait for all works."""
+        for stream in self._begun:  # during a capture, waiting for a stream outside the graph is an error
             torch.cuda.current_stream(self._device).wait_stream(stream)
         self._begun.clear()
 
@@ -53,9 +53,9 @@ _in_use: ContextVar[Aside | None] = ContextVar("_in_use", default=None)
 
 @contextmanager
 def using(aside: Aside) -> Iterator[None]:
-    """Let gradients of weights, of forward passes within, be computed `aside`; whoever reads them joins it first.
+    """Run on `aside` what `beside` is given in this block, and the weight gradients of its forward passes.
 
-    And let what is done `beside` itself be done there.
+    Join `aside` before reading these gradients.
     """
     before = _in_use.set(aside)
     try:
@@ -65,13 +65,13 @@ def using(aside: Aside) -> Iterator[None]:
 
 
 def runner() -> Callable[[Work], None]:
-    """Return what runs work aside; at once, where nothing else is in use. To be asked for in the forward pass."""
+    """Return a function that runs work on the `Aside` in use, or at once if none is. Call this in the forward pass."""
     aside = _in_use.get()
     return aside.run if aside is not None else lambda work: work()
 
 
 def beside(works: Iterable[Work]) -> None:
-    """Run works of which none needs another, beside each other where `using` lets them; all are joined."""
+    """Run independent works, concurrently within `using`, and join them all."""
     aside = _in_use.get()
     if aside is None:
         for work in works:

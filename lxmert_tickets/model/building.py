@@ -23,7 +23,7 @@ def build_network(
 ) -> LxmertForVqa:
     """Return the network of `architecture` with a copy of `weights`, on the CPU.
 
-    Raises ArtifactError, naming `place` and the tensors, when names, shapes or types are not just the network's.
+    Raises ArtifactError, naming `place` and the tensors, when names, shapes or types differ from the network's.
     """
     network = LxmertForVqa(architecture, hidden_dropout=hidden_dropout, attention_dropout=attention_dropout)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}

@@ -1,10 +1,10 @@
-"""Functions whose gradients are computed by hand, and a tape of them that is one function to autograd.
+"""Functions with hand-written gradients, and a tape that makes many of them a single function to autograd.
 
-autograd takes some 50 µs for every function that is written in Python, and 3 more for every parameter of it: of a small
-network's step, a twentieth. So what happens between the embeddings and the heads goes on a tape.
+autograd takes some 50 µs for each function written in Python, and 3 µs more for each of its parameters: a twentieth of
+a small network's step. So everything between the embeddings and the heads is recorded on one tape.
 
-A function by hand returns its outputs and a pullback, which takes the gradients of the outputs, gives parameters
-theirs, and returns those of the inputs.
+Such a function returns its outputs and a pullback, which takes the gradients of the outputs, accumulates those of
+parameters, and returns those of the inputs.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ ByHand = Callable[..., tuple[Tensors, Pullback]]
 
 
 class Applied(NamedTuple):
-    """A function that was applied: its inputs and outputs, each by its `id`, and the shapes of the outputs."""
+    """One application of a function: the `id`s of its inputs and outputs, and the shapes of the outputs."""
 
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
@@ -30,15 +30,15 @@ class Applied(NamedTuple):
 
 
 class Tape:
-    """What was applied to some inputs, in order."""
+    """The functions applied to some inputs, in order."""
 
     def __init__(self, inputs: Tensors) -> None:
         self._applied: list[Applied] = []
-        # While recording, all are kept: an `id` is then that of one tensor.
+        # Kept alive while recording, so that each `id` is unique.
         self._known = {id(tensor): tensor for tensor in inputs}
 
     def note(self, inputs: Tensors, outputs: Tensors, pullback: Pullback) -> None:
-        """Take down that a function was applied; raises RuntimeError when its inputs come from elsewhere."""
+        """Record that a function was applied; raises RuntimeError when its inputs are not on the tape."""
         if not all(id(tensor) in self._known for tensor in inputs):
             raise RuntimeError(
                 "a function with a gradient by hand was given an input made by none: its gradient would be lost"
@@ -48,12 +48,12 @@ class Tape:
         self._applied.append(Applied(tuple(map(id, inputs)), tuple(map(id, outputs)), shapes, pullback))
 
     def end(self) -> None:
-        """Let go of all tensors that no pullback needs."""
+        """Release all tensors that no pullback needs."""
         self._known.clear()
 
     def backward(self, gradients: dict[int, Tensor]) -> dict[int, Tensor]:
-        """Return the gradients of what went in, from those of what came out; both by `id`. Once only."""
-        while self._applied:  # what a pullback holds goes with it
+        """Return the gradients of the inputs from those of the outputs, both by `id`; works only once."""
+        while self._applied:  # popping frees what a pullback holds
             inputs, outputs, shapes, pullback = self._applied.pop()
             given = [gradients.pop(output, None) for output in outputs]
             known = next((gradient for gradient in given if gradient is not None), None)
@@ -72,7 +72,7 @@ _tape: ContextVar[Tape | None] = ContextVar("_tape", default=None)
 
 
 def recording() -> bool:
-    """Return whether there is a tape."""
+    """Return whether a tape is recording."""
     return _tape.get() is not None
 
 
@@ -87,7 +87,7 @@ def _recorded(tape: Tape) -> Iterator[None]:
 
 
 def apply(function: ByHand, *inputs: Tensor) -> Tensors:
-    """Return the outputs of `function(*inputs)`; with its pullback goes what it holds, where there is no tape."""
+    """Return the outputs of `function(*inputs)`; its pullback, and what that holds, is kept only on a tape."""
     outputs, pullback = function(*inputs)
     tape = _tape.get()
     if tape is not None:
@@ -96,16 +96,16 @@ def apply(function: ByHand, *inputs: Tensor) -> Tensors:
 
 
 def together(run: Callable[..., Tensors], *inputs: Tensor) -> Tensors:
-    """Return `run(*inputs)`: all that it applies is one function to autograd, and none without gradients.
+    """Return `run(*inputs)`; all that it applies is a single function to autograd, or none with gradients off.
 
-    It may do nothing else with tensors that need a gradient. Parameters get theirs as `backward` gives it, in `.grad`.
+    To tensors that need a gradient, `run` may do nothing but `apply`. Gradients of parameters accumulate in `.grad`.
     """
     if not torch.is_grad_enabled():
         return run(*inputs)
     return _Together.apply(run, _anchor, *inputs)  # type: ignore[no-any-return, no-untyped-call]
 
 
-_anchor = torch.empty(0, requires_grad=True)  # parameters need gradients, even if no input does
+_anchor = torch.empty(0, requires_grad=True)  # parameters need gradients even if no input does
 
 
 class _Together(torch.autograd.Function):
@@ -127,7 +127,7 @@ class _Together(torch.autograd.Function):
 
 
 def give(parameters: Tensors, gradients: Tensors) -> None:
-    """Add to the gradient of each of `parameters`."""
+    """Add `gradients` to the `.grad` of `parameters`."""
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if parameter.requires_grad:
             parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient

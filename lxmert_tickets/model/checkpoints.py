@@ -1,4 +1,4 @@
-"""Weights as files: safetensors in the public parameter names, with the architecture that they belong to."""
+"""Weights as files: safetensors under the public parameter names, with the architecture that they belong to."""
 
 from collections.abc import Mapping
 from pathlib import Path

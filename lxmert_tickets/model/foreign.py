@@ -1,4 +1,4 @@
-"""Tensors from files that others wrote. No code in them ever runs, and nothing but tensors is taken."""
+"""Tensors from third-party files. No code in them is ever run, and nothing but tensors is accepted."""
 
 import pickle
 import re
@@ -24,11 +24,11 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """Return the tensors of a PyTorch checkpoint or a safetensors file by name, on the CPU, in their stored types.
 
     A safetensors file, or a checkpoint in the zip format of PyTorch 1.6 and later, is mapped into memory rather than
-    read: a tensor costs memory when it is used. Checkpoints in the older format, of which the original model_LXRT.pth
-    is one, are read.
+    read: a tensor takes up memory once it is used. Checkpoints in the older format, such as the original
+    model_LXRT.pth, are read.
 
-    A pickle may name functions to call. Here torch's own unpickler reads it, which knows tensors and plain containers
-    and refuses all else before calling it (`weights_only=True`); containers other than one flat dict are refused here.
+    A pickle may name functions to call. torch's restricted unpickler (`weights_only=True`) knows tensors and plain
+    containers, and refuses all else before calling it; containers other than one flat dict are refused here.
 
     Raises DataError when the file is missing or damaged, is something else, or holds anything but dense tensors.
     """
@@ -65,10 +65,10 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _read_pytorch(path: Path, mapped: bool) -> object:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that a TorchScript archive is one; it is refused below
+            warnings.simplefilter("ignore")  # about a TorchScript archive, which is refused below
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
-        # torch's message goes on to say how to run the code all the same.
+        # torch's own message also says how to run the code anyway.
         refused = _REFUSED.search(str(error))
         if refused:
             raise DataError(path, f"asks to run code ({refused[1]}), which was refused", EXPECTED, AGAIN) from None

@@ -1,11 +1,11 @@
-"""What a GPU computes between its matrix products, each in one kernel, in Triton: torch's CUDA builds bring it.
+"""Fused Triton kernels for what a GPU computes between matrix products; torch's CUDA builds include Triton.
 
-With torch's own operators each of these is many small kernels. Everything is computed in float32, whatever the tensors
-are. Dropout is drawn from a seed and the place of a number alone, so that the gradient draws the same again and nothing
-is stored.
+With torch's own operators, each is many small kernels. Whatever the tensors' dtype, everything but the factors of
+products is computed in float32. Dropout depends only on a seed and a number's position, so that the backward pass can
+redraw it and nothing is stored.
 
-Shapes: n rows, H hidden; B sequences, of whose rows `starts` int32 (B) says where the first is, and `lengths` int32 (B)
-how many there are. Nothing is written to rows of no sequence.
+Shapes: n rows, H hidden; B sequences, with the first row of each in `starts` int32 (B) and its number of rows in
+`lengths` int32 (B). Attention writes no row that is outside all sequences.
 """
 
 import os
@@ -16,26 +16,26 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# On Hopper, products of Ampere's kind: with the assembler that Triton brings (12.8), kernels of this shape were seen to
-# give wrong numbers where products run asynchronously (Triton's pull requests 11781 and 11854). Blocks are small here.
+# On Hopper, use Ampere's matrix instructions: with Triton's bundled assembler (12.8), kernels of this shape have given
+# wrong results with asynchronous ones (Triton pull requests 11781 and 11854). Blocks are small here.
 os.environ.setdefault("DISABLE_MMA_V3", "1")
 
-PROGRAMS = 512  # that `end_backward` shares the rows among: some for each multiprocessor
+PROGRAMS = 512  # that `end_backward` divides the rows among: several per multiprocessor
 
-# One program serves wherever in a tensor the seed is, and any number of rows: none is compiled within a CUDA graph.
+# Not specialised on the seed's alignment or the number of rows, so that nothing is compiled during a graph capture.
 compiled = triton.jit(do_not_specialize=["n_rows", "n_rows_each"], do_not_specialize_on_alignment=["seed"])
 
 
 @triton.jit
 def _four(seed, place):
-    """Return four random numbers for each `place`, in two more dimensions: drawing one takes as long."""
+    """Return four random numbers for each `place`, in two more dimensions: drawing just one takes as long."""
     a, b, c, d = tl.rand4x(tl.load(seed), place)
     return tl.join(tl.join(a, c), tl.join(b, d))
 
 
 @triton.jit
 def _heads_at(pointer, stride, start, n, rows, columns):
-    """Return what a head has in `n` rows from `start` on, 0 beyond them."""
+    """Return a head's columns of the `n` rows from `start` on, 0 beyond them."""
     at = pointer + (start + rows)[:, None] * stride + columns[None, :]
     return tl.load(at, mask=(rows < n)[:, None], other=0.0)
 
@@ -57,7 +57,7 @@ def _weights(q, k, n_keys, keys, scale):
 
 @triton.jit
 def _kept_weights(seed, dropout, N_HEADS: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr):
-    """Return which attention weights of the program's head dropout keeps."""
+    """Return True for the attention weights of this program's head that dropout keeps."""
     row = (tl.program_id(0) * N_HEADS + tl.program_id(1)) * QUERIES + tl.arange(0, QUERIES)
     drawn = _four(seed, row[:, None] * (KEYS // 4) + tl.arange(0, KEYS // 4)[None, :])
     return tl.reshape(drawn, [QUERIES, KEYS]) >= dropout
@@ -65,7 +65,7 @@ def _kept_weights(seed, dropout, N_HEADS: tl.constexpr, QUERIES: tl.constexpr, K
 
 @triton.jit
 def _kept_columns(seed, row, dropout, COLUMNS: tl.constexpr):
-    """Return which numbers of a row dropout keeps."""
+    """Return True for the numbers of a row that dropout keeps."""
     drawn = _four(seed, row * (COLUMNS // 4) + tl.arange(0, COLUMNS // 4))
     return tl.reshape(drawn, [COLUMNS]) >= dropout
 
@@ -98,7 +98,7 @@ def _attend_backward(
     q_starts, q_lengths, k_starts, k_lengths, seed, scale, dropout,
     N_HEADS: tl.constexpr, WIDTH: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr, DROPS: tl.constexpr,
 ):  # fmt: skip
-    """One head of one sequence; attention weights are computed again."""
+    """One head of one sequence; attention weights are recomputed."""
     sequence, head = tl.program_id(0), tl.program_id(1)
     queries, keys, columns = tl.arange(0, QUERIES), tl.arange(0, KEYS), head * WIDTH + tl.arange(0, WIDTH)
     q_start, n_queries = tl.load(q_starts + sequence), tl.load(q_lengths + sequence)
@@ -153,7 +153,7 @@ def _end_backward(
     seed, n_rows, n_rows_each, width, dropout,
     COLUMNS: tl.constexpr, DROPS: tl.constexpr, HAS_LOW: tl.constexpr,
 ):  # fmt: skip
-    """Some rows, and their part of the gradients of gain, shift and the dense layer's bias."""
+    """Several rows, and their share of the gradients of gain, shift and the dense layer's bias."""
     program, columns = tl.program_id(0), tl.arange(0, COLUMNS)
     inside = columns < width
     scale = tl.load(gain + columns, mask=inside, other=0.0)
@@ -194,7 +194,7 @@ def _end_backward(
 
 
 Sequences = tuple[Tensor, Tensor, int]
-"""Starts and lengths (B), and the length that none exceeds."""
+"""Starts and lengths (B), and an upper bound on the lengths."""
 
 
 class Heads(NamedTuple):
@@ -203,11 +203,11 @@ class Heads(NamedTuple):
     of_queries: Sequences
     of_keys: Sequences
     n_heads: int
-    seed: Tensor  # int64, the first number counts
+    seed: Tensor  # int64; only its first number is used
     dropout: float
 
     def arguments(self, rows: Tensor) -> dict[str, Any]:
-        """Return what both kernels take by name, for `rows` such as the queries."""
+        """Return the keyword arguments of both kernels, for `rows` such as the queries."""
         (q_starts, q_lengths, longest), (k_starts, k_lengths, longest_context) = self.of_queries, self.of_keys
         width = rows.shape[1]
         return {
@@ -243,22 +243,22 @@ def attend_backward(
 
 
 def warps(queries: int, keys: int, itemsize: int) -> int:
-    """Return how many warps share a head, of numbers of `itemsize` bytes: so many that its blocks fit their registers.
+    """Return how many warps compute a head, with numbers of `itemsize` bytes: enough to hold its blocks in registers.
 
-    In float32 four of them would leave 9 kB of a thread's numbers in memory, of regions' attention to one another.
+    In float32, for attention between regions, four would spill 9 kB per thread to memory.
     """
     return 4 if itemsize < 4 else min(16, max(4, queries * keys // 256))
 
 
 def takes_heads_of(width: int) -> bool:
-    """Return whether heads may have so many numbers: matrix units want 16 at least, and Triton powers of two."""
+    """Return whether heads may have this width: matrix units need at least 16, and Triton a power of two."""
     return width == _block(width)
 
 
 def shared_bytes(longest: int, width: int, itemsize: int) -> int:
-    """Return what attention takes at most of a multiprocessor's shared memory: backward, of sequences of `longest`.
+    """Return the most bytes of shared memory that attention takes: in the backward pass over sequences of `longest`.
 
-    It holds four blocks of rows and two of attention weights, of numbers of `itemsize` bytes.
+    It holds four blocks of rows and two of attention weights, with numbers of `itemsize` bytes.
     """
     block = _block(longest)
     return (4 * block * width + 2 * block * block) * itemsize
@@ -271,7 +271,7 @@ def _programs(heads: Heads) -> tuple[int, int]:
 def end(
     hidden: Tensor, residual: Tensor, gain: Tensor, shift: Tensor, eps: float, seed: Tensor, dropout: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return LayerNorm(residual + dropout(hidden)), float32 and as `hidden` is, with the rows' means and 1 / deviation.
+    """Return LayerNorm(residual + dropout(hidden)), in float32 and as `hidden`; and each row's mean and 1 / deviation.
 
     `hidden` and `residual` (float32) are rows (n, H).
     """
@@ -289,10 +289,10 @@ def end_backward(
     of_output: Tensor, of_low: Tensor | None, hidden: Tensor, residual: Tensor, gain: Tensor, means: Tensor,
     inverse_deviations: Tensor, seed: Tensor, dropout: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Return the gradients of hidden and of residual, and those of gain, shift and the sum of hidden's rows.
+    """Return the gradients of hidden and of residual, and those of gain, shift and the dense layer's bias.
 
-    The latter are in parts (p, 3, H) that are to be added. The gradient of the output is `of_output` (float32) and
-    `of_low` together.
+    The latter are partial sums (p, 3, H), to be added up. The gradient of the output is the sum of `of_output`
+    (float32) and `of_low`.
     """
     n_rows, width = residual.shape
     of_hidden, of_residual = torch.empty_like(hidden), torch.empty_like(residual)
@@ -308,5 +308,5 @@ def end_backward(
 
 
 def _block(n: int) -> int:
-    """Return the numbers that a program takes at once to take `n`; matrix units want 16 at least."""
+    """Return the size of a block for `n` numbers: a power of two, at least 16 for matrix units."""
     return max(16, int(triton.next_power_of_2(n)))

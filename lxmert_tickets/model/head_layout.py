@@ -1,8 +1,8 @@
-"""Rows of a stream as those of each head, for batched products on the CPU.
+"""A stream's rows laid out by attention head, for batched products on the CPU.
 
-A piece is what a head has of a row. Queries stand at the T places of their sequence. Keys and values stand at K, which
-is 16 where T is less: torch's softmax takes a seventh of the time over 16 that it takes over 12, since it is made for
-whole vectors. Attention to the places that are too many is shut out, as it is to padding.
+A piece is one head's part of a row. Queries have the T places of their sequence. Keys and values have K places, which
+is T but at least 16: torch's softmax takes a seventh of the time over 16 that it takes over 12, since it is made for
+whole vectors. Attention ignores the extra places, as it does padding.
 
 Shapes: B sequences, T places, K keys; n rows.
 """
@@ -24,7 +24,7 @@ LEAST_KEYS = 16
 class HeadLayout:
     """The pieces of all heads, for rows in `places`.
 
-    Of what is projected side by side, `kinds` tell what the parts are, such as "qkv" or "q": queries, keys, values.
+    `kinds` names the parts of a joint projection, such as "qkv" or "q": queries, keys, values.
     """
 
     places: Places
@@ -37,20 +37,20 @@ class HeadLayout:
         return max(self.places.n_places, LEAST_KEYS)
 
     def at_heads(self, rows: Tensor, kinds: str) -> list[Tensor]:
-        """Return rows (n, parts * H) as (B * heads, T or K, H / heads) of each part; at padding it means nothing.
+        """Return rows (n, parts * H) as (B * heads, T or K, H / heads) of each part; padding is arbitrary.
 
-        Padding that is no row reads the last row. So gradients of rows give gradients that are 0 there.
+        Padding that has no row reads the last row, which is padding too: gradients of rows thus give 0 there.
         """
         pieces = rows.reshape(rows.shape[0] * len(kinds) * self.n_heads, -1)
         return self.views(pieces.index_select(0, self._indices(kinds)[0]), kinds)
 
     def to_rows(self, pieces: Tensor, kinds: str) -> Tensor:
-        """Return all pieces of parts as rows (n, parts * H) of `places.apart`."""
+        """Return the pieces of all parts as rows (n, parts * H) of `places.apart`."""
         width = len(kinds) * self.n_heads * pieces.shape[-1]
         return pieces.view(-1, pieces.shape[-1]).index_select(0, self._indices(kinds)[1]).view(-1, width)
 
     def empty(self, like: Tensor, kinds: str) -> tuple[Tensor, list[Tensor]]:
-        """Return pieces to be written, as wide as those of `like`, and the views of each part."""
+        """Return uninitialised pieces, as wide as those of `like`, and a view of each part."""
         pieces = like.new_empty(sum(self._sizes(kinds)), like.shape[-1])
         return pieces, self.views(pieces, kinds)
 
@@ -62,7 +62,7 @@ class HeadLayout:
         return [part.view(shape) for part in torch.split_with_sizes(pieces, self._sizes(kinds))]
 
     def absent(self) -> Tensor | None:
-        """Return what to add to logits, float32: -inf at keys that are none, 0 at others; None if all are some.
+        """Return what to add to logits, float32: -inf at keys to ignore, 0 at others; None if there are none to ignore.
 
         Shape: (B * heads, 1, K), or (1, 1, K) where no place is padding.
         """
@@ -88,7 +88,7 @@ class HeadLayout:
             self._known[kinds] = self._pieces_of_rows(kinds), self._pieces_of_heads(kinds)
         return self._known[kinds]
 
-    # NumPy's operators start faster than torch's, and these are many small ones.
+    # NumPy's operators have less overhead than torch's, and there are many small ones here.
 
     def _pieces_of_rows(self, kinds: str) -> Tensor:
         n_parts, n_places = len(kinds), self.places.n_places
@@ -106,7 +106,7 @@ class HeadLayout:
 
     @cached_property
     def _row_at(self) -> np.ndarray:
-        """The row at every place, int64 (B, 1, K); any row where there are but keys."""
+        """The row at every place, int64 (B, 1, K); any row at the extra places of keys."""
         n_sequences, n_places = self.places.n_sequences, self.places.n_places
         rows = np.zeros((n_sequences, 1, self.n_keys), np.int64)
         rows[:, 0, :n_places] = self.places.row_at().numpy().reshape(n_sequences, n_places)
@@ -126,7 +126,7 @@ class HeadLayout:
 
 
 def layout_of(places: Places, n_heads: int) -> HeadLayout:
-    """Return the layout of `places`: for every layer the same."""
+    """Return the layout of `places`, the same for every layer."""
     if places.rows is None and places.present is None and places.source is None:
         return _where_all_are_rows(places.n_sequences, places.n_places, n_heads)
     if n_heads not in places.layouts:

@@ -1,8 +1,8 @@
 """A published checkpoint from the Hugging Face hub.
 
-Cache, resumed downloads, retries, tokens, offline mode and mirrors are the library's, and so are the variables that set
-them: HF_HOME, HF_TOKEN, HF_HUB_OFFLINE, HF_ENDPOINT; and HF_HUB_DISABLE_XET, for a mirror that passes the hub's Xet
-headers on but not its storage. What is added: one commit for all files, the digest of the weights compared with the
+`huggingface_hub` handles the cache, resumed downloads, retries, tokens, offline mode and mirrors, and reads its usual
+variables: HF_HOME, HF_TOKEN, HF_HUB_OFFLINE, HF_ENDPOINT; and HF_HUB_DISABLE_XET, for a mirror that forwards the hub's
+Xet headers but not its storage. This module adds one commit for all files, a check of the weights' digest against the
 hub's, and errors that say what to do.
 """
 
@@ -43,7 +43,7 @@ SIZES = {
     "visual_feat_dim": "feature_dim",
     "max_position_embeddings": "max_positions",
 }
-"""Where a config.json has the sizes of an `Architecture`; one that is left out is the published base network's."""
+"""The sizes of an `Architecture` by their key in config.json; a missing one is the published base network's."""
 
 FIXED = {"model_type": "lxmert", "hidden_act": "gelu", "type_vocab_size": 2, "visual_pos_dim": 4}
 
@@ -70,7 +70,7 @@ def fetch_checkpoint(
     Weights are model.safetensors if the repository has it, else pytorch_model.bin. A branch is resolved once, so that
     all files are of one commit. `endpoint` and `cache` default to the library's settings.
 
-    Raises DataError when the hub or a file cannot be had, or the cached weights are not those that the hub has.
+    Raises DataError when a file cannot be fetched, or the cached weights are not those of the hub.
     """
 
     def fetch(file: str, at: str) -> Path:
@@ -80,7 +80,7 @@ def fetch_checkpoint(
         config = fetch(CONFIG, revision)
         commit = config.parent.name  # the cache has a folder for each commit
         weights = _fetch_weights(lambda file: fetch(file, commit))
-    except Exception as error:  # the library's errors, its HTTP client's and the disk's have no base in common
+    except Exception as error:  # the library's errors, its HTTP client's and the disk's have no common base
         raise _explained(error, repository, revision, endpoint) from None
     return HubCheckpoint(weights, config, commit, _checked_digest(weights))
 
@@ -88,7 +88,7 @@ def fetch_checkpoint(
 def check_config(path: str | Path, architecture: Architecture) -> None:
     """Raise DataError, naming every difference, unless a hub's config.json describes `architecture`.
 
-    The number of heads shows in no tensor's shape, so that only this tells a network of 8 heads from one of 12.
+    The number of heads shows in no tensor's shape: only this check tells a network of 8 heads from one of 12.
     """
     config = read_json(path, dict[str, Any], "the config.json of an LXMERT")
     wanted = msgspec.structs.asdict(architecture)
@@ -118,7 +118,7 @@ def _checked_digest(weights: Path) -> str:
     """Return the SHA-256 of cached weights, after comparing it with the hub's.
 
     The library compares sizes only. Its cache links to a file named after the hub's ETag, which for files kept outside
-    of git is their SHA-256; that file may be a link in turn, to a store of several repositories.
+    git is their SHA-256; that file may itself be a link, to a store shared by several repositories.
     """
     digest = file_digest(weights)
     etag = weights.readlink().name if weights.is_symlink() else ""
@@ -131,12 +131,12 @@ def _checked_digest(weights: Path) -> str:
 
 
 def _explained(error: Exception, repository: str, revision: str, endpoint: str | None) -> DataError:
-    """Return what the user can do about an error of the library; no token and no signature of a URL is in it."""
+    """Return an error that says what the user can do about the library's, without tokens or signatures of URLs."""
     if constants.is_offline_mode() and isinstance(error, LocalEntryNotFoundError):
         found = "is not in the cache, and HF_HUB_OFFLINE forbids the network"
         remedy = "Unset HF_HUB_OFFLINE once, with a network."
     else:
-        # That the cache has nothing is what the library says after any other failure, which is then the cause.
+        # After any other failure, too, the library reports an empty cache, with that failure as the cause.
         lacks = isinstance(error, LocalEntryNotFoundError)
         found, remedy = _found_and_remedy((error.__cause__ if lacks else None) or error)
     command = f"hf download {repository} {CONFIG} {OTHER_WEIGHTS} --revision {revision}"

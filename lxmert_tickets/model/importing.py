@@ -19,19 +19,19 @@ _log = logging.getLogger("lxmert_tickets")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint on this machine, and what an artifact made of it should say of where it is from."""
+    """A checkpoint on this machine, and the provenance to record in artifacts made from it."""
 
     path: Path
     about: Metadata
 
 
 def checkpoint_file(path: Path) -> Checkpoint:
-    """Return a checkpoint that was downloaded or put in place by hand."""
+    """Return a checkpoint that was downloaded, or that the user put in place."""
     return Checkpoint(path, {"file": path.name, "sha256": file_digest(path)})
 
 
 def hub_checkpoint(repository: str, revision: str, architecture: Architecture) -> Checkpoint:
-    """Return a checkpoint of the hub, downloaded unless cached, whose config.json fits `architecture`.
+    """Return a checkpoint from the hub, downloaded unless cached, whose config.json fits `architecture`.
 
     Raises DataError as `fetch_checkpoint` and `check_config` do.
     """
@@ -54,11 +54,11 @@ def import_weights(
     answers: Sequence[str],
     pretraining_answers: Sequence[str] | None = None,
 ) -> tuple[Tensors, Metadata]:
-    """Return the encoder's weights, and what to record of them.
+    """Return the encoder's weights, and what to record about them.
 
-    With `pretraining_answers` the answer head comes too, its final layer's rows mapped to `answers` by their words.
+    With `pretraining_answers`, the answer head is included, the rows of its final layer matched to `answers` by text.
 
-    Raises DataError when the checkpoint is not one of `architecture`, or cannot be read.
+    Raises DataError when the checkpoint does not fit `architecture`, or cannot be read.
     """
     stored = read_tensors(checkpoint.path)
     n_rows = None if pretraining_answers is None else len(pretraining_answers)

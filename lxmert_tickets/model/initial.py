@@ -23,8 +23,8 @@ def initial_weights(
 ) -> dict[str, np.ndarray]:
     """Return the initial weights of run `seed`: the pretrained encoder with an answer head.
 
-    The head is drawn for the run ("random": what the paper says), or is that of `pretrained` ("pretrained": what its
-    code ran; all seeds then start from equal weights).
+    The head is drawn for the run ("random", as the paper says), or is that of `pretrained` ("pretrained", as its code
+    does; all seeds then start from equal weights).
 
     Raises ArtifactError, naming `place`, when `pretrained` has no head for `architecture`, and ConfigError when
     `answer_head` is neither.

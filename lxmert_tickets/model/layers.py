@@ -1,4 +1,4 @@
-"""The layers of LXMERT, with the parameter names of `transformers`. A stream goes through them as rows (`places`).
+"""The layers of LXMERT, with the parameter names of `transformers`. A stream passes through them as rows (`places`).
 
 Shapes: B questions, T tokens, R regions, H hidden; n rows of language, m = B * R of vision.
 """
@@ -18,7 +18,7 @@ LAYER_NORM_EPS = 1e-12
 
 @dataclass(frozen=True)
 class Dropouts:
-    """Probabilities of dropout, while training: on what a sublayer gives, and on attention weights."""
+    """Dropout probabilities in training: of a sublayer's output, and of attention weights."""
 
     hidden: float = 0.0
     attention: float = 0.0
@@ -36,12 +36,12 @@ class Stream:
         return Stream(rows, self.places)
 
     def through(self, *parts: Attending | Feeding) -> "Stream":
-        """Return the stream after sublayers of its own."""
+        """Return the stream after its own sublayers, `parts`."""
         [rows] = sublayers([self.rows], [self.places], parts)
         return self.becomes(rows)
 
     def shared_by(self, source: Tensor) -> "Stream":
-        """Return the stream of the sequences `source` (B), which share rows: cross-attention then takes them apart."""
+        """Return B sequences that read the rows of sequences `source` (B); cross-attention gives each its own rows."""
         return Stream(self.rows, self.places.shared_by(source))
 
 
@@ -60,7 +60,7 @@ class Attention(nn.Module):
         make_neighbours([self.query, self.key, self.value])
 
     def _apply(self, *arguments: Any, **options: Any) -> "Attention":
-        """Move to another device or dtype, as torch's `to`, `cuda` and `double` do it: neighbours stay neighbours."""
+        """Move to another device or dtype, as `to`, `cuda` and `double` do; projections stay adjacent in memory."""
         super()._apply(*arguments, **options)  # type: ignore[no-untyped-call]
         self._join()
         return self
@@ -88,7 +88,7 @@ class SelfAttentionLayer(nn.Module):
         return self._whole[self.training]
 
     def read_only(self, stream: Stream, read: Read) -> Stream:
-        """Return the places that are read alone, after they attended to all of them."""
+        """Return only the places that are read, after they have attended to all places."""
         rows = select(stream.rows, read.rows)
         return Stream(one_way(rows, stream.rows, read.places, stream.places, self.whole()), read.places)
 
@@ -103,7 +103,7 @@ class CrossAttentionLayer(nn.Module):
         self._whole = _attending(self.att, self.output, dropouts)
 
     def forward(self, language: Stream, vision: Stream) -> tuple[Stream, Stream]:
-        """Return both streams; what shares its weights is computed for the rows of both at once."""
+        """Return both streams; the shared weights are applied to the rows of both at once."""
         rows, every = [language.rows, vision.rows], [language.places, vision.places]
         of_language, of_vision = sublayers(rows, every, [self._whole[self.training]])
         return Stream(of_language, language.places.apart), Stream(of_vision, vision.places.apart)
@@ -123,13 +123,13 @@ class Intermediate(nn.Module):
 
 
 def _attending(attention: Attention, output: ResidualOutput, dropouts: Dropouts) -> dict[bool, Attending]:
-    """Return the whole sublayer, that `output` ends, in training and otherwise."""
+    """Return the whole sublayer, which `output` ends, for training (True) and evaluation (False)."""
     made_of = (attention.query, attention.key, attention.value), output.dense, output.LayerNorm, attention.n_heads
     return {True: Attending(*made_of, (dropouts.hidden, dropouts.attention)), False: Attending(*made_of, (0.0, 0.0))}
 
 
 def _feeding(intermediate: Intermediate, output: ResidualOutput, dropouts: Dropouts) -> dict[bool, Feeding]:
-    """Return the whole sublayer, that `output` ends, in training and otherwise."""
+    """Return the whole sublayer, which `output` ends, for training (True) and evaluation (False)."""
     made_of = intermediate.dense, output.dense, output.LayerNorm
     return {True: Feeding(*made_of, dropouts.hidden), False: Feeding(*made_of, 0.0)}
 
@@ -172,6 +172,6 @@ class CrossLayer(nn.Module):
         )
 
     def read_only(self, language: Stream, vision: Stream, read: Read) -> Stream:
-        """Return the places of language that are read alone: what a last layer is for."""
+        """Return only the language places that are read: all that the last layer has to compute."""
         crossed = self.visual_attention.language_only(language, vision)
         return self.lang_self_att.read_only(crossed, read).through(self._lang_fed[self.training])

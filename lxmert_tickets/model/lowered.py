@@ -1,6 +1,6 @@
-"""A network's parameters in the precision of matrix products, cast at once.
+"""A network's parameters in the precision of matrix products, all cast at once.
 
-Autocast casts each weight by itself, a kernel each, and each gradient back.
+Autocast launches a kernel to cast each weight, and another to cast each gradient back.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,17 +22,17 @@ class Lowered:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Take over what the parameters have become; they must lie where they lay."""
+        """Copy the parameters' current values; they must not have moved in memory."""
         torch._foreach_copy_(list(self._low.values()), list(self._stored.values()))
 
     def __call__(self, parameter: Tensor) -> Tensor:
-        """Return the copy of `parameter`; parameters side by side have copies side by side."""
+        """Return the copy of `parameter`; adjacent parameters have adjacent copies."""
         low = self._low[parameter.untyped_storage().data_ptr()]
         return low.as_strided(parameter.shape, parameter.stride(), parameter.storage_offset())
 
 
 def _storages(network: nn.Module) -> dict[int, Tensor]:
-    """Return what the parameters are stored in, each as one dimension, by address."""
+    """Return the parameters' storages, each as a one-dimensional tensor, by address."""
     found: dict[int, Tensor] = {}
     for parameter in network.parameters():
         storage = parameter.untyped_storage()
@@ -46,7 +46,7 @@ _in_use: ContextVar[Lowered | None] = ContextVar("_in_use", default=None)
 
 @contextmanager
 def using(lowered: Lowered | None) -> Iterator[None]:
-    """Let forward passes of its network read from `lowered`; without any, each weight is cast when it is used."""
+    """Make forward passes of its network read from `lowered`; with None, each weight is cast when it is used."""
     before = _in_use.set(lowered)
     try:
         yield
@@ -55,6 +55,6 @@ def using(lowered: Lowered | None) -> Iterator[None]:
 
 
 def low(parameters: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-    """Return weights or biases one after the other, as `dtype`; what lies side by side is joined without a copy."""
+    """Return weights or biases concatenated, as `dtype`; adjacent ones are joined without a copy."""
     lowered = _in_use.get()
     return joined(parameters).to(dtype) if lowered is None else joined([lowered(each) for each in parameters])

@@ -1,10 +1,9 @@
 """LXMERT for visual question answering (Tan & Bansal, EMNLP 2019), with the parameter names of `transformers`.
 
-Hub checkpoints load here, and weights saved here load in `transformers.LxmertForQuestionAnswering`. The numbers are
-the same; less is computed: nothing that the answer does not depend on. The answer head reads the language [CLS]
-alone, so the last cross layer computes no vision branch, and nothing but [CLS] once its cross-attention is done
-(pretraining reads masked words too). A stream goes through the layers as rows, so that on the CPU padding is no row
-(`places`).
+Hub checkpoints load here, and weights saved here load in `transformers.LxmertForQuestionAnswering`. The results are
+the same, but nothing is computed that the answer does not depend on. The answer head reads only the language [CLS], so
+the last cross layer computes no vision branch, and after its cross-attention only [CLS] (pretraining reads masked
+words too). A stream passes through the layers as rows, most padding left out (`places`).
 
 Shapes: B questions, T tokens, R regions, H hidden, A answers; n rows of language, m = B * R of vision.
 """
@@ -21,8 +20,8 @@ from lxmert_tickets.model.sublayers import Attending, Feeding
 
 INITIAL_STD = 0.02
 ROWS_AT_ONCE = 1024
-"""That a GPU looks up in a table of embeddings: the gradient of more (and up to 3,072) may lose or double rows, since a
-warp may read the next 1,024 numbers while another still needs the last ones (PyTorch's pull request 187687)."""
+"""Most rows that a GPU looks up in an embedding table: the gradient of more (up to 3,072) may lose or double rows, as a
+warp may read the next 1,024 numbers while another still needs the previous ones (PyTorch pull request 187687)."""
 
 
 class Embeddings(nn.Module):
@@ -52,7 +51,7 @@ class Embeddings(nn.Module):
 
 
 def _looked_up(table: nn.Embedding, numbers: Tensor, at_once: int | None) -> Tensor:
-    """Return the rows (n, H) of `table` that have these `numbers` (n), so many `at_once`; None: all."""
+    """Return the rows (n, H) of `table` at indices `numbers` (n), looked up `at_once` at a time; None = all."""
     if at_once is None or len(numbers) <= at_once:
         return table(numbers)  # type: ignore[no-any-return]
     return torch.cat([table(part) for part in torch.split(numbers, at_once)])
@@ -77,7 +76,7 @@ class VisualEmbeddings(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Language layers and vision (relational) layers apart, then cross layers over both."""
+    """Separate language layers and vision (relational) layers, then cross layers over both."""
 
     def __init__(self, arch: Architecture, dropouts: Dropouts) -> None:
         super().__init__()
@@ -90,9 +89,9 @@ class Encoder(nn.Module):
     def forward(
         self, questions: Stream, images: Stream, read: Read | None = None, image_of: Tensor | None = None
     ) -> Stream:
-        """Return what is read, None for the first places, of embedded questions that have met their images.
+        """Return the places `read`, None for the first ones, of embedded questions that have attended to their images.
 
-        `image_of` int64 (B) tells the image of each, where they share images.
+        `image_of` int64 (B) gives the image of each question, where questions share images.
         """
         read = read or questions.places.read(questions.rows.device)
 
@@ -107,15 +106,15 @@ class Encoder(nn.Module):
         return Stream(rows, read.places)
 
     def _read(self, language: Stream) -> Stream:
-        """Return questions after the layers that know nothing of images."""
+        """Return questions after the language layers."""
         return language.through(*_parts_of(self.layer))
 
     def _see(self, vision: Stream) -> Stream:
-        """Return images after the layers that know nothing of questions."""
+        """Return images after the vision layers."""
         return vision.through(*_parts_of(self.r_layers))
 
     def _cross(self, language: Stream, vision: Stream, read: Read) -> Stream:
-        """Return the places of language that are read, after the layers over both."""
+        """Return the language places that are read, after the cross layers."""
         *earlier, last = self.x_layers
         for layer in earlier:
             language, vision = layer(language, vision)
@@ -138,7 +137,7 @@ class Pooler(nn.Module):
 
 
 class Lxmert(nn.Module):
-    """Backbone: questions and images, each read by itself and then together."""
+    """Backbone: questions and images, encoded separately and then together."""
 
     def __init__(self, arch: Architecture, dropouts: Dropouts) -> None:
         super().__init__()
@@ -201,11 +200,11 @@ class LxmertForVqa(nn.Module):
             attention_mask: bool (B, T), True = a token; None = no padding anywhere.
             features: float (B, R, feature_dim), raw.
             boxes: float (B, R, 4), x1 y1 x2 y2 in 0..1.
-            image_of: int64 (B), where questions share images: the image, of the U that `features` and `boxes` then
-                have. What depends on the image alone is computed once for each, dropout too: the visual layers, and
-                the projections of attention in the first cross layer.
-            n_rows: how many rows the tokens are packed into (`places.rows_for`); None = counted on the CPU, as many as
-                places on a GPU.
+            image_of: int64 (B), where questions share images: each question's image, of the U that `features` and
+                `boxes` then have. What depends on the image alone is computed once per image, dropout included: the
+                vision layers, and the attention projections in the first cross layer.
+            n_rows: how many rows the tokens are packed into (`places.rows_for`); None = counted on the CPU, one per
+                place on a GPU.
         """
         questions = self.lxmert.embeddings(input_ids, attention_mask, n_rows)
         images = self.lxmert.encoder.visn_fc(features, boxes)
@@ -213,9 +212,9 @@ class LxmertForVqa(nn.Module):
 
 
 def vqa_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return binary cross-entropy summed over answers and averaged over the batch, 0 for none; `targets` (B, A): 0..1.
+    """Return binary cross-entropy summed over answers and averaged over the batch, 0 if empty; `targets` (B, A): 0..1.
 
-    LXMERT's code writes it as the mean over everything times the number of answers.
+    LXMERT's code writes this as the mean over everything times the number of answers.
     """
     return F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="sum") / max(len(targets), 1)
 

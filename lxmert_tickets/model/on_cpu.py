@@ -1,18 +1,18 @@
-"""The functions of `operators` on the CPU in float32, with their gradients by hand.
+"""The functions of `operators` on the CPU in float32, with hand-written gradients.
 
-Where the time went with torch's own, and what is done instead:
+Where torch's own operators lose time, and what is done instead:
 
-- Matrix products. torch's own call MKL; oneDNN, which is in torch too, is up to 10 % faster with large matrices, and
-  twice as fast on AMD's processors from Zen 5 on, half of whose vector units MKL leaves idle. Without AVX-512, though,
-  gradients take it up to twice as long. torch has no public name for it in float32: `mkldnn._linear_pointwise` is what
-  its own compiler emits. torch is pinned; without it, `addmm` serves. A call of oneDNN takes 25 µs more than one of
-  MKL, and for a weight's gradient it first copies a factor.
-- Attention. torch's fused kernel is made for long sentences: over 12 or 36 keys its bookkeeping costs more than the
-  products, and with dropout there is none. Batched products are faster, and a softmax over a whole vector of keys.
-- Calls. A small network's layer is many operators of some 10 µs; with the gradients of a sublayer by hand they are
-  fewer, and some work in place. To autograd all layers are one function (`by_hand`).
-- Answering. Nothing is kept for a gradient, so oneDNN's product ends in GELU: 5 % of the time of LXMERT base, most of
-  it for fresh memory.
+- Matrix products. torch calls MKL; oneDNN, which torch includes too, is up to 10 % faster with large matrices, and
+  twice as fast on AMD processors from Zen 5 on, half of whose vector units MKL leaves idle. Without AVX-512, though, it
+  takes up to twice as long for gradients. torch has no public name for it in float32: `mkldnn._linear_pointwise` is
+  what its own compiler emits. torch is pinned; where that is missing, `addmm` is used. A call to oneDNN takes 25 µs
+  more than one to MKL, and for a weight's gradient it first copies a factor.
+- Attention. torch's fused kernel is made for long sequences: over 12 or 36 keys its bookkeeping costs more than the
+  products, and it has no dropout. Batched products are faster, and so is a softmax over whole vectors of keys.
+- Calls. A small network's layer is many operators of some 10 µs; with a hand-written gradient for each sublayer there
+  are fewer, and some work in place. To autograd, all layers are one function (`by_hand`).
+- Answering. Nothing is kept for gradients, so oneDNN's product is fused with GELU: this saves 5 % of the time of LXMERT
+  base, most of it on fresh memory.
 """
 
 import math
@@ -36,7 +36,7 @@ ZEN_5 = 26  # the processor family
 
 
 def _least_products() -> tuple[float, float, float]:
-    """Return how many multiplications a product, an input's gradient and a weight's must have for oneDNN to be faster.
+    """Return from how many multiplications on oneDNN is faster: for a product, an input's gradient and a weight's.
 
     Measured on Zen 3, which has no AVX-512, Zen 4 and Zen 5.
     """
@@ -45,13 +45,13 @@ def _least_products() -> tuple[float, float, float]:
     if "AVX512" not in torch.backends.cpu.get_cpu_capability():
         return 2**25, math.inf, math.inf
     vendor, family = processor()
-    # MKL leaves half of their vector units idle.
+    # There MKL leaves half of the vector units idle.
     small = 3 * 2**20 if vendor == "AuthenticAMD" and family >= ZEN_5 else 2**25
     return small, small, 2**25
 
 
 def processor() -> tuple[str, int]:
-    """Return vendor and family of an x86 processor, as Linux has them; "", 0 of another."""
+    """Return the vendor and family of an x86 processor, as Linux reports them; "" and 0 where it does not."""
     about = Path("/proc/cpuinfo")
     found = re.search(r"vendor_id\s*: (\w+)\ncpu family\s*: (\d+)", about.read_text()) if about.exists() else None
     return (found[1], int(found[2])) if found else ("", 0)
@@ -73,7 +73,7 @@ def _product(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _product_gelu(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return erf-GELU of `_product`, whose own result goes."""
+    """Return erf-GELU of `_product`, whose own result is not kept."""
     if rows.shape[0] * weight.numel() >= LEAST_PRODUCTS:
         return torch.ops.mkldnn._linear_pointwise.default(rows, weight, bias, "gelu", [], "none")  # type: ignore[no-any-return]
     return torch.ops.aten.gelu_.default(torch.addmm(bias, rows, weight.t()))  # type: ignore[no-any-return]
@@ -120,7 +120,7 @@ class Dense(torch.autograd.Function):
 
 
 def _of_projections(gradient: Tensor, rows: Tensor, n: int) -> list[Tensor]:
-    """Return the gradients of each weight and bias, from that of what the `n` of them project side by side."""
+    """Return the gradients of each of `n` weights and biases, from that of their joint projection."""
     of_weight, of_bias = _of_dense(gradient, rows)
     return [part for both in zip(of_weight.chunk(n), of_bias.chunk(n), strict=True) for part in both]
 
@@ -128,7 +128,7 @@ def _of_projections(gradient: Tensor, rows: Tensor, n: int) -> list[Tensor]:
 def through(
     every: Sequence[Places], parts: Sequence[Attending | Feeding], *inputs: Tensor
 ) -> tuple[Sequence[Tensor], Pullback]:
-    """Return the rows of one or two streams after sublayers one after the other."""
+    """Return the rows of one or two streams after each of the sublayers `parts` in turn, and the pullback."""
     rows, done = joined(inputs), []
     for part in parts:
         own = part.parameters()
@@ -138,11 +138,11 @@ def through(
             rows, backward = _feed_forward(part, own, rows)
         if recording():
             done.append((own, backward))
-        del backward  # and what it holds, where nothing is recorded
+        del backward  # frees what it holds, unless recorded
 
     def pullback(*gradients: Tensor) -> Sequence[Tensor]:
         gradient = joined(gradients)
-        while done:  # what is saved goes as it is used
+        while done:  # saved tensors are freed as they are used
             parameters, backward = done.pop()
             gradient, of_parameters = backward(gradient)
             give(parameters, of_parameters)
@@ -154,9 +154,9 @@ def through(
 def _attention(
     part: Attending, parameters: Sequence[Tensor], every: Sequence[Places], rows: Tensor
 ) -> tuple[Tensor, Backward]:
-    """Return rows after attention within one stream or from each of two to the other, and the end of the sublayer.
+    """Return the rows after an attention sublayer, within one stream or from each of two to the other.
 
-    Where sequences share rows, they share what is projected too, and each has its own rows afterwards.
+    Sequences that share rows share their projections too; each has its own rows afterwards.
     """
     weight = part.joined(parameters[:6:2])
     projected = _product(rows, weight, part.joined(parameters[1:6:2]))
@@ -212,7 +212,7 @@ def _feed_forward(part: Feeding, parameters: Sequence[Tensor], rows: Tensor) -> 
 def one_way(
     of_rows: Places, of_context: Places, part: Attending, rows: Tensor, context: Tensor
 ) -> tuple[Sequence[Tensor], Pullback]:
-    """Return the rows of a stream, that goes on, after attention to another."""
+    """Return the rows of a stream after attention to another, which is left as it is, and the pullback."""
     parameters, own, other = part.parameters(), layout_of(of_rows, part.n_heads), layout_of(of_context, part.n_heads)
     to_q, to_kv = parameters[0], part.joined(parameters[2:6:2])
     [q] = own.at_heads(_product(rows, to_q, parameters[1]), "q")
@@ -248,7 +248,7 @@ def _attended(q: Tensor, k: Tensor, v: Tensor, absent: Tensor | None, dropout: f
 
 
 def _attended_backward(gradient: Tensor, saved: Saved, of_q: Tensor, of_k: Tensor, of_v: Tensor) -> None:
-    """Write the gradients of queries, keys and values, from that of what `_attended` gave."""
+    """Write the gradients of queries, keys and values, from that of the output of `_attended`."""
     q, k, v, attention, noise = saved
     _transposed_times(attention if noise is None else attention * noise, gradient, 1.0, of_v)
     of_attention = torch.bmm(gradient, v.transpose(1, 2))
@@ -262,23 +262,23 @@ def _attended_backward(gradient: Tensor, saved: Saved, of_q: Tensor, of_k: Tenso
 
 def _transposed_times(attention: Tensor, of_queries: Tensor, scale: float, out: Tensor) -> None:
     """Write `attention` (B * heads, queries, keys) transposed, times `of_queries`, times `scale`."""
-    if attention.shape[1] == 1:  # as of the last layer, where [CLS] alone attends: MKL takes six times as long
+    if attention.shape[1] == 1:  # as in the last layer, where only [CLS] attends: MKL takes six times as long
         torch.mul(attention.transpose(1, 2), of_queries * scale, out=out)
     else:
         torch.baddbmm(out, attention.transpose(1, 2), of_queries, beta=0, alpha=scale, out=out)
 
 
 def _noise(like: Tensor, dropout: float) -> Tensor | None:
-    """Return what dropout multiplies with, 0 or 1 / (1 - dropout), as `F.dropout` draws it; None for no dropout."""
+    """Return the factors of dropout, 0 or 1 / (1 - dropout), drawn as `F.dropout` does; None for no dropout."""
     return torch.empty_like(like).bernoulli_(1 - dropout).div_(1 - dropout) if dropout else None
 
 
 def _closed(
     hidden: Tensor, residual: Tensor, parameters: Sequence[Tensor], eps: float, dropout: float
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor, list[Tensor]]]]:
-    """Return LayerNorm(residual + dropout(dense(hidden))), how a sublayer ends.
+    """Return the end of a sublayer, LayerNorm(residual + dropout(dense(hidden))), and its backward function.
 
-    Its gradient is that of hidden, of the residual, and of weight, bias, gain and shift.
+    The latter returns the gradients of hidden, of the residual, and of weight, bias, gain and shift.
     """
     weight, bias, gain, shift = parameters
     summed = _product(hidden, weight, bias)

@@ -1,9 +1,9 @@
-"""The functions of `operators` on a GPU, with their gradients by hand, in float32 or under autocast.
+"""The functions of `operators` on a GPU, with hand-written gradients, in float32 or under autocast.
 
-Between matrix products there is one kernel (`gpu_kernels`). Products take their factors in the precision of autocast;
-rows between sublayers, sums, and the gradients of weights are float32: products give the latter so, where autocast
-casts each by itself, as it does each weight (see `lowered`). Gradients of parameters are computed `aside`, where that
-is in use.
+Between matrix products there is one kernel (`gpu_kernels`). Products take their factors in autocast's precision; rows
+between sublayers, sums and weight gradients are float32. Products output weight gradients in float32 directly, where
+autocast would cast each one, as it does each weight (see `lowered`). Gradients of parameters are computed on the side
+streams of `aside`, where that is in use.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,17 +22,18 @@ from lxmert_tickets.model.places import Places, rows_of_each
 from lxmert_tickets.model.sublayers import Attending, Feeding
 
 DEVICE, LOW = torch.device("cuda"), torch.bfloat16
-LEAST_SHARED_BYTES = 48 * 1024  # that a program may have on any GPU
-SEEDS = 3  # of a sublayer's dropouts: of the attention weights of each stream, and of the output
-OfParameters = Callable[[], list[Tensor]]  # their gradients, when they are asked for: nothing changes what it reads
-# Gradients of rows, of the same in the precision of products, and of parameters; from those of the output.
+LEAST_SHARED_BYTES = 48 * 1024  # that any GPU allows a program
+SEEDS = 3  # for a sublayer's dropout: of the attention weights of each stream, and of the output
+OfParameters = Callable[[], list[Tensor]]  # computes their gradients later: nothing may change what it reads
+# From the gradient of the output, in two summands (float32, and in the precision of products): those of the inputs, and
+# of parameters.
 Backward = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor, OfParameters]]
 
 
 def takes(rows: Tensor, every: Sequence[Places], n_heads: int) -> bool:
-    """Return whether the functions of this module may be applied to `rows` (n, H), with attention of so many heads."""
+    """Return whether the functions of this module may be applied to `rows` (n, H), with `n_heads` attention heads."""
     properties = torch.cuda.get_device_properties(rows.device)
-    shared_bytes: int = getattr(properties, "shared_memory_per_block_optin", LEAST_SHARED_BYTES)  # AMD's have none
+    shared_bytes: int = getattr(properties, "shared_memory_per_block_optin", LEAST_SHARED_BYTES)  # missing on AMD
     itemsize, longest = _dtype_of_products(rows).itemsize, max((places.n_places for places in every), default=1)
     width = rows.shape[1] // n_heads
     fits = kernels.shared_bytes(longest, width, itemsize) <= shared_bytes
@@ -40,7 +41,7 @@ def takes(rows: Tensor, every: Sequence[Places], n_heads: int) -> bool:
 
 
 def try_out() -> None:
-    """Launch every kernel; raises whatever keeps one from being compiled and run."""
+    """Launch every kernel; raises whatever error one meets in compiling or running."""
     rows, seed = torch.ones(16, 32, device=DEVICE), torch.zeros(1, dtype=torch.int64, device=DEVICE)
     low = rows.to(LOW)
     heads = _heads_of(Places(2, 8), Places(2, 8), 2, seed, 0.5)
@@ -67,7 +68,7 @@ def _of_weight(gradient: Tensor, inputs: Tensor) -> Tensor:
 
 
 def _of_projections(gradient: Tensor, inputs: Tensor, n: int) -> list[Tensor]:
-    """Return the gradients of each weight and bias, from that of what the `n` of them project side by side."""
+    """Return the gradients of each of `n` weights and biases, from that of their joint projection."""
     weights, biases = _of_weight(gradient, inputs).chunk(n), gradient.sum(dim=0, dtype=torch.float32).chunk(n)
     return [part for both in zip(weights, biases, strict=True) for part in both]
 
@@ -75,7 +76,7 @@ def _of_projections(gradient: Tensor, inputs: Tensor, n: int) -> list[Tensor]:
 def through(
     every: Sequence[Places], parts: Sequence[Attending | Feeding], *inputs: Tensor
 ) -> tuple[Sequence[Tensor], Pullback]:
-    """Return the rows (n, H), float32, of one or two streams after sublayers one after the other."""
+    """Return the rows (n, H), float32, of one or two streams after each of `parts` in turn, and the pullback."""
     rows = (inputs[0] if len(inputs) == 1 else torch.cat(inputs)).float().contiguous()  # as kernels expect
     low, done, run = rows.to(_dtype_of_products(rows)), [], aside.runner()
     seeds = torch.split(_seeds(rows.device, SEEDS * len(parts), any(part.drops for part in parts)), SEEDS)
@@ -88,11 +89,11 @@ def through(
                 rows, low, backward = _feed_forward(part, own, rows, low, seed)
             if recording():
                 done.append((own, backward))
-            del backward  # and what it holds, where nothing is recorded
+            del backward  # frees what it holds, unless recorded
 
     def pullback(*gradients: Tensor) -> Sequence[Tensor]:
         of_rows, of_low = gradients[0].contiguous() if len(gradients) == 1 else torch.cat(gradients), None
-        while done:  # what is saved goes as it is used; what is read aside, when that is joined
+        while done:  # saved tensors are freed as they are used; those read aside, at the join
             parameters, backward = done.pop()
             of_rows, of_low, of_parameters = backward(of_rows, of_low)
             run(partial(_give, parameters, of_parameters))
@@ -102,14 +103,14 @@ def through(
 
 
 def _give(parameters: Sequence[Tensor], of_parameters: OfParameters) -> None:
-    """Compute and give gradients: a function that, with `partial`, holds what they are computed from."""
+    """Compute gradients and add them: a function whose `partial` keeps alive what they are computed from."""
     give(parameters, of_parameters())
 
 
 def _attention(
     part: Attending, parameters: Sequence[Tensor], every: Sequence[Places], rows: Tensor, low: Tensor, seeds: Tensor
 ) -> tuple[Tensor, Tensor, Backward]:
-    """Return rows, in both precisions, after attention within a stream or between two, and the end of the sublayer."""
+    """Return the rows, in both precisions, after an attention sublayer, within one stream or between two."""
     weight, dropout = low_of(parameters[:6:2], low.dtype), part.dropouts[0]
     projected = torch.addmm(low_of(parameters[1:6:2], low.dtype), low, weight.t())
     projected, residual = (_to_apart(shared, every) for shared in (projected, rows))
@@ -141,7 +142,7 @@ def _attention(
 
 
 def _parts(projected: Tensor, every: Sequence[Places]) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-    """Yield, for each stream that attends: its rows; its queries, and keys and values of what it attends to."""
+    """Yield, for each stream that attends: its rows, its queries, and the keys and values that it attends to."""
     ends = [0, every[0].apart.n_rows, projected.shape[0]]
     rows = [slice(*pair) for pair in pairwise(ends)][: len(every)]
     q, k, v = projected.chunk(3, dim=1)
@@ -152,7 +153,7 @@ def _parts(projected: Tensor, every: Sequence[Places]) -> Iterator[tuple[slice, 
 def _feed_forward(
     part: Feeding, parameters: Sequence[Tensor], rows: Tensor, low: Tensor, seeds: Tensor
 ) -> tuple[Tensor, Tensor, Backward]:
-    """Return rows, in both precisions, after the feed-forward sublayer."""
+    """Return the rows, in both precisions, after a feed-forward sublayer."""
     weight = low_of(parameters[:1], low.dtype)
     inner = torch.addmm(low_of(parameters[1:2], low.dtype), low, weight.t())
     output, output_low, end_backward = _closed(
@@ -170,7 +171,7 @@ def _feed_forward(
 def one_way(
     of_rows: Places, of_context: Places, part: Attending, rows: Tensor, context: Tensor
 ) -> tuple[Sequence[Tensor], Pullback]:
-    """Return the rows of a stream, that goes on, after attention to another."""
+    """Return the rows of a stream after attention to another, which is left as it is, and the pullback."""
     rows, dtype, parameters = rows.float().contiguous(), _dtype_of_products(rows), part.parameters()
     low, context_low, run = rows.to(dtype), context.to(dtype), aside.runner()
     seeds = _seeds(rows.device, SEEDS, part.drops)
@@ -209,7 +210,7 @@ def _heads_of(own: Places, other: Places, n_heads: int, seed: Tensor, dropout: f
 
 
 def _for_rows(like: Tensor, width: int, every: Sequence[Places]) -> Tensor:
-    """Return rows (n, `width`), as many as of `like`, for kernels to write: 0 where there are rows of no sequence."""
+    """Return rows (n, `width`), as many as `like`, for kernels to write; zeros if some may belong to no sequence."""
     make = like.new_empty if all(places.present is None for places in every) else like.new_zeros
     return make(like.shape[0], width)
 
@@ -223,7 +224,7 @@ def _to_apart(rows: Tensor, every: Sequence[Places]) -> Tensor:
 
 
 def _from_apart(gradient: Tensor, every: Sequence[Places]) -> Tensor:
-    """Return the gradient of rows, from that of what `_to_apart` makes of them."""
+    """Return the gradient of rows, from that of `_to_apart` of them."""
     if all(places.source is None for places in every):
         return gradient
     parts = rows_of_each(gradient, [places.apart for places in every])
@@ -231,10 +232,10 @@ def _from_apart(gradient: Tensor, every: Sequence[Places]) -> Tensor:
 
 
 def _seeds(device: torch.device, n: int, drops: bool) -> Tensor:
-    """Return `n` seeds, int64, for dropout in kernels; torch's generator of the device draws them.
+    """Return `n` seeds, int64, for dropout in kernels, drawn by torch's generator of the device.
 
-    Where nothing `drops`, none is drawn: a run that is broken off in validation does that again, and then goes on with
-    the generator as it was.
+    Nothing is drawn unless something `drops`: a run interrupted in validation repeats it, and must then resume with the
+    generator unchanged.
     """
     return torch.randint(2**31, (n,), device=device) if drops else torch.zeros(n, dtype=torch.int64, device=device)
 
@@ -242,9 +243,9 @@ def _seeds(device: torch.device, n: int, drops: bool) -> Tensor:
 def _closed(
     hidden: Tensor, residual: Tensor, parameters: Sequence[Tensor], eps: float, seed: Tensor, dropout: float
 ) -> tuple[Tensor, Tensor, Backward]:
-    """Return LayerNorm(residual + dropout(dense(hidden))) in both precisions.
+    """Return LayerNorm(residual + dropout(dense(hidden))) in both precisions, and its backward function.
 
-    Its gradient is that of hidden, of the residual, and of weight, bias, gain and shift.
+    The latter returns the gradients of hidden, of the residual, and of weight, bias, gain and shift.
     """
     weight, (gain, shift) = low_of(parameters[:1], hidden.dtype), parameters[2:]
     dense = torch.addmm(low_of(parameters[1:2], hidden.dtype), hidden, weight.t())

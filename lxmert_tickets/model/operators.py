@@ -1,7 +1,7 @@
-"""What the layers compute: projections, attention, feed-forward. Each exists three times, with the same numbers.
+"""What the layers compute: projections, attention, feed-forward. Each has three equivalent implementations.
 
-The plain way is torch's own operators; it runs anywhere, under autocast and in float64. The fast ways run on the CPU in
-float32 (`model.on_cpu`), and on a GPU in float32 and under autocast (`model.on_gpu`).
+The plain one uses torch's own operators and runs anywhere, under autocast and in float64. The fast ones run on the CPU
+in float32 (`model.on_cpu`), and on a GPU in float32 and under autocast (`model.on_gpu`).
 """
 
 import logging
@@ -22,12 +22,12 @@ from lxmert_tickets.model.sublayers import Attending, Feeding
 log = logging.getLogger("lxmert_tickets")
 Run = Callable[..., Sequence[Tensor]]
 
-# How what goes `together` is computed: the module that does it, or None for the plain way.
+# Within `together`, a tuple of the module that computes it, or of None for the plain implementation.
 _engine: ContextVar[tuple[ModuleType | None] | None] = ContextVar("_engine", default=None)
 
 
 def engine_of(rows: Tensor, every: Sequence[Places], n_heads: int) -> ModuleType | None:
-    """Return the module that computes sublayers of `rows` (n, H), whose attention has so many heads; None: plainly."""
+    """Return the module that computes sublayers of `rows` (n, H) with `n_heads` attention heads; None: torch does."""
     if on_cpu.takes(rows):
         return on_cpu
     on_gpu = _on_gpu() if rows.device.type == "cuda" else None
@@ -36,13 +36,13 @@ def engine_of(rows: Tensor, every: Sequence[Places], n_heads: int) -> ModuleType
 
 @cache
 def _on_gpu() -> ModuleType | None:
-    """Return `model.on_gpu`; None where its kernels do not work: they take Triton, which takes a C compiler."""
+    """Return `model.on_gpu`; None where its kernels do not work: they need Triton, which needs a C compiler."""
     try:
         from lxmert_tickets.model import on_gpu
 
         on_gpu.try_out()
-    except Exception as error:  # whatever it is, torch's own operators train as well, with other numbers of dropout
-        if tells_of_full_memory(error):  # of a GPU that others fill; the training would have met it next
+    except Exception as error:  # torch's own operators train just as well, with other draws of dropout
+        if tells_of_full_memory(error):  # others fill the GPU, so training would fail too
             raise
         log.warning("kernels cannot be compiled for this GPU, so training is slower: %s", error)
         return None
@@ -50,13 +50,13 @@ def _on_gpu() -> ModuleType | None:
 
 
 def adam_kernels() -> ModuleType | None:
-    """Return the module that updates weights on a GPU; None where kernels do not work, for torch's own operators."""
+    """Return the module that updates weights on a GPU; None where kernels do not work."""
     on_gpu = _on_gpu()
     return None if on_gpu is None else on_gpu.adam_kernels
 
 
 def arithmetic_of(device: torch.device) -> str:
-    """Return what decides how the numbers of a network on `device` come about: elsewhere their last digits differ."""
+    """Return what decides the last digits of a network's numbers on `device`; where it differs, they differ."""
     if device.type == "cuda":
         kernels = "torch's operators" if _on_gpu() is None else "kernels of its own"
         return f"{torch.cuda.get_device_name(device)}, {kernels}"
@@ -68,16 +68,16 @@ def arithmetic_of(device: torch.device) -> str:
 
 
 def dense(rows: Tensor, layer: nn.Linear) -> Tensor:
-    """Return what `layer` makes of `rows` (n, inputs)."""
+    """Return `layer(rows)`, of `rows` (n, inputs)."""
     if on_cpu.takes(rows):
         return on_cpu.Dense.apply(rows, layer.weight, layer.bias)  # type: ignore[no-any-return, no-untyped-call]
     return layer(rows)  # type: ignore[no-any-return]
 
 
 def together(run: Run, every: Sequence[Places], n_heads: int, *inputs: Tensor) -> Sequence[Tensor]:
-    """Return `run(*inputs)`: sublayers of streams in the places of `every`, which share one way to be computed.
+    """Return `run(*inputs)`: sublayers of streams in the places of `every`, all computed by one implementation.
 
-    It may do nothing else with tensors that need a gradient than call functions of this module.
+    `run` may only call functions of this module on tensors that need a gradient.
     """
     engine = engine_of(inputs[0], every, n_heads)
     chosen = _engine.set((engine,))
@@ -92,8 +92,8 @@ def sublayers(
 ) -> Sequence[Tensor]:
     """Return the rows (n, H) of a stream, or of two, after each of `parts` in turn.
 
-    Attention is within a stream that is alone; of two streams, which share all weights, it is from each to the other.
-    Sequences that share rows have their own afterwards.
+    A single stream attends to itself; two streams, which share all weights, attend to each other. Sequences that share
+    rows have their own afterwards.
     """
     known = _engine.get()
     if known is None:
@@ -108,7 +108,7 @@ def sublayers(
 
 
 def one_way(rows: Tensor, context: Tensor, of_rows: Places, of_context: Places, part: Attending) -> Tensor:
-    """Return the rows (n, H) of a stream after attention to another, `context` (m, H), which stays as it is."""
+    """Return the rows (n, H) of a stream after attention to another, `context` (m, H), which is left as it is."""
     known, every = _engine.get(), (of_rows, of_context)
     if known is None:
         [attended] = together(
@@ -145,7 +145,7 @@ def _attended(rows: Tensor, every: Sequence[Places], part: Attending) -> Tensor:
 
 
 def _side_by_side(rows: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
-    """Return what `layers` make of `rows` (n, inputs): (n, sum of outputs)."""
+    """Return the outputs of `layers` for `rows` (n, inputs), concatenated: (n, sum of outputs)."""
     return torch.cat([layer(rows) for layer in layers], dim=1)
 
 

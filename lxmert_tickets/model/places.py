@@ -1,4 +1,4 @@
-"""Where the rows of a stream stand. A stream is rows (n, H) of B sequences of T places; padding need not be a row."""
+"""The places of a stream's rows. A stream is rows (n, H) of B sequences of T places; padding need not have a row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,10 +20,10 @@ def rows_for(n_tokens: int, step: int) -> int:
 class Places:
     """Rows of `n_sequences` sequences of `n_places` places.
 
-    `rows` int64 (n): the place, of B * T, where each row stands; None where every place is a row, in order. The last of
-    them is padding: it is computed, and nothing reads it. `present` bool (B, T): True = a token, not padding; None =
-    all are. `source` int64 (B): the sequence, of `n_sources` that have rows, whose rows each sequence reads, as
-    questions about an image do its rows; None = each has its own. Where it is given, every place is a row.
+    `rows` int64 (n): the place, of B * T, of each row; None where every place has a row, in order. The last of `rows`
+    is padding: it is computed, but nothing reads it. `present` bool (B, T): True = a token, not padding; None = all
+    are. `source` int64 (B): the sequence, of the `n_sources` that have rows, whose rows each sequence reads, as
+    questions read their image's; None = each has its own. Where it is given, every place has a row.
     """
 
     n_sequences: int
@@ -32,15 +32,15 @@ class Places:
     present: Tensor | None = None
     source: Tensor | None = None
     n_sources: int = 0
-    # What every layer asks for: by number of heads, of `head_layout`.
+    # Cached for all layers: layouts of `head_layout` by number of heads, and what `sequences` returns.
     layouts: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
     _sequences: list[Tensor] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
     def of(cls, n_sequences: int, n_places: int, present: Tensor | None, n_rows: int | None = None) -> "Places":
-        """Return the places of padded sequences, packed into `n_rows`, of `rows_for`.
+        """Return the places of padded sequences, packed into `n_rows` rows (see `rows_for`).
 
-        None: on the CPU that is counted; a GPU would have to be waited for, so every place is a row.
+        With None, the CPU counts them; a GPU would have to be waited for, so there every place has a row.
         """
         if present is None:
             return cls(n_sequences, n_places)
@@ -48,7 +48,7 @@ class Places:
             n_rows = rows_for(int(present.sum()), ROWS_STEP)
         if n_rows is None or n_rows >= present.numel():
             return cls(n_sequences, n_places, None, present)
-        # Tokens in order, then some padding to fill up. A GPU sorts no bool.
+        # Tokens in order, then some padding to fill up. A GPU cannot sort bool.
         rows = present.logical_not().flatten().to(torch.uint8).argsort(stable=True)[:n_rows]
         return cls(n_sequences, n_places, rows, present)
 
@@ -59,7 +59,7 @@ class Places:
         return self.n_sequences * self.n_places if self.rows is None else self.rows.shape[0]
 
     def shared_by(self, source: Tensor) -> "Places":
-        """Return places of sequences that read the rows of these, each those of one, `source` (B)."""
+        """Return the places of B sequences, each of which reads the rows of one of these, `source` (B)."""
         return Places(len(source), self.n_places, source=source, n_sources=self.n_sequences)
 
     @property
@@ -68,11 +68,11 @@ class Places:
         return self if self.source is None else Places(self.n_sequences, self.n_places)
 
     def to_apart(self, rows: Tensor) -> Tensor:
-        """Return rows (n, ...) as those of `apart`: what is shared is repeated."""
+        """Return rows (n, ...) as those of `apart`: shared ones are repeated."""
         return rows if self.source is None else rows.index_select(0, self.row_at())
 
     def from_apart(self, gradient: Tensor) -> Tensor:
-        """Return the gradient of rows, from that of what `to_apart` makes of them."""
+        """Return the gradient of rows, from that of `to_apart` of them."""
         if self.source is None:
             return gradient
         return gradient.new_zeros(self.n_rows, *gradient.shape[1:]).index_add_(0, self.row_at(), gradient)
@@ -88,7 +88,7 @@ class Places:
         return found.index_copy_(0, self.rows, _up_to(last + 1, self.rows))
 
     def pack(self, padded: Tensor) -> Tensor:
-        """Return the rows (n, ...) of what stands at every place (B * T, ...)."""
+        """Return the rows (n, ...) out of values at every place (B * T, ...)."""
         return padded if self.rows is None else padded.index_select(0, self.rows)
 
     def pad(self, rows: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class Places:
         return self.pad(rows).view(self.n_sequences, self.n_places, n_heads, -1).transpose(1, 2)
 
     def sequences(self, device: torch.device) -> tuple[Tensor, Tensor, int]:
-        """Return the first row of each sequence, its number of tokens, int32 (B), and the most there can be."""
+        """Return each sequence's first row and number of tokens, int32 (B), and the most tokens that one can have."""
         if not self._sequences:
             if self.present is None:
                 lengths = torch.full((self.n_sequences,), self.n_places, dtype=torch.int32, device=device)
@@ -125,15 +125,15 @@ class Places:
         return lengths.cumsum(0) - lengths
 
     def read(self, device: torch.device) -> "Read":
-        """Return the first places: what is read in the end if nothing else is asked for."""
+        """Return the first places, which are read if nothing else is asked for."""
         return Read(Places(self.n_sequences, 1), self.firsts(device))
 
     def read_also(self, asked: Tensor) -> tuple["Read", Tensor]:
-        """Return what is `asked` for, bool (B, T), besides the first places; and which of its rows are, bool (n)."""
+        """Return the first places and those `asked` for, bool (B, T); and which rows are of the latter, bool (n)."""
         read = asked.index_fill(1, asked.new_zeros(1, dtype=torch.int64), True)
         counts = read.sum(dim=1)
         longest = int(counts.max())
-        places = read.byte().argsort(dim=1, descending=True, stable=True)[:, :longest]  # (B, K), rising
+        places = read.byte().argsort(dim=1, descending=True, stable=True)[:, :longest]  # (B, K), ascending
         present = _up_to(longest, places) < counts[:, None]
         of_read = Places.of(self.n_sequences, longest, present)
         at = of_read.pack((places + self.n_places * _up_to(len(places), places)[:, None]).flatten())
@@ -142,14 +142,14 @@ class Places:
 
 
 class Read(NamedTuple):
-    """What is read of sequences in the end: their places, and the row, int64 (k), that stands at each of those."""
+    """What is read of the sequences in the end: places, and the row, int64 (k), at each of them."""
 
     places: Places
     rows: Tensor
 
 
 def rows_of_each(rows: Tensor, every: Sequence[Places]) -> Sequence[Tensor]:
-    """Return the rows of each stream, of which there are one or two, one after the other in `rows`."""
+    """Return the rows of each stream, one or two, that `rows` concatenates."""
     return [rows] if len(every) == 1 else torch.split_with_sizes(rows, [places.n_rows for places in every])
 
 

@@ -1,20 +1,20 @@
-"""The answer head of pretraining, with its answers turned into those of VQA v2.
+"""The answer head of pretraining, with its answers mapped to those of VQA v2.
 
-LXMERT is pretrained on 9,500 answers of three data sets, which stand in its public repository as
-https://raw.githubusercontent.com/airsplay/lxmert/master/data/lxmert/all_ans.json; an answer's id is its place in that
-list, and the published heads, original and hub, have their rows in that order. The source of what follows is
+LXMERT is pretrained on 9,500 answers from three data sets, listed in its public repository as
+https://raw.githubusercontent.com/airsplay/lxmert/master/data/lxmert/all_ans.json; an answer's id is its position in
+that list, and the published heads, original and hub, have their rows in that order. What follows is from
 `load_lxmert_qa` and `AnswerTable` in `src/pretrain/qa_answer_table.py` there.
 
-What one would not guess of the original:
+What one would not expect of the original:
 
-- only the answers of VQA are brought into another form; those of pretraining are compared as they are written;
-- that form is not the VQA evaluator's: "zero" and "none" stay words, contractions and punctuation stay;
+- only the answers of VQA are normalised; those of pretraining are compared as they are written;
+- the normal form is not the VQA evaluator's: "zero" and "none" stay words, contractions and punctuation stay;
 - a full stop is dropped once ("etc.." keeps one), and only then is white space trimmed;
 - the articles go in the order a, an, the, each once and each only at the start: "the a man" is "a man", then "man"
-  by the table of whole answers, where number words stand, too: "two" becomes "2" but "two men" stays;
-- answers of one form share a row: "grey" and "gray" start equal, and so do "2" and "two";
+  by the table of whole answers, which also has number words: "two" becomes "2" but "two men" stays;
+- answers of the same form share a row: "grey" and "gray" start equal, and so do "2" and "two";
 - an answer that pretraining never saw gets weights and a bias of 0, not random ones. Pretraining compared answers by
-  softmax, whose logits have no zero of their own, so such an answer may start above or below the others.
+  softmax, whose logits have no fixed zero, so such an answer may start above or below the others.
 """
 
 from collections import Counter
@@ -46,9 +46,9 @@ class _PretrainingAnswer(msgspec.Struct, frozen=True):
 
 
 def read_pretraining_answers(path: str | Path) -> tuple[str, ...]:
-    """Return the answers of pretraining; the place of one is its row in the published answer head.
+    """Return the answers of pretraining; an answer's position is its row in the published answer head.
 
-    Raises DataError when the file is missing or damaged, is no such list, or has an answer twice.
+    Raises DataError when the file is missing or damaged, is not such a list, or has an answer twice.
     """
     kind = Annotated[tuple[_PretrainingAnswer, ...], msgspec.Meta(min_length=1)]
     answers = tuple(entry.ans for entry in read_json(path, kind, EXPECTED))

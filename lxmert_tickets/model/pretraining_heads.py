@@ -1,4 +1,4 @@
-"""What LXMERT is pretrained with besides answers; dropped afterwards. Names as in `LxmertForPreTraining`."""
+"""The heads of pretraining besides answers: masked words and image-text matching; dropped afterwards."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from lxmert_tickets.model.lxmert import LxmertForVqa
 
 
 class WordHead(nn.Module):
-    """Language states to word logits, by the word embeddings themselves."""
+    """Language states to word logits, with the word embeddings as output weights."""
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()

@@ -2,12 +2,12 @@
 
 Two layouts are known. The original code writes `bert.*` and `answer_head.*`, with `module.` before each name when it
 ran on several GPUs; the hub's checkpoint, of `transformers.LxmertForPreTraining`, has `lxmert.*` and `answer_head.*`.
-Old files call the scale and shift of a LayerNorm `gamma` and `beta`. Both hold the heads of the other pretraining
-tasks besides (`cls.*`, `obj_predict_head.*`), which answering a question has no use for.
+Old files call the scale and shift of a LayerNorm `gamma` and `beta`. Both layouts also
+hold the heads of the other pretraining tasks (`cls.*`, `obj_predict_head.*`), which answering does not need.
 
-The original loader of encoder weights (`LXRTEncoder.load` in `src/lxrt/entry.py` of the public repository) keeps just
-the names with `module.` and takes whatever fits: from a file without that prefix it loads nothing, and goes on. Here
-either form loads, and a file that does not fit stops.
+The original loader of encoder weights (`LXRTEncoder.load` in `src/lxrt/entry.py` of the public repository) keeps only
+the names with `module.` and takes whatever fits: from a file without that prefix it silently loads nothing. Here either
+form loads, and a file that does not fit is an error.
 """
 
 import logging
@@ -38,9 +38,9 @@ _log = logging.getLogger("lxmert_tickets")
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """Encoder and, if it was asked for, the answer head of pretraining; float32, in our names.
+    """Encoder and, if requested, the answer head of pretraining; float32, under our names.
 
-    `stored_as` counts the tensors of each type in the file; more than float32 means that numbers were widened.
+    `stored_as` counts these tensors by their dtype in the file; all but float32 were widened.
     """
 
     encoder: Tensors
@@ -55,13 +55,13 @@ def published_weights(
     n_pretraining_answers: int | None = None,
     place: str | Path = "checkpoint",
 ) -> PublishedWeights:
-    """Return the weights of `architecture` out of a published checkpoint's tensors.
+    """Return the weights of `architecture` from a published checkpoint's tensors.
 
-    With `n_pretraining_answers`, the answer head of so many answers is taken too; without, the checkpoint may have one
-    of any size, or none. float16 and bfloat16 are widened to float32, which the log says. float32 is not copied.
+    With `n_pretraining_answers`, the answer head, of that many answers, is taken too; without, the checkpoint may have
+    one of any size, or none. float16 and bfloat16 are widened to float32, and this is logged. float32 is not copied.
 
     Raises DataError, naming `place` and the tensors in order of their names, when any is unknown, missing, of another
-    shape or type, or has a value that is not a number.
+    shape or type, or not finite.
     """
     ours, wrong = _renamed(stored)
     with_head = n_pretraining_answers is not None
@@ -90,7 +90,7 @@ def published_weights(
 
 
 def our_name(published: str) -> str:
-    """Return the name here of a published parameter: "module.bert.pooler.dense.bias" -> "lxmert.pooler.dense.bias"."""
+    """Return our name for a published parameter: "module.bert.pooler.dense.bias" -> "lxmert.pooler.dense.bias"."""
     name = published.removeprefix("module.")
     if name.startswith("bert."):
         name = "lxmert." + name.removeprefix("bert.")
@@ -101,7 +101,7 @@ def our_name(published: str) -> str:
 
 
 def _renamed(stored: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors in our names, and what is wrong with those that two stored names claim."""
+    """Return the tensors under our names, and what is wrong with each name that two stored ones map to."""
     ours: dict[str, Tensor] = {}
     origin: dict[str, str] = {}
     wrong: dict[str, str] = {}

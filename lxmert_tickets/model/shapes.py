@@ -1,4 +1,4 @@
-"""The shapes of a network's parameters, from its sizes alone: without torch, and without the code that computes."""
+"""The shapes of a network's parameters, from its sizes alone: without torch, and without building the network."""
 
 from lxmert_tickets.model.architecture import Architecture
 
@@ -6,14 +6,14 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def matrix_shapes(arch: Architecture) -> Shapes:
-    """Return the shape of each matrix of `lxmert.LxmertForVqa`, by name: what can be pruned is among these."""
+    """Return the shape of each matrix of `lxmert.LxmertForVqa`, by name: the candidates for pruning."""
     return {name: shape for name, shape in parameter_shapes(arch).items() if len(shape) > 1}
 
 
 def parameter_shapes(arch: Architecture) -> Shapes:
     """Return the shape of each parameter of `lxmert.LxmertForVqa`, by name.
 
-    It is (outputs, inputs) of a dense layer, (rows, columns) of a table, and (outputs) or (rows) of all else.
+    It is (outputs, inputs) for a dense layer and (rows, columns) for a table; all else has one dimension.
     """
     hidden = arch.hidden_size
     return {

@@ -1,4 +1,4 @@
-"""What a sublayer is made of: an attention or a feed-forward sublayer, up to its LayerNorm."""
+"""The parts of an attention or feed-forward sublayer, its LayerNorm included."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, eq=False)
 class Attending:
-    """What attends: projections to queries, keys and values, and the end of the sublayer."""
+    """An attention sublayer: projections to queries, keys and values, and the end of the sublayer."""
 
     projections: tuple[nn.Linear, nn.Linear, nn.Linear]
     dense: nn.Linear
     norm: nn.LayerNorm
     n_heads: int
     dropouts: tuple[float, float]  # of the output, of attention weights
-    # Where parameters were when they were joined, and what that gave; by the first one and their number.
+    # The addresses of parameters when they were joined, and the result; by the first parameter and their number.
     _joined: dict[tuple[int, int], tuple[list[int], Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -30,21 +30,21 @@ class Attending:
         return parameters_of([*self.projections, self.dense, self.norm])
 
     def joined(self, parameters: Sequence[Tensor]) -> Tensor:
-        """Return `joined(parameters)`, of weights or biases of projections; what lies side by side is joined once."""
+        """Return `joined(parameters)`, of weights or biases of projections; cached if they are adjacent in memory."""
         where = [parameter.data_ptr() for parameter in parameters]
         key = id(parameters[0]), len(where)
         known = self._joined.get(key)
         if known is None or known[0] != where:
             whole = joined(parameters)
             if whole.data_ptr() != where[0]:
-                return whole  # a copy, that would not follow what they become
+                return whole  # a copy, which would not follow their updates
             known = self._joined[key] = where, whole
         return known[1]
 
 
 @dataclass(frozen=True, eq=False)
 class Feeding:
-    """What feeds forward: two dense layers with an erf-GELU between them, and the end of the sublayer."""
+    """A feed-forward sublayer: two dense layers with an erf-GELU between them, and the end of the sublayer."""
 
     inner: nn.Linear
     dense: nn.Linear
@@ -62,12 +62,12 @@ class Feeding:
 
 
 def parameters_of(layers: Iterable[nn.Module]) -> list[Tensor]:
-    """Return weight and bias of each of `layers`: as `layer.weight` does, but `nn.Module` takes its time for that."""
+    """Return weight and bias of each of `layers`, without the slow attribute access of `nn.Module`."""
     return [parameter for layer in layers for parameter in layer._parameters.values()]  # type: ignore[misc]
 
 
 def joined(tensors: Sequence[Tensor]) -> Tensor:
-    """Return `tensors` one after the other: without a copy where that is how they are in memory."""
+    """Return `tensors` concatenated, without a copy where they are adjacent in memory."""
     first = tensors[0]
     if len(tensors) == 1:
         return first
@@ -81,7 +81,7 @@ def joined(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def make_neighbours(layers: Sequence[nn.Linear]) -> None:
-    """Put the weights of `layers` one after the other in memory, and their biases: products then join no copies."""
+    """Make the weights of `layers` adjacent in memory, and their biases, so that `joined` does not copy them."""
     for parameters in ([layer.weight for layer in layers], [layer.bias for layer in layers]):
         joined = torch.cat([parameter.data for parameter in parameters])
         for parameter, part in zip(parameters, joined.chunk(len(layers)), strict=True):

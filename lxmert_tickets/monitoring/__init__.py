@@ -1,1 +1,1 @@
-"""What running jobs tell, and what the files of an experiment say of each of them."""
+"""What running jobs report, and what the files of an experiment say about each job."""

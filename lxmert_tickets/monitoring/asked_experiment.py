@@ -1,4 +1,4 @@
-"""Which experiment a command is about: that of a configuration, given as it is given to Snakemake."""
+"""Which experiment a command is about: that of a configuration, given as for Snakemake."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def add_asked_experiment(parser: ArgumentParser) -> None:
-    """Add the options that tell the configuration, and the folder where Snakemake is run."""
+    """Add the options for the configuration and the folder where Snakemake is run."""
     parser.add_argument("--configfile", "--configfiles", type=Path, nargs="+", default=[], metavar="FILE",
                         help="laid over config.yaml, one after the other; of two such options the last counts, "
                         "as for Snakemake")  # fmt: skip
@@ -17,7 +17,7 @@ def add_asked_experiment(parser: ArgumentParser) -> None:
 
 
 def asked_experiment(args: Namespace) -> "Experiment":
-    """Return the experiment that these options tell.
+    """Return the experiment that these options specify.
 
     Raises ConfigError when the configuration is missing or wrong.
     """

@@ -1,4 +1,4 @@
-"""Curves as TensorBoard reads them."""
+"""Curves as event files for TensorBoard."""
 
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -14,8 +14,8 @@ PATTERN = "events.out.tfevents.*"
 class EventFiles:
     """The event file of one run, in a folder of its own.
 
-    The file is written anew from the first step by every process that takes the run up, and what an earlier one wrote
-    is removed: so the curve has neither gaps nor steps that stand there twice, wherever the run was broken off.
+    Every process that resumes the run removes the earlier file and writes the curve again from the first step, so that
+    it has no gaps or repeated steps, wherever the run was interrupted.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -29,12 +29,12 @@ class EventFiles:
 
         for old in folder.glob(PATTERN):
             old.unlink()
-        # `purge_step`: a TensorBoard that has read the removed file forgets it.
+        # `purge_step` makes a TensorBoard that has read the removed file forget it.
         self._writer = SummaryWriter(str(folder), purge_step=0)
         self._n_written: dict[str, int] = {}
 
     def go_on(self, curves: Curves) -> None:
-        """Write the lines of `curves` that are new: a scalar `<curve>/<field>` for each number but the step."""
+        """Write the new lines of `curves`: a scalar `<curve>/<field>` for each number except the step."""
         for name, lines in curves.items():
             for line in lines[self._n_written.get(name, 0) :]:
                 values = asdict(line)

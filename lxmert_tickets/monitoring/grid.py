@@ -1,4 +1,4 @@
-"""What every part of an experiment is at, from its files alone: on any machine that sees them."""
+"""The state of every part of an experiment, read from its files alone, on any machine that sees them."""
 
 import os
 import re
@@ -27,42 +27,42 @@ from lxmert_tickets.report.names import figure_names
 from lxmert_tickets.sources import DataFiles
 
 State = Literal["done", "running", "failed", "stopped", "trained", "waiting"]
-"""trained: but not scored yet. stopped: broken off, and nobody is known to be at it."""
+"""trained: not scored yet. stopped: interrupted, and not known to be running anywhere."""
 
 GRID_RULES = ("finetune", "retrain", "prune_round", "prune_random", "prune_complement", "predict", "score")
 SHOWING_RULES = ("collect_results", "make_table", "draw_", "show_")
-DRAWS_DATA = "draw_images."  # and shows nothing
+DRAWS_DATA = "draw_images."  # which draws data, not results
 CHECKPOINT = re.compile(r"step(\d+)\.safetensors")
 
 
 @dataclass(frozen=True)
 class Status:
-    """Where one network stands, or what all networks need (then without a seed)."""
+    """The state of one network, or of something that all networks share (then without a seed)."""
 
     name: str  # such as dense, low_magnitude/s50, data
     seed: int | None
     state: State
     note: str = ""
     log: str = ""  # of the job that failed
-    pulse: Pulse | None = None  # of a run that goes on
+    pulse: Pulse | None = None  # of a running job
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Now (seconds since 1970), and the machine that looks."""
+    """The time (seconds since 1970) and the machine of the observer."""
 
     now: float
     host: str
 
 
 class Files:
-    """The files there are, folder by folder: a folder is listed once, however many of its files are asked for."""
+    """Which files exist; each folder is listed once, however many of its files are asked for."""
 
     def __init__(self) -> None:
         self._names: dict[str, frozenset[str]] = {}
 
     def has(self, path: str) -> bool:
-        """Tell whether there is a file at `path`."""
+        """Return whether there is a file at `path`."""
         folder, name = os.path.split(path)
         return name in self.names(folder)
 
@@ -78,7 +78,7 @@ class Files:
 
 
 def statuses(experiment: Experiment, paths: Layout, data: DataFiles, clock: Clock) -> list[Status]:
-    """Return where everything stands: what all networks need, then the networks seed by seed, then what shows them."""
+    """Return all states: what all networks need, then the networks seed by seed, then what shows them."""
     files = Files()
     networks = [
         _network(experiment, paths, data, files, clock, seed, model)
@@ -107,7 +107,7 @@ def _network(
     predictions = [filled(paths.predictions, split) for split in experiment.evaluated_splits]
     predictions += [filled(paths.submission, split) for split in experiment.splits.test]
     scores = [filled(paths.score, split) for split in data.scored_splits]
-    # The wildcard {model} has a slash: so has the log's name.
+    # The wildcard {model} contains a slash, so the log's name does too.
     logs = [paths.log_of(rule, str(seed), model) for rule in ("predict", "score")]
     missing = [path for path in (*predictions, *scores) if not files.has(path)]
     if not missing:
@@ -122,14 +122,14 @@ def _pruning_rule(subnetwork: Subnetwork) -> str:
 
 
 def _training(status: Status, weights: str, logs: Sequence[str], files: Files, clock: Clock) -> Status:
-    """Return where a network stands that is not trained yet; `logs` are those of the jobs that lead to it."""
+    """Return the state of a network that is not trained yet; `logs` are those of the jobs that lead to it."""
     lock = lock_of_training(weights)
     folder = lock.parent
     left = files.names(str(folder)) if files.has(str(folder)) else frozenset()
     pulse = read_pulse(folder / NAME) if NAME in left else None
     if pulse is not None and pulse.is_alive(clock.now, clock.host):
         return replace(status, state="running", pulse=pulse)
-    if failed := _failed(status, logs, files):  # a job that is started again finds no log: Snakemake has removed it
+    if failed := _failed(status, logs, files):  # not of a restarted job: Snakemake has removed its log
         return failed
     if held := _held(status, lock, left, pulse, clock):
         return held
@@ -137,10 +137,10 @@ def _training(status: Status, weights: str, logs: Sequence[str], files: Files, c
 
 
 def _held(status: Status, lock: Path, left: Collection[str], pulse: Pulse | None, clock: Clock) -> Status | None:
-    """Return where a training stands of which there is no word, but whose `lock` a process has; None where none has it.
+    """Return the state of a training without a live pulse whose `lock` a process holds; None if none holds it.
 
-    Nobody can know from here whether a process on another host is there: it is believed as long as a pulse is, and then
-    doubted. If there are newer files than its lock, it was past its start, and gives word or is gone.
+    Whether a process on another host still exists cannot be known from here: it is trusted for as long as a pulse would
+    be, and then doubted. Files newer than its lock mean that it was past its start: without a pulse, it is gone.
     """
     holder = holder_of(lock) if lock.name in left else None
     if holder is None:
@@ -167,7 +167,7 @@ def _newest(folder: Path, names: Iterable[str]) -> float:
 
 
 def _broken_off(left: Collection[str], pulse: Pulse | None) -> str:
-    """Return what becomes of a training that nobody is at, from the files that it `left`."""
+    """Return what will become of a stopped training, from the files that it `left`."""
     if FINISHED in left:
         return "trained after Snakemake had died; used when its job starts again"
     steps = [int(found[1]) for found in map(CHECKPOINT.fullmatch, left) if found]
@@ -184,7 +184,7 @@ def _failed(status: Status, logs: Sequence[str], files: Files) -> Status | None:
 
 
 def _needed(experiment: Experiment, paths: Layout, data: DataFiles, files: Files, clock: Clock) -> Iterator[Status]:
-    """Yield where data, pretrained weights and initial weights stand."""
+    """Yield the states of data, pretrained weights and initial weights."""
     splits = [experiment.splits.train, *experiment.evaluated_splits]
     splits += [PRETRAIN] if experiment.data == "scenes" else []
     made = [*data.features_of(splits), *(paths.encoded_questions.format(split=split) for split in splits)]
@@ -207,12 +207,12 @@ def _shown(experiment: Experiment, paths: Layout, files: Files) -> Status:
 
 
 def _shows(log: str) -> bool:
-    """Tell whether the log of this name is that of a job which shows results."""
+    """Return whether the log of this name is that of a job that shows results."""
     return log.startswith(SHOWING_RULES) and not log.startswith(DRAWS_DATA)
 
 
 def shown_files(experiment: Experiment, paths: Layout) -> list[str]:
-    """Return the files that show results, of those which `rule all` asks for."""
+    """Return those files requested by `rule all` that show results."""
     files = [paths.results, paths.examples, paths.run_times]
     files += [f"{paths.table}.{ending}" for ending in ("csv", "md", "tex", "html")]
     files += [f"{paths.configuration}.{ending}" for ending in ("yaml", "html")]

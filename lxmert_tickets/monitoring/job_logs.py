@@ -1,4 +1,4 @@
-"""What the log of a job ends with."""
+"""The error that the log of a job ends with."""
 
 import os
 import re
@@ -9,7 +9,7 @@ RECORD = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ([A-Z]+) ", flags=re.MULTI
 
 
 def error_at_end(path: Path) -> str:
-    """Return the message that the log at `path` ends with if that is an error, on one line; else ""."""
+    """Return the error message that the log at `path` ends with, on one line; "" if it ends with none."""
     try:
         with open(path, "rb") as file:
             file.seek(max(os.fstat(file.fileno()).st_size - END_BYTES, 0))

@@ -1,19 +1,19 @@
 """Processes of this machine."""
 
-DRIFT_SECONDS = 60.0  # by which clocks may differ: that of a disk elsewhere, and that of the kernel's start
+DRIFT_SECONDS = 60.0  # by which clocks may differ: that of a remote disk, and the one behind start times of processes
 
 
 def runs(process: int, since: float | None = None) -> bool:
-    """Tell whether `process` is there, and was there at `since` (seconds since 1970).
+    """Return whether `process` exists, and did so at `since` (seconds since 1970).
 
-    Numbers of processes come again: at the latest when the machine, or a container, has started anew.
+    Process ids are reused, at the latest when the machine or container has restarted.
     """
     import psutil  # noqa: PLC0415 (jobs do without)
 
     try:
         found = psutil.Process(process)
         began: float = found.create_time()
-        is_dead = found.status() == psutil.STATUS_ZOMBIE  # nobody has asked for its exit status
+        is_dead = found.status() == psutil.STATUS_ZOMBIE  # it has ended, but was not waited for
     except psutil.NoSuchProcess:
         return bool(psutil.pid_exists(process))  # another user's, where /proc hides those
     except psutil.AccessDenied:

@@ -1,4 +1,4 @@
-"""The command `status`: where the grid of an experiment stands."""
+"""The command `status`: the state of an experiment's grid."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def add_status_command(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
 
 
 def run_status(args: Namespace) -> int:
-    """Print where the experiment of `args` stands, and return the exit status 0.
+    """Print the state of the experiment of `args`, and return the exit status 0.
 
     Raises ConfigError when the configuration is missing or wrong.
     """

@@ -1,4 +1,4 @@
-"""Where an experiment stands, on a terminal."""
+"""The state of an experiment, on a terminal."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,8 +11,8 @@ from lxmert_tickets.environment import LEAST_WIDTH
 from lxmert_tickets.monitoring.grid import State, Status
 from lxmert_tickets.progress import duration_text
 
-MOST_ROWS = 40  # of networks, cell by cell; of a larger grid, how many are in which state
-MOST_TOLD = 10  # lines about networks of one state
+MOST_ROWS = 40  # of the grid of networks; a larger one is summed up by state
+MOST_TOLD = 10  # lines about networks in one state
 COLORS: dict[State, str] = {
     "done": "green",
     "running": "cyan",
@@ -24,10 +24,10 @@ COLORS: dict[State, str] = {
 
 
 def print_statuses(title: str, found: Sequence[Status], now: float, console: Console, everything: bool) -> None:
-    """Print how many networks are in which state, the grid, and more of what is neither done nor waiting.
+    """Print how many networks are in each state, the grid, and details of what is neither done nor waiting.
 
-    A grid too large to be shown is summed up by subnetwork. Networks of which the same is to be told share a line, and
-    of many lines the first are printed; with `everything`, each network has its line.
+    A grid too large to be shown is summed up by subnetwork. Networks with the same details share a line, and only the
+    first lines are printed; with `everything`, each network has its own.
     """
     networks = [status for status in found if status.name not in NOT_NETWORKS]
     counts = Counter(status.state for status in networks)
@@ -49,7 +49,7 @@ NOT_NETWORKS = {"data": "data", "pretrained": "pretrained weights", "initial": "
 
 
 def _grid(found: Sequence[Status], seeds: Sequence[int | None], names: Sequence[str], now: float) -> Table:
-    """Return a row a network and a column a seed; what is no seed's stands in the first column."""
+    """Return a table of networks (rows) by seed (columns); what belongs to no seed is in the first column."""
     cells = {(status.name, status.seed): _cell(status, now) for status in found}
     table = Table("", *(f"seed {seed}" for seed in seeds))
     rows = [*(name for name in NOT_NETWORKS if name != "tables, figures"), *names, "tables, figures"]
@@ -71,7 +71,7 @@ def _cell(status: Status, now: float) -> Text:
 
 
 def _sums(found: Iterable[Status]) -> Table:
-    """Return a row a subnetwork, and a column a state that there is."""
+    """Return a table of subnetworks (rows) by state (columns), without states that do not occur."""
     counts: dict[str, Counter[State]] = {}
     for status in found:
         counts.setdefault(status.name.partition("/")[0], Counter())[status.state] += 1
@@ -90,7 +90,7 @@ def _alone(rows: Sequence[Status]) -> list[list[Status]]:
 
 
 def _alike(rows: Sequence[Status]) -> list[list[Status]]:
-    """Return `rows` in groups of which the same is to be told: one mistake often meets many networks."""
+    """Return `rows` grouped by details: one mistake often affects many networks."""
     groups: dict[str, list[Status]] = {}
     for status in rows:
         groups.setdefault(status.note or _name(status), []).append(status)

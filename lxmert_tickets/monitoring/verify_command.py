@@ -23,9 +23,9 @@ def add_verify_command(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
 
 
 def run_verify(args: Namespace) -> int:
-    """Print what does not belong together; return the exit status, 1 where there is any, else 0.
+    """Print what does not belong together; return the exit status: 1 if there is anything, else 0.
 
-    Raises ConfigError when the configuration is missing or wrong, ArtifactError when nothing was made yet.
+    Raises ConfigError when the configuration is missing or wrong, ArtifactError when there are no files yet.
     """
     from lxmert_tickets.progress import Progress  # noqa: PLC0415 (not for every command)
     from lxmert_tickets.verification import files_to_verify, verify  # noqa: PLC0415 (h5py, pyarrow)

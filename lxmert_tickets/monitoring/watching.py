@@ -1,4 +1,4 @@
-"""Watches a run that is under way, and tells of it every few seconds: a pulse, its curve as CSV, event files."""
+"""Reports on a running training every few seconds: a pulse, its curve as CSV, event files."""
 
 import logging
 import os
@@ -16,13 +16,13 @@ from lxmert_tickets.training.history import write_history
 from lxmert_tickets.training.metrics import STEPS, Curves
 
 FIRST_SECONDS, INTERVAL_SECONDS = 1.0, 10.0  # at the start of a run, and later
-LARGEST_SHARE = 0.002  # of a run's time; where writing is slow, less is told
+LARGEST_SHARE = 0.002  # of a run's time; if writing is slow, reports are rarer
 
 log = logging.getLogger("lxmert_tickets")
 
 
 class Watched(Protocol):
-    """A run that is under way."""
+    """A run in progress."""
 
     step: int
 
@@ -33,7 +33,7 @@ class Watched(Protocol):
 
 
 class Watch:
-    """Called with a run as often as one likes, it tells of it now and then. Nothing here changes the run."""
+    """Reports on a run from time to time, however often it is called; it never changes the run."""
 
     def __init__(self, pulse: Path, metrics: Path | None, events: EventFiles | None) -> None:
         self._pulse, self._metrics, self._events = pulse, metrics, events
@@ -42,7 +42,7 @@ class Watch:
         self._started = self._last = self._next = time.monotonic()
 
     def __call__(self, run: Watched) -> None:
-        """Tell of `run` if it is time to; what cannot be written is worth a warning, no more."""
+        """Report on `run` if it is time to; a failure to write only causes a warning."""
         now = time.monotonic()
         if self._run is None:
             self._run, self._first_step, self._started = run, run.step, now
@@ -55,18 +55,18 @@ class Watch:
         except OSError as error:
             log.warning("progress cannot be recorded: %s", error)
         self._last, took = now, time.monotonic() - now
-        interval = min(INTERVAL_SECONDS, max(FIRST_SECONDS, now - self._started))  # a short run is told of too
+        interval = min(INTERVAL_SECONDS, max(FIRST_SECONDS, now - self._started))  # short runs are reported too
         self._next = now + max(interval, took / LARGEST_SHARE)
 
     def finish(self) -> None:
-        """Write the curves as they are now, and take the pulse away: the run has ended, well or not."""
+        """Write the curves as they are now, and remove the pulse: the run has ended, successfully or not."""
         try:
             self._pulse.unlink(missing_ok=True)
             if self._run is not None:
                 self._write_curves(self._run.curves())
             if self._events is not None:
                 self._events.close()
-        except OSError as error:  # the disk is full, say: a run that has ended well is not lost for its curve
+        except OSError as error:  # such as a full disk: a successful run must not be lost for its curve
             log.warning("progress cannot be recorded: %s", error)
 
     def _write_pulse(self, run: Watched, curves: Curves, now: float) -> None:
@@ -91,10 +91,10 @@ def watching(weights: str | Path, metrics: str | Path | None = None, events: str
     """Yield the watch over the run that is to write `weights`, whose lock this process holds.
 
     Args:
-        metrics: where to write the curve of the run's steps as CSV, as it grows; None where its script does.
+        metrics: where to write the curve of the run's steps as CSV, as it grows; None if its script does so.
         events: the folder of the run's TensorBoard event files; "" for none.
 
-    Raises ConfigError when there are to be event files and TensorBoard is not installed.
+    Raises ConfigError when event files are requested and TensorBoard is not installed.
     """
     if metrics is not None:
         Path(metrics).unlink(missing_ok=True)  # of a run before this one

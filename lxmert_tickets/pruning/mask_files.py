@@ -1,4 +1,4 @@
-"""Masks as files: one bit a weight, checked when read."""
+"""Masks as files: one bit per weight, checked when read."""
 
 import math
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ KIND = "mask"
 
 
 class _Described(msgspec.Struct):
-    """What the metadata say of a tensor."""
+    """What the metadata says about a tensor."""
 
     shape: list[Annotated[int, msgspec.Meta(ge=0)]]
     n_kept: int
 
 
 def save_mask(path: str | Path, mask: Mask, provenance: Metadata) -> None:
-    """Write `mask`, eight weights a byte, in the order of the elements; shapes and counts stand in the metadata."""
+    """Write `mask`, eight weights per byte in element order, with shapes and counts in the metadata."""
     metadata = {
         "tensors": {
             name: {"shape": list(kept.shape), "n_kept": int(np.count_nonzero(kept))} for name, kept in mask.items()
@@ -38,7 +38,7 @@ def save_mask(path: str | Path, mask: Mask, provenance: Metadata) -> None:
 def load_mask(path: str | Path) -> Mask:
     """Return the mask in `path`, its tensors in alphabetical order.
 
-    Raises ArtifactError when the file is damaged, no mask, or its bits do not agree with its counts.
+    Raises ArtifactError when the file is damaged or not a mask, or its bits disagree with its counts.
     """
     packed, metadata = load_tensors(path, KIND)
     try:
@@ -62,7 +62,7 @@ def _unpack(place: str, packed: np.ndarray, described: _Described) -> np.ndarray
 
 
 def check_fits(mask: Mask, weights: Mapping[str, np.ndarray], mask_path: str | Path, weights_path: str | Path) -> None:
-    """Raise ArtifactError unless every tensor of `mask` is one of `weights`, of the same shape."""
+    """Raise ArtifactError unless every tensor of `mask` has the name and shape of one in `weights`."""
     for name, kept in mask.items():
         found = tuple(weights[name].shape) if name in weights else None
         if found != kept.shape:
@@ -75,7 +75,7 @@ def check_fits(mask: Mask, weights: Mapping[str, np.ndarray], mask_path: str | P
 
 
 def check_only_removes(mask: Mask, previous: Mask, mask_path: str | Path, previous_path: str | Path) -> None:
-    """Raise ArtifactError when `mask` keeps a weight that `previous` pruned, or is not over the same tensors."""
+    """Raise ArtifactError when `mask` keeps a weight that `previous` pruned, or covers other tensors."""
     if mask.keys() != previous.keys():
         name = min(mask.keys() ^ previous.keys())
         raise ArtifactError(mask_path, f"masks other tensors, such as {name}", f"those of {previous_path}", REMAKE)

@@ -23,7 +23,7 @@ def keep_all(weights: Weights, names: Sequence[str]) -> Mask:
 
 
 def n_prunable(mask: Mask) -> int:
-    """Return the number of weights that `mask` speaks of."""
+    """Return the number of weights that `mask` covers."""
     return sum(kept.size for kept in mask.values())
 
 
@@ -33,7 +33,7 @@ def n_kept(mask: Mask) -> int:
 
 
 def n_pruned_at(sparsity_percent: float, n_weights: int) -> int:
-    """Return round(sparsity * n), exactly: 0.1 is taken as one tenth, halves go to the even number."""
+    """Return round(sparsity * n) in exact arithmetic: 0.1 means one tenth, and halves round to even."""
     return round(Fraction(str(sparsity_percent)) / 100 * n_weights)
 
 
@@ -50,16 +50,16 @@ def check_prunes_some(place: str, sparsity_percent: float, n_weights: int) -> No
 def keep_largest(weights: Weights, within: Mask, sparsity_percent: float, ranked: Ranked = "global") -> Mask:
     """Return the mask inside `within` that keeps the weights of largest magnitude, at exactly `sparsity_percent`.
 
-    The sparsity counts all prunable weights, those that `within` pruned before included. Ranked "global", weights of
-    all tensors compete (Frankle & Carbin 2019, section 2); "per_tensor", each tensor reaches the sparsity by itself,
-    and the counts are rounded so that the whole mask is exact too.
+    The sparsity is of all prunable weights, including those that `within` already prunes. If `ranked` is "global", the
+    weights of all tensors compete (Frankle & Carbin 2019, section 2); if "per_tensor", each tensor reaches the sparsity
+    by itself, with counts rounded so that the whole mask is exact too.
 
-    Raises ValueError when `within` is sparser already.
+    Raises ValueError when `within` is already sparser.
     """
     n_keep = n_prunable(within) - n_pruned_at(sparsity_percent, n_prunable(within))
     if ranked == "global":
         return largest(weights, within, n_keep)
-    # In proportion to what each tensor has left, not to its size: then a later round never asks for a weight back.
+    # In proportion to what each tensor has left, not to its size, so that no later round has to revive a weight.
     left = [int(np.count_nonzero(inside)) for inside in within.values()]
     if n_keep > sum(left):
         raise ValueError(f"cannot keep {n_keep} of {sum(left)} weights")
@@ -101,8 +101,8 @@ def rewind(initial: Weights, mask: Mask) -> dict[str, np.ndarray]:
 
 
 def _share_out(total: int, sizes: Sequence[int]) -> list[int]:
-    """Return `total` shared out in proportion to `sizes`, by largest remainder; never off by 1 or more."""
-    whole = max(sum(sizes), 1)  # nothing may be left at all
+    """Return `total` divided in proportion to `sizes`, by largest remainder; no share is off by 1 or more."""
+    whole = max(sum(sizes), 1)  # nothing may be left to share out
     exact = [Fraction(total * size, whole) for size in sizes]
     counts = [int(share) for share in exact]
     by_remainder = sorted(range(len(sizes)), key=lambda k: (counts[k] - exact[k], k))

@@ -1,4 +1,4 @@
-"""Which weights can be pruned at all."""
+"""Which weights can be pruned."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +36,7 @@ def matching(matrices: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...
     names = sorted(matrices)
     for position, pattern in enumerate(patterns):
         if not any(fnmatchcase(name, pattern) for name in names):
-            known = {*PAPER, *(re.sub(r"\.\d+\.", ".*.", name) for name in names)}  # not every layer's
+            known = {*PAPER, *(re.sub(r"\.\d+\.", ".*.", name) for name in names)}  # one name for all layers
             raise ConfigError(
                 f"pruning.prunable[{position}]",
                 f"{pattern!r} matches no weight matrix of this network",

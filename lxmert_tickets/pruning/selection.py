@@ -1,15 +1,15 @@
 """Exact selection of the largest magnitudes, without sorting.
 
-The bits of a non-negative float32, read as an integer, are in the order of the numbers. So the magnitude at a given
-rank is found by counting: one histogram over the upper half of the bits, one over the lower half of those that share
-the upper half. Two passes over the weights, in chunks: the extra memory is a few megabytes for a network of any size.
+The bits of non-negative float32 numbers, read as integers, sort like the numbers. So the magnitude at a given rank is
+found by counting: one histogram of the upper half of the bits, then one of the lower half among those with the right
+upper half. That takes two passes over the weights, in chunks, and a few megabytes of extra memory for any network.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-CHUNK = 1 << 18  # weights looked at together; the temporaries of one chunk stay in the cache
+CHUNK = 1 << 18  # weights processed at once; the temporaries of one chunk stay in cache
 HALF_BITS = 16
 N_BINS = 1 << HALF_BITS
 
@@ -43,7 +43,7 @@ def largest(weights: Weights, within: Kept, n_keep: int) -> Kept:
 
 
 def _threshold(weights: Weights, within: Kept, names: Sequence[str], n_keep: int) -> tuple[int, int]:
-    """Return the magnitude bits of the smallest kept weight, and how many weights of just that magnitude to keep."""
+    """Return the magnitude bits of the smallest kept weight, and how many weights of exactly that magnitude to keep."""
     upper = np.zeros(N_BINS, dtype=np.int64)
     for bits in _magnitude_bits(weights, within, names):
         upper += np.bincount(bits >> HALF_BITS, minlength=N_BINS)
@@ -66,7 +66,7 @@ _INFINITY = 0x7F800000  # bits of infinity; NaNs lie above
 def _bin_of_rank(counts: np.ndarray, rank: int) -> tuple[int, int]:
     """Return the bin that holds the `rank`-th largest (1-based), and its rank within that bin.
 
-    Rank 0 is above them all: the last bin, and 0.
+    For rank 0, which is above all items, return the last bin and 0.
     """
     at_least = counts[::-1].cumsum()[::-1]  # items in this bin and above
     position = int(np.flatnonzero(at_least >= rank)[-1])

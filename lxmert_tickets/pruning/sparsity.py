@@ -14,7 +14,7 @@ STREAMS = {"layer": "language", "r_layers": "vision", "x_layers": "cross"}
 
 @dataclass(frozen=True)
 class SparsityLine:
-    """How much of one part of a network is pruned; `part` tells what `name` is: tensor, layer, stream or total."""
+    """How much of one part of a network is pruned; `part` says what `name` is: tensor, layer, stream or total."""
 
     part: str
     name: str
@@ -29,7 +29,7 @@ class SparsityLine:
 
 
 def sparsity_report(mask: Mask, n_cross_layers: int) -> list[SparsityLine]:
-    """Return a line for every tensor, layer and stream, and one in all; parts with the same name are added up.
+    """Return a line for every tensor, layer and stream, and one for the total; parts of the same name are summed.
 
     `reaches_answer` is False for the vision branch of the last cross layer: the answer head reads the language [CLS],
     so these weights never get a gradient, and pruning them costs nothing. Magnitude pruning does not know that.

@@ -1,4 +1,4 @@
-"""A subnetwork as files: its mask, the weights that it starts from, and where it was pruned."""
+"""A subnetwork as files: its mask, the weights it starts from, and its sparsity report."""
 
 from pathlib import Path
 from typing import Protocol
@@ -34,7 +34,7 @@ def save_subnetwork(
     check_fits(mask, initial, files.mask, initial_path)
     save_mask(files.mask, mask, provenance)
     start: dict[str, np.ndarray] = {}
-    for name in list(initial):  # one at a time, so that a large network is there once
+    for name in list(initial):  # one at a time, so that memory holds a large network once
         start |= rewind({name: initial.pop(name)}, mask)
     save_weights(files.start, start, architecture, provenance)
     write_sparsity_report(files.report, mask, n_cross_layers)

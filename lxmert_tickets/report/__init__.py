@@ -1,1 +1,1 @@
-"""Scores to tidy tables, and tables to what the paper shows."""
+"""Turns scores into tidy tables, and those into the paper's table and figure."""

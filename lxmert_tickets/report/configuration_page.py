@@ -7,11 +7,11 @@ from html import escape
 from lxmert_tickets.report.pages import page
 
 STYLE = "pre{font:13px/1.5 ui-monospace,monospace;background:#f6f6f6;padding:1em;overflow-x:auto}"
-COMMANDS = {"scenes": "", "vqa2": "configs/vqa2.yaml "}  # what the experiment is laid over, besides config.yaml
+COMMANDS = {"scenes": "", "vqa2": "configs/vqa2.yaml "}  # what the experiment is laid over, in addition to config.yaml
 
 
 def configuration_page(overlay: str, data: str, experiment: str, training_version: int) -> str:
-    """Return `overlay`, which is YAML, with how to run it; `data` is scenes or vqa2."""
+    """Return a page of `overlay`, which is YAML, and how to run it; `data` is scenes or vqa2."""
     name = f"{experiment}.yaml"
     file = f"data:application/yaml;base64,{base64.b64encode(overlay.encode()).decode()}"
     lines = re.sub(r"^(\w+)(?=:)", r"<b>\1</b>", escape(overlay), flags=re.MULTILINE)

@@ -14,18 +14,18 @@ from lxmert_tickets.report.style import settings
 from lxmert_tickets.report.turns import in_turn
 
 N_PAIRS = 12
-CELL_INCHES = 2  # a pair, about
-CHARACTERS = 36  # a line of a question, so that neighbours do not touch
+CELL_INCHES = 2  # per pair, roughly
+CHARACTERS = 36  # per line of a question, so that neighbours do not touch
 FONT_SIZE = 6.5  # in a cell of 2 inches
-# Of the width of a pair: the space between two pairs, between two images, and for the words above and below them.
+# As fractions of a pair's width: the space between two pairs, between two images, and for the text above and below.
 PAIR_GAP, IMAGE_GAP, ABOVE, BELOW = 0.08, 0.03, 0.14, 0.09
-WORD_GAP = 0.015  # between an image and its words
+WORD_GAP = 0.015  # between an image and its text
 
 Pair = tuple[str, tuple[int, str], tuple[int, str]]  # question, (image id, answer) twice
 
 
 def example_pairs(questions: Sequence[Question], annotations: Sequence[Annotation], n_pairs: int) -> list[Pair]:
-    """Return the first balanced pairs of each question type in turn, as neighbours in the file share their wording."""
+    """Return the first balanced pairs, neighbours in the file with the same wording, of each question type in turn."""
     pairs: list[tuple[str, Pair]] = []
     neighbours = zip(questions[::2], questions[1::2], annotations[::2], annotations[1::2], strict=False)
     for first, second, about_first, about_second in neighbours:

@@ -1,4 +1,4 @@
-"""Example questions with their pictures, what people answered, and what each network answers."""
+"""Example questions with their pictures, people's answers, and each network's answers."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ class Answers(NamedTuple):
 
 
 def choose_examples(asked: Sequence[AskedQuestion], n_examples: int) -> list[AskedQuestion]:
-    """Return questions drawn from `asked`, of each question type in turn: by their ids alone, whatever was answered."""
+    """Return questions drawn from `asked`, of each question type in turn; the draw depends only on their ids."""
     by_id = sorted(asked, key=lambda question: question.question_id)
     order = np.random.default_rng(derive_seed(0, "examples")).permutation(len(by_id))
     return in_turn(((by_id[position].question_type, by_id[position]) for position in order), n_examples)
@@ -53,7 +53,7 @@ def choose_examples(asked: Sequence[AskedQuestion], n_examples: int) -> list[Ask
 def examples_page(
     split: str, chosen: Sequence[AskedQuestion], answers: Sequence[Answers], pictures: Mapping[str, bytes]
 ) -> str:
-    """Return the chosen questions of `split` as a page; `pictures` are encoded files by image name, or are missing."""
+    """Return the chosen questions of `split` as a page; `pictures` are encoded files by image name, if available."""
     explained = (
         f"<p>{len(chosen)} questions of {split}, chosen at random before anyone looked at an answer: all are put in "
         "one random order, and the next is taken of each kind of question in turn. Below each is what people said, "
@@ -103,7 +103,7 @@ def _picture(image: str, picture: bytes | None) -> str:
 
 
 def _said(question: AskedQuestion) -> str:
-    """Return what people answered, and what an answer scores that is not worth full credit."""
+    """Return what people answered, with the score of each answer that is not worth full credit."""
     best_first = sorted(question.labels or (), key=lambda label: -label[1])
     texts = [f"{_answer(answer)}{_part(100 * score)}" for answer, score in best_first[:N_PEOPLES_ANSWERS]]
     return ", ".join(texts) + (", …" if len(best_first) > N_PEOPLES_ANSWERS else "")

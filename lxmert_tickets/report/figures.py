@@ -1,7 +1,7 @@
 """Figure 1 of the paper, and figures that explain it.
 
-Error bars and bands over seeds show a `spread`: "std", one sample deviation to either side, or "range", from the least
-to the largest.
+Error bars and bands over seeds show a `spread`: "std", one sample standard deviation to either side, or "range",
+minimum to maximum.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -121,10 +121,10 @@ def _at_sparsity(table: pd.DataFrame, sparsity: float) -> tuple[pd.DataFrame, di
 
 
 def sparsity_figure(sparsities: pd.DataFrame, subnetwork: str, width_inches: float) -> Figure:
-    """Return where magnitude pruned `subnetwork`: sparsity of each layer at each of the whole, mean over seeds.
+    """Return where magnitude pruned `subnetwork`: each layer's sparsity at each overall sparsity, mean over seeds.
 
-    A row is a layer, in the order of the network; the color tells more from less than an even share. Where columns are
-    narrow, numbers stand in every second, third, ... of them.
+    A row is a layer, in the order of the network; the color shows more or less than an even share. If columns are
+    narrow, only every second, third, ... has numbers.
     """
     part = sparsities[(sparsities["subnetwork"] == subnetwork) & (sparsities["part"] == "layer")]
     names = list(dict.fromkeys(part["name"]))
@@ -150,7 +150,7 @@ def sparsity_figure(sparsities: pd.DataFrame, subnetwork: str, width_inches: flo
         axes.grid(visible=False)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        # In lines of their own: what is wider than the panel would be cut off.
+        # On separate lines: text wider than the panel would be cut off.
         lines = ["pruned in the whole network (%)", f"subnetwork: {label_of(subnetwork)}"]
         lines += [f"{UNREAD} never reaches the answer"] if unread else []
         axes.set(xlabel="\n".join(lines), ylabel="pruned in the layer (%)")
@@ -159,7 +159,7 @@ def sparsity_figure(sparsities: pd.DataFrame, subnetwork: str, width_inches: flo
         axes.set_xticks(centers[::step], labels[::step])
         step = step_of_columns(figure, axes, axes.texts)
         if step > 1:
-            mesh.set_edgecolor("face")  # numbers run into the next column
+            mesh.set_edgecolor("face")  # numbers extend into the next column
         for text in axes.texts:
             text.set_visible(int(text.get_position()[0]) % step == 0)
     return figure
@@ -186,7 +186,7 @@ def learning_curve_figure(histories: pd.DataFrame, sparsity: float, spread: str,
     return figure
 
 
-# What draws each, by the name of its file.
+# The function that draws each figure, by the name of its file.
 FIGURES: Mapping[str, Callable[..., Figure]] = {
     "figure1": accuracy_figure,
     "answer_types": answer_type_figure,

@@ -1,4 +1,4 @@
-"""Which networks are shown, and what they are called; apart, for a job that writes a page needs no pandas."""
+"""Which networks are shown, and what they are called; a separate module, since jobs that write pages need no pandas."""
 
 from lxmert_tickets.experiment import DENSE, Experiment, MagnitudeSubnetwork, percent_text
 

@@ -1,4 +1,4 @@
-"""What a reader of scores must know of the data behind them."""
+"""What readers of scores must know about the data behind them."""
 
 from pathlib import Path
 

@@ -12,7 +12,7 @@ tbody th{text-align:left;font-weight:500}
 
 
 def page(title: str, body: str, style: str = "") -> str:
-    """Return a whole HTML page of `body`, whose rules of `style` come after those of all pages."""
+    """Return a complete HTML page of `body`; `style` is added after the rules common to all pages."""
     return (
         f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{title}</title>\n'
         f"<style>{STYLE}{style}</style>\n<h1>{title}</h1>\n{body}\n</html>\n"

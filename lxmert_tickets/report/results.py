@@ -15,18 +15,18 @@ from lxmert_tickets.report.names import subnetwork_of
 METRICS = {"yes_no": "Yes/No", "number": "Number", "other": "Other", "overall": "Overall"}
 ANSWER_TYPES = {"yes_no": "yes/no", "number": "number", "other": "other"}
 NAMES = ("subnetwork", "split", "measure", "question_type", "part", "name", "stream", "row")
-"""The columns of tidy tables that hold text, though it may look like a number or like nothing: a split "2014", "NA"."""
+"""The text columns of tidy tables, whose values may look like a number or a missing value: a split "2014" or "NA"."""
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
     """Return a CSV file of the workflow: names as they are, NaN where a number is left empty.
 
-    Raises ArtifactError, naming the file, when it is missing, cut off, or damaged so that it cannot be read.
+    Raises ArtifactError, naming the file, when it is missing, cut off, or unreadable.
     """
     try:
         text = Path(path).read_bytes()
         table = pd.read_csv(BytesIO(text), dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:  # all that pandas says of a file is a ValueError
+    except (OSError, ValueError) as error:  # pandas raises only ValueError for bad files
         reason = getattr(error, "strerror", None) or str(error).strip()
         raise ArtifactError(path, f"cannot be read ({reason})", "a table as CSV", REMAKE) from None
     if not text.endswith(b"\n"):
@@ -35,10 +35,10 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
 
 def collect_results(scores: Iterable[tuple[int, str, str, Score]]) -> pd.DataFrame:
-    """Return one row a network and split, from (seed, model, split, score): accuracies in percent.
+    """Return one row per network and split, from (seed, model, split, score): accuracies in percent.
 
     Columns: subnetwork ("dense" for the full model), sparsity (percent), seed, split, measure (see `Score`), overall,
-    yes_no, number, other. An answer type that a split does not ask for is left empty.
+    yes_no, number, other. An answer type that a split does not have is left empty.
     """
     rows: list[dict[str, Any]] = []
     for seed, model, split, score in scores:
@@ -50,7 +50,7 @@ def collect_results(scores: Iterable[tuple[int, str, str, Score]]) -> pd.DataFra
 
 
 def collect_question_types(scores: Iterable[tuple[int, str, str, Score]]) -> pd.DataFrame:
-    """Return one row a network, split and question type: subnetwork, sparsity, seed, split, question_type, accuracy."""
+    """Return rows by network, split and question type: subnetwork, sparsity, seed, split, question_type, accuracy."""
     rows: list[dict[str, Any]] = []
     for seed, model, split, score in scores:
         name, sparsity = subnetwork_of(model)
@@ -63,9 +63,9 @@ def collect_question_types(scores: Iterable[tuple[int, str, str, Score]]) -> pd.
 
 
 def collect_files(files: Iterable[tuple[int, str, str]]) -> pd.DataFrame:
-    """Return the CSV files of many networks, from (seed, model, path), under each other and labelled.
+    """Return the CSV files of many networks, from (seed, model, path), stacked and labelled.
 
-    Raises ArtifactError when one cannot be read, has no rows or an empty cell, or other columns than the one before.
+    Raises ArtifactError when one cannot be read, has no rows, an empty cell, or columns other than the one before.
     """
     tables: list[pd.DataFrame] = []
     before = ""
@@ -86,7 +86,7 @@ def collect_files(files: Iterable[tuple[int, str, str]]) -> pd.DataFrame:
 
 
 def over_seeds(results: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
-    """Return mean, sample standard deviation (n - 1), least and largest of `columns` over seeds, for each of `by`.
+    """Return mean, sample standard deviation (n - 1), minimum, maximum and count of `columns` over seeds, by `by`.
 
     The standard deviation of one seed is NaN: unknown, not 0.
     """

@@ -17,7 +17,7 @@ STYLE = "td.bar{text-align:left;width:20em}td.bar i{display:block;height:.8em;ba
 
 
 class RunTime(NamedTuple):
-    """One job as it ran last; None where it was too short for its memory to be seen."""
+    """The last run of one job; `peak_mb` is None if it was too short for its memory to be measured."""
 
     rule: str
     seconds: float
@@ -27,11 +27,11 @@ class RunTime(NamedTuple):
 def read_run_times(folder: str | Path, seeds: Collection[int], models: Collection[str]) -> list[RunTime]:
     """Return the jobs whose benchmarks lie under `folder`, in the order of their names.
 
-    Left out are those of networks that are not of `seeds` and `models` (`low_magnitude/s50`), which an experiment had
-    before, and lines that are cut off.
+    Networks not of `seeds` and `models` (`low_magnitude/s50`), left from an earlier configuration, are skipped, and so
+    are lines that are cut off.
     """
     networks = {str(seed) for seed in seeds} | {f"{seed}.{model}" for seed in seeds for model in models}
-    networks |= {name.replace("/s", ".") for name in networks}  # as rules of one subnetwork name them
+    networks |= {name.replace("/s", ".") for name in networks}  # as rules with a wildcard {subnetwork} name them
     found = []
     for path in sorted(Path(folder).rglob("*.tsv")):
         rule, _, of = path.relative_to(folder).as_posix().removesuffix(".tsv").partition(".")
@@ -46,12 +46,12 @@ def read_run_times(folder: str | Path, seeds: Collection[int], models: Collectio
 
 
 def _megabytes(text: str) -> float | None:
-    """Return what Snakemake saw of a job's memory; it writes 0, NA or - of a job that it did not see."""
+    """Return the memory that Snakemake measured, in MB; None for 0, NA or -, which it writes if it measured none."""
     return None if text in {"NA", "-"} or float(text) == 0 else float(text)
 
 
 def run_times_page(run_times: Iterable[RunTime]) -> str:
-    """Return a page with a row a rule: the one that took longest, all its jobs together, first."""
+    """Return a page with one row per rule, the longest total time first."""
     by_rule: dict[str, list[RunTime]] = defaultdict(list)
     for one in run_times:
         by_rule[one.rule].append(one)

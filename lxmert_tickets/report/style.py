@@ -14,12 +14,12 @@ from matplotlib.textpath import TextPath
 
 from lxmert_tickets.artifacts import replacing
 
-# Okabe & Ito (2008): told apart with any colour vision; markers and dashes tell them apart in grey.
+# Okabe & Ito (2008): distinguishable with any colour vision; markers and dashes distinguish them in grey.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[tuple[int, tuple[float, ...]], ...] = ((0, ()), (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 DENSE_STYLE: dict[str, Any] = {"color": "#000000", "marker": "x", "linestyle": (0, (4, 3)), "linewidth": 1}
-NARROW_INCHES = 4.5  # a figure below this stands in one column of a paper: smaller letters, panels under each other
+NARROW_INCHES = 4.5  # a narrower figure fits one column of a paper: smaller type, stacked panels
 
 SETTINGS: dict[Any, Any] = {
     "axes.spines.top": False,
@@ -31,7 +31,7 @@ SETTINGS: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.handlelength": 3.3,  # so that the marker leaves room for dashes
     "legend.handletextpad": 0.5,
-    "legend.columnspacing": 0.9,  # so that two networks stand in a row of 3.3 inches
+    "legend.columnspacing": 0.9,  # so that two networks fit in a row of 3.3 inches
     "lines.linewidth": 1.5,
     "lines.markersize": 5,
     "errorbar.capsize": 3,
@@ -57,7 +57,7 @@ def line_style(position: int) -> dict[str, Any]:
 
 
 def new_figure(width_inches: float, panel_inches: float, n_panels: int = 1, *, share_y: bool = False) -> Figure:
-    """Return a figure of empty panels, `panel_inches` high with their labels: side by side, or below each other."""
+    """Return a figure of empty panels, `panel_inches` high with their labels: side by side, or stacked."""
     n_rows = n_panels if width_inches < NARROW_INCHES else 1
     with mpl.rc_context(settings(width_inches)):
         figure = Figure(figsize=(width_inches, panel_inches * n_rows), layout="constrained")
@@ -66,7 +66,7 @@ def new_figure(width_inches: float, panel_inches: float, n_panels: int = 1, *, s
 
 
 def legend_below(figure: Figure, entries: tuple[Sequence[Artist], Sequence[str]]) -> None:
-    """Add one legend for all panels under them, in rows of equal length, as many of the longest entry a row as fit."""
+    """Add one legend below all panels, in rows of equal length, with as many entries per row as fit."""
     handles, labels = entries
     width, height = figure.get_size_inches()
     letter_inches = mpl.rcParams["font.size"] / 72
@@ -84,9 +84,9 @@ def _entry_inches(label: str) -> float:
 
 
 def step_of_columns(figure: Figure, axes: Axes, texts: Iterable[Text], gap_points: float = 0.0) -> int:
-    """Return k such that in every k-th column, each 1 wide on the x axis, there is room for the widest of `texts`.
+    """Return the least k such that the widest of `texts` fits in every k-th column, each 1 wide on the x axis.
 
-    Neighbours are `gap_points` apart, at least.
+    Neighbours are at least `gap_points` apart.
     """
     figure.draw_without_rendering()  # lays out
     (left, _), (right, _) = axes.transData.transform([(0, 0), (1, 0)])

@@ -12,8 +12,8 @@ from lxmert_tickets.report.names import row_label
 from lxmert_tickets.report.pages import page
 from lxmert_tickets.report.results import METRICS, over_seeds
 
-# Two splits take up to 1200 pixels. In a narrower window letters are smaller; where they would be too small to read,
-# the table scrolls by itself. Paper does not scroll.
+# Two splits take up to 1200 pixels. In a narrower window the type is smaller, and if that is not enough the table
+# scrolls by itself. Paper does not scroll.
 STYLE = """
 thead tr:first-child th{text-align:center}
 .scrolling{overflow-x:auto}
@@ -45,7 +45,7 @@ class Table:
 
     @property
     def n_seeds(self) -> int:
-        """How many seeds are behind the cells that have the most."""
+        """The largest number of seeds behind any cell."""
         return max(cell.n_seeds for row in self.rows.values() for cell in row.values())
 
 
@@ -54,8 +54,8 @@ def table_1(
 ) -> Table:
     """Return the dense network's row, and that of every subnetwork that was trained at `sparsity`.
 
-    Shown are those of `splits` on which anything is scored; none is before EvalAI has scored a submission, and then
-    it is the split `otherwise`, which the table says, and the `notes` on that split.
+    Shown are those of `splits` that have scores. If none has, as before EvalAI has scored a submission, the table shows
+    the split `otherwise`, says so, and adds the `notes` on that split.
 
     Raises ConfigError when no subnetwork was trained at `sparsity`.
     """
@@ -149,7 +149,7 @@ def as_html(table: Table) -> str:
 
 
 def caption(table: Table) -> str:
-    """Return what the numbers are."""
+    """Return the caption, which says what the numbers are."""
     spread = f"mean ± sample standard deviation over {table.n_seeds} seeds" if table.n_seeds > 1 else "one seed"
     if len(table.seeds) > table.n_seeds:
         spread += ", not the same in every cell"
@@ -163,12 +163,12 @@ def text_of(cell: Cell) -> str:
 
 
 def _text(table: Table, cell: Cell) -> str:
-    """Return a cell's text; it tells when fewer seeds are behind it than behind the others."""
+    """Return a cell's text; it says so if fewer seeds are behind it than behind others."""
     return f"{text_of(cell)} (n = {cell.n_seeds})" if 0 < cell.n_seeds < table.n_seeds else text_of(cell)
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.2f}"  # NaN: a type that nobody asked about
+    return "" if value is None or math.isnan(value) else f"{value:.2f}"  # NaN: no such questions, or not scored
 
 
 def _piped(cells: Sequence[str]) -> str:

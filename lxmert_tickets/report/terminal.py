@@ -1,4 +1,4 @@
-"""What `make demo` ends with: Table 1, and where everything lies."""
+"""What `make demo` ends with: Table 1, and where everything is."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,7 +64,7 @@ def _caption(path: Path) -> str:
 
 
 def _table(table: pd.DataFrame, splits: Sequence[str]) -> RichTable:
-    """Return the splits below each other: side by side, a terminal of 80 columns would cut them off."""
+    """Return the table with splits stacked: side by side, they would be cut off in a terminal of 80 columns."""
     shown = RichTable(title="Table 1", box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, 1))
     shown.add_column("")  # only names may wrap: a number that is cut off is another number
     for metric in METRICS.values():
@@ -76,7 +76,7 @@ def _table(table: pd.DataFrame, splits: Sequence[str]) -> RichTable:
         for _, row in table.iterrows():
             cells = [_cell(row[f"{split} {metric} mean"], row[f"{split} {metric} std"]) for metric in METRICS]
             n_here = row[f"{split} n_seeds"]
-            few = f" (n = {n_here})" if 0 < n_here < n_seeds else ""  # said of the row: cells have no room
+            few = f" (n = {n_here})" if 0 < n_here < n_seeds else ""  # in the row's name: cells have no room
             shown.add_row(row_label(row["row"]) + few, *cells)
     return shown
 

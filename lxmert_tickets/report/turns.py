@@ -1,4 +1,4 @@
-"""Kinds take turns, so that a few examples show many kinds."""
+"""Takes kinds in turn, so that a few examples show many kinds."""
 
 from collections import defaultdict
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What a network answers."""
+"""A network's answers."""
 
 from collections.abc import Iterator
 
@@ -12,17 +12,17 @@ from lxmert_tickets.training.batches import VqaData
 from lxmert_tickets.training.device import Precision, autocast, lowered_for
 
 BATCH_SIZE, BATCH_SIZE_ON_GPU = 256, 1024
-"""Questions, at most. On a GPU more, since fewer would wait for Python."""
+"""Most questions at once; more on a GPU, which would otherwise wait for Python."""
 LARGEST_BYTES = 2**26
-"""Of a tensor, on the CPU: 256 questions to LXMERT base fill 113 MB, and 128 at once are answered some 5 % faster."""
+"""Largest tensor on the CPU: 256 questions to LXMERT base fill 113 MB, and 128 at once are answered some 5 % faster."""
 
 
 @torch.inference_mode()
 def answers(network: LxmertForVqa, data: VqaData, precision: Precision) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
     """Yield the rows of a batch, the index of each best answer (B) and its probability (B).
 
-    Questions about an image come together, and what the network makes of the image alone is computed once: on VQA v2
-    five questions share one.
+    Questions about an image come together, and what depends on the image alone is computed once: on VQA v2, five
+    questions share an image.
     """
     network.eval()
     device = next(network.parameters()).device
@@ -39,7 +39,7 @@ def answers(network: LxmertForVqa, data: VqaData, precision: Precision) -> Itera
 def batch_size(network: LxmertForVqa, data: VqaData) -> int:
     """Return how many questions are answered at once, at least 1.
 
-    Few enough for the memory, and batches of much the same size.
+    Batches fit in memory, and are of nearly equal size.
     """
     largest = BATCH_SIZE_ON_GPU
     if data.device.type == "cpu":

@@ -1,4 +1,4 @@
-"""Encoded questions and region features to batches, by rows: no worker processes, no copies of the feature file."""
+"""Batches of encoded questions and region features, by row: no worker processes, no copies of the feature file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,32 +17,32 @@ from lxmert_tickets.seeds import derive_seed
 from lxmert_tickets.training.regions import Regions, to_device
 
 GPU_ROWS_STEP = 64
-"""On a GPU the tokens of a batch are packed into a multiple of this: a CUDA graph is made of each number of rows."""
+"""On a GPU, a batch's tokens are packed into a multiple of this many rows: each number of rows has its CUDA graph."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What the network reads: B questions, and the regions of each, or of the U images that they are about."""
+    """The network's inputs: B questions, and the regions of each, or of the U images that they are about."""
 
     input_ids: Tensor  # int64 (B, T)
     attention_mask: Tensor | None  # bool (B, T), True = a token; None = all are
     features: Tensor  # float32 (B or U, R, feature_dim)
     boxes: Tensor  # float32 (B or U, R, 4)
     image_of: Tensor | None = None  # int64 (B), the image of each question; None = each has its own
-    n_rows: int | None = None  # that tokens are packed into; None = as the network finds best
+    n_rows: int | None = None  # that the tokens are packed into; None = the network decides
 
     def inputs(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor | None, int | None]:
         return self.input_ids, self.attention_mask, self.features, self.boxes, self.image_of, self.n_rows
 
     def copy(self) -> "Batch":
-        """Return the same, in other places."""
+        """Return a copy with tensors of its own."""
         return Batch(*[each.clone() if isinstance(each, Tensor) else each for each in self.inputs()])  # type: ignore[arg-type]
 
 
 def padded(input_ids: np.ndarray, length: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor | None]:
     """Return token ids cut to the longest sentence (B, T), and the attention mask (B, T), None if nothing is padded.
 
-    On a GPU nothing is cut, and there always is an attention mask: batches have one shape.
+    On a GPU nothing is cut, and there is always an attention mask, so that all batches have one shape.
     """
     longest = int(length.max())
     if device.type != "cpu":
@@ -54,7 +54,7 @@ def padded(input_ids: np.ndarray, length: np.ndarray, device: torch.device) -> t
 
 
 def n_rows_on(device: torch.device, length: np.ndarray) -> int | None:
-    """Return how many rows questions of these lengths are packed into; None on the CPU, where the network counts."""
+    """Return how many rows questions of these lengths are packed into; None on the CPU: the network counts them."""
     return None if device.type == "cpu" else rows_for(int(length.sum()), GPU_ROWS_STEP)
 
 
@@ -103,13 +103,12 @@ class VqaData:
 def open_vqa_data(
     questions: str | Path, features: str | Path, device: torch.device, vocab_size: int, like: VqaData | None = None
 ) -> VqaData:
-    """Return the encoded questions and the features in two files, as batches on `device` for a network.
+    """Return the encoded questions and the features in two files, as batches on `device`.
 
-    `vocab_size`: how many tokens the network knows. Regions of the same file are those of `like`, where it is given: a
-    GPU holds them once.
+    `vocab_size` is the network's. If `like` reads the same feature file, its regions are reused: a GPU holds them once.
 
-    Raises ArtifactError when a file is damaged, or the questions are about images that the features have not, or hold
-    tokens that the network does not know.
+    Raises ArtifactError when a file is damaged, or a question is about an image without features or has a token
+    outside the vocabulary.
     """
     opened, asked = open_features(features), load_questions(questions)
     strange = asked.input_ids[(asked.input_ids < 0) | (asked.input_ids >= vocab_size)]

@@ -17,42 +17,42 @@ from lxmert_tickets.model.lowered import Lowered
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
-GIVEN = ("SLURM_JOB_ID", VISIBLE)  # by a scheduler
+GIVEN = ("SLURM_JOB_ID", VISIBLE)  # set by a scheduler
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
-LARGEST_MMAP_THRESHOLD = 2**25  # bytes, that glibc takes
+LARGEST_MMAP_THRESHOLD = 2**25  # bytes; the most that glibc accepts
 
 log = logging.getLogger("lxmert_tickets")
 
 
 def set_up_process(n_threads: int, deterministic: bool = False) -> None:
-    """Let torch compute on `n_threads` of the CPU, and keep the memory that a step frees for the next one.
+    """Set torch to `n_threads` CPU threads, and keep the memory that a step frees for the next one.
 
-    To be called before the first tensor is made. `deterministic` makes a GPU give the same bytes in every run, as a CPU
-    does.
+    Call this before creating the first tensor. `deterministic` makes a GPU produce the same bytes in every run, as a
+    CPU does.
 
-    By default glibc gives large tensors back to the system, which clears each page again for the next step: 6 % of a
-    step of LXMERT base. Large pages make that cheaper still; torch asks for them where this variable is set.
+    By default glibc returns the memory of large tensors to the system, which zeroes each page again for the next step:
+    6 % of a step of LXMERT base. Huge pages save more; torch requests them where THP_MEM_ALLOC_ENABLE is set.
     """
     torch.set_num_threads(n_threads)
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it
         torch.use_deterministic_algorithms(True)
-        # What is written before it is read need not be NaN.
+        # All memory is written before it is read, so there is no need to fill it with NaN.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    # Else cuBLAS may add up parts of a product's sums in bfloat16.
+    # Otherwise cuBLAS may accumulate partial sums of a product in bfloat16.
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
-    # Where torch's own operators serve on a GPU: with a mask, cuDNN's attention may give NaN as gradients on Hopper, of
-    # torch 2.11 to 2.13 (PyTorch's issue 196678).
+    # For where torch's own operators run on a GPU: with a mask, cuDNN's attention may give NaN gradients on Hopper in
+    # torch 2.11 to 2.13 (PyTorch issue 196678).
     torch.backends.cuda.enable_cudnn_sdp(False)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # glibc's alone
+    if mallopt is not None:  # only glibc has it
         mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def best_device() -> torch.device:
-    """Return the first CUDA device that this process may use, else the CPU; the log tells which it is, and where."""
+    """Return the first CUDA device that this process may use, else the CPU, and log which, and on which host."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     given = [f"{name}={os.environ[name]}" for name in GIVEN if name in os.environ]
     log.info("on %s", ", ".join([device.type, f"host {socket.gethostname()}", *given]))
@@ -70,9 +70,9 @@ def best_device() -> torch.device:
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """Return the context for a forward pass; weights and optimiser stay float32 in any case.
+    """Return the context for a forward pass; weights and optimiser state are always float32.
 
-    "auto" is bfloat16 on a GPU that computes in it, which those before Ampere do not, and float32 elsewhere.
+    "auto" is bfloat16 on a GPU that supports it, which those before Ampere do not, and float32 elsewhere.
     """
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=is_reduced(device, precision))
 
@@ -88,6 +88,6 @@ def _gpu_has_bfloat16() -> bool:
 
 
 def lowered_for(network: nn.Module, precision: Precision) -> Lowered | None:
-    """Return the weights of `network` for matrix products on a GPU, to be refreshed when they change; None for none."""
+    """Return copies of the weights for reduced-precision products on a GPU, to refresh on change; None otherwise."""
     device = next(network.parameters()).device
     return Lowered(network, torch.bfloat16) if device.type == "cuda" and is_reduced(device, precision) else None

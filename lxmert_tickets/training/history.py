@@ -10,7 +10,7 @@ from lxmert_tickets.artifacts import replacing
 
 
 def write_history(path: str | Path, lines: Sequence[Any]) -> None:
-    """Write dataclass instances of one type as CSV, a column a field; floats in full, so that runs can be compared."""
+    """Write dataclass instances of one type as CSV, a column per field; floats in full, for comparing runs."""
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, [field.name for field in fields(lines[0])], lineterminator="\n")
         writer.writeheader()

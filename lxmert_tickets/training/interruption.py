@@ -1,4 +1,4 @@
-"""Runs that can be interrupted: signals ask for a checkpoint, and a lock keeps a second writer away."""
+"""Runs that can be interrupted: signals trigger a checkpoint, and a lock keeps out a second writer."""
 
 import logging
 import signal
@@ -15,7 +15,7 @@ from lxmert_tickets.training.resume import ARITHMETIC, Checkpoints, Interrupted
 
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL in sysexits.h: try again
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
-"""Of schedulers, before they kill; Ctrl-C; and of a terminal that is closed, unless `nohup` was told to ignore that."""
+"""Sent by schedulers before they kill, by Ctrl-C, and by a closing terminal, which is ignored under `nohup`."""
 
 log = logging.getLogger("lxmert_tickets")
 
@@ -24,7 +24,7 @@ log = logging.getLogger("lxmert_tickets")
 def alone_at_run(weights: str | Path) -> Iterator[None]:
     """Be the only process that trains `weights`, until the block ends.
 
-    One that does already, left over from a Snakemake that was killed, is waited for.
+    Waits for a process that is already training them, left over from a killed Snakemake.
     """
 
     def wait(holder: str) -> None:
@@ -38,10 +38,10 @@ def alone_at_run(weights: str | Path) -> Iterator[None]:
 def resumable(
     outputs: Sequence[str | Path], identity: Metadata, interval_minutes: float
 ) -> Iterator[Checkpoints | None]:
-    """Yield the checkpoints of the run that writes `outputs`, weights first; they are removed when the block ends well.
+    """Yield the checkpoints of the run that writes `outputs`, weights first; they are removed when the block succeeds.
 
-    Yields None when an earlier process has come to the end of the run, and what it wrote is in place. A run that is
-    asked to end by one of SIGNALS ends the process with EXIT_INTERRUPTED. To be called within `alone_at_run`.
+    Yields None when an earlier process has finished the run; its results are then in place. When one of SIGNALS
+    interrupts the run, the process exits with EXIT_INTERRUPTED. Use it within `alone_at_run`.
     """
     results = [Path(output) for output in outputs]
     lock = lock_of_training(results[0])
@@ -67,7 +67,7 @@ def resumable(
 
 @contextmanager
 def _signals_noted() -> Iterator[Callable[[], str]]:
-    """Yield a function that names the signal that has come, "" while none has."""
+    """Yield a function that returns the name of the first signal received, "" if none was."""
     came: list[str] = []
     before = {number: signal.getsignal(number) for number in SIGNALS}
     if before[signal.SIGHUP] is signal.SIG_IGN:

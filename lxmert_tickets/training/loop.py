@@ -1,4 +1,4 @@
-"""The training loop: fine-tuning of the dense network and retraining of every subnetwork are this function."""
+"""The training loop, for fine-tuning the dense network and retraining every subnetwork alike."""
 
 import logging
 import math
@@ -42,7 +42,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Trained:
-    """The kept weights by name, and what happened on the way."""
+    """The kept weights by name, and the history of the training."""
 
     weights: dict[str, Tensor]
     history: list[Epoch]
@@ -64,21 +64,20 @@ def train(
     """Train `network` in place from its present weights; return the weights of the best or last epoch.
 
     Args:
-        network: on the device that `data` and `val` give their batches on. Dropout is as it was built.
-        recipe: but for dropout, and for `deterministic`, which is the process's (`set_up_process`).
+        network: on the device of the batches of `data` and `val`. Dropout is as it was built.
+        recipe: of which dropout is not used here, nor `deterministic`, which `set_up_process` sets.
         mask: bool per prunable weight, True = kept; None trains a dense network. Pruned weights are 0 after every step.
         seed: of the run; the data order and dropout are derived from it.
         name: what the progress bar and the log call this run.
-        checkpoints: where to go on from, and to write to; a run that went on ends in the same bytes as one that did not
-            have to.
-        watch: called with where the run stands, at its beginning and after every step and batch of validation: to tell
-            others.
-        cuda_graphs: whether a step on a GPU is one; it is the same step.
+        checkpoints: where to resume from and write to; a resumed run ends in the same bytes as an uninterrupted one.
+        watch: called with the state of the run, at its start and after every step and validation batch, to report
+            progress.
+        cuda_graphs: whether steps on a GPU run as CUDA graphs; their results are the same.
 
     Raises:
-        TrainingError: the loss, a score or a weight is not finite, there are fewer questions than one batch or none
-            to validate on, the network has other answers, or a GPU takes no graph of a step.
-        Interrupted: the process was asked to end, and a checkpoint is written.
+        TrainingError: the loss, a score or a weight is not finite, there are fewer questions than one batch or no
+            labelled ones to validate on, the network has other answers, or the CUDA graph of a step cannot be captured.
+        Interrupted: the process was asked to end; a checkpoint is written if possible.
     """
     torch.manual_seed(derive_seed(seed, "dropout"))
     optimizer = BertAdam(network, recipe, mask)
@@ -121,7 +120,7 @@ def train(
 
 
 def _check_data(name: str, data: VqaData, val: VqaData, batch_size: int, n_answers: int) -> None:
-    """Raise TrainingError for what would end the training only when it is under way."""
+    """Raise TrainingError for what would otherwise fail only in mid-training."""
     if len(data) < batch_size:
         raise TrainingError(
             name, f"{len(data)} questions", f"at least one batch of {batch_size}", "Lower training.batch_size."
@@ -137,7 +136,7 @@ def _check_data(name: str, data: VqaData, val: VqaData, batch_size: int, n_answe
 
 
 class LossWatch:
-    """Collects losses on the device and looks at them every few steps, so that a GPU need not wait for each."""
+    """Collects losses on the device and reads them every few steps, so that a GPU is not synchronised at each."""
 
     def __init__(self, name: str, recipe: TrainingRecipe, n_steps: int, progress: Progress) -> None:
         self.n_steps = n_steps
@@ -156,7 +155,7 @@ class LossWatch:
         return list(self._read)
 
     def go_on(self, of_steps: list[float]) -> None:
-        """Take up the losses of the steps that an earlier process has done."""
+        """Resume with the losses of the steps that an earlier process took."""
         self._read = of_steps
 
     def mean_of_last(self, n: int) -> float:
@@ -193,9 +192,9 @@ class LossWatch:
 
 @dataclass
 class TrainingState:
-    """Where a training stands: all that its next step depends on, and what is kept of the epochs before.
+    """The state of a training run: all that its next step depends on, and what is kept of earlier epochs.
 
-    Neither epoch nor place in the order of the data is here: they follow from `step`.
+    The epoch and the position in the data are not stored: they follow from `step`.
     """
 
     network: nn.Module
@@ -212,11 +211,11 @@ class TrainingState:
         return self.losses.n_steps
 
     def curves(self) -> Curves:
-        """Return what there is to draw so far."""
+        """Return the curves so far."""
         return {STEPS: self.losses.intervals(), "epochs": self.history}
 
     def checkpoint(self) -> Checkpoint:
-        """Return all of this on the CPU, for a file."""
+        """Return this state as a checkpoint, on the CPU."""
         tensors = network_tensors(self.network, self.optimizer)
         tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
         tensors["losses"] = torch.tensor(self.losses.of_steps(), dtype=torch.float64)
@@ -224,7 +223,7 @@ class TrainingState:
         return Checkpoint(self.step, tensors, {"history": history, "best_epoch": self.best_epoch})
 
     def restore(self, found: Checkpoint) -> None:
-        """Become what `found` was made of, and take its tensors."""
+        """Restore the state in `found`, taking its tensors out of it."""
         facts, tensors = found.facts, found.tensors
         restore_network(self.network, self.optimizer, tensors)
         self.best = {
@@ -236,7 +235,7 @@ class TrainingState:
 
 
 def check_finite(network: nn.Module, place: str, largest_rate: float, remedy: str) -> None:
-    """Raise TrainingError when a weight is not finite: the last step is followed by no loss that would tell."""
+    """Raise TrainingError when a weight is not finite: no loss follows the last step to reveal it."""
     broken = [name for name, tensor in network.state_dict().items() if not bool(tensor.isfinite().all())]
     if broken:
         found = f"{len(broken)} tensors are not finite, such as {broken[0]}, at rates up to {largest_rate:.3g}"
@@ -253,7 +252,7 @@ def soft_accuracy_percent(
 ) -> float:
     """Return the mean soft label of the network's answers, in percent: LXMERT's own validation score.
 
-    Raises TrainingError, naming `place`, when an answer has no finite score.
+    Raises TrainingError, naming `place`, when an answer's score is not finite.
     """
     total = 0.0
     for rows, chosen, scores in answers(network, data, recipe.precision):

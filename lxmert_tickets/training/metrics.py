@@ -1,4 +1,4 @@
-"""The curve of a training: its loss and learning rate, a line every few steps."""
+"""The curve of a training run: a line of loss and learning rate every few steps."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,15 +9,15 @@ from lxmert_tickets.training.recipe import TrainingRecipe
 from lxmert_tickets.training.schedule import learning_rate
 
 INTERVAL_STEPS = 25
-STEPS = "steps"  # the curve of a run that has a line every few steps
+STEPS = "steps"  # the curve with a line every few steps
 
 Curves = Mapping[str, Sequence[Any]]
-"""By name, lines that a run has so far: dataclass instances of numbers, `step` among them."""
+"""The lines of a run so far, by name of the curve: dataclass instances of numbers, `step` among them."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """One line of metrics: the mean loss of the steps since the line before, and the learning rate of the last."""
+    """One line of metrics: the mean loss of the steps since the previous line, and the learning rate of the last."""
 
     step: int
     train_loss: float
@@ -25,10 +25,10 @@ class Interval:
 
 
 def intervals(losses: Sequence[float], recipe: TrainingRecipe, n_steps: int) -> list[Interval]:
-    """Return the metrics of a run of `n_steps`, of whose first steps `losses` are.
+    """Return the metrics of a run of `n_steps`, given the `losses` of its first steps.
 
-    They follow from the losses alone: neither when they were looked at nor an interruption shows. Steps count from 1,
-    as in the history; the last interval may be shorter, and is there when the run is at its end.
+    They depend on the losses alone, not on when these were read or on interruptions. Steps count from 1, as in the
+    history; the last interval may be shorter, and appears once the run has ended.
     """
     ends = list(range(INTERVAL_STEPS, len(losses) + 1, INTERVAL_STEPS))
     if len(losses) == n_steps and n_steps % INTERVAL_STEPS:

@@ -1,4 +1,4 @@
-"""BERT's Adam: decoupled weight decay, bias correction that can be left out, clipping, and weights that stay pruned."""
+"""BERT's Adam: decoupled weight decay, optional bias correction, clipping, and weights that stay pruned."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,26 +16,26 @@ from lxmert_tickets.model.lowered import Lowered
 from lxmert_tickets.training.recipe import OptimizerRecipe
 
 ALIGNED_NUMBERS = 8
-"""A multiple of so many leaves the next parameter's address a multiple of 16 bytes, in bfloat16 as well: on a GPU,
-cuBLAS may choose a way for biases that fails elsewhere (PyTorch's pull request 194497)."""
+"""After a multiple of this many numbers, the next parameter's address is a multiple of 16 bytes, in bfloat16 too: on a
+GPU, cuBLAS may choose a bias algorithm that fails at other addresses (PyTorch pull request 194497)."""
 GATHERED_BELOW = 2**16  # numbers; smaller parameters are updated as one tensor, since each call costs microseconds
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class BertAdam:
-    """Adam (Kingma & Ba 2015) with decoupled weight decay (Loshchilov & Hutter 2019), of a network that may be pruned.
+    """Adam (Kingma & Ba 2015) with decoupled weight decay (Loshchilov & Hutter 2019), for a network that may be pruned.
 
     Without bias correction the update is lr * (m / (sqrt(v) + eps) + weight_decay * p), as in the BertAdam that
     LXMERT was fine-tuned with; with it, `torch.optim.AdamW`'s. A parameter without a gradient is skipped.
 
-    A pruned weight is no parameter: it is 0, its gradient counts in no norm, and its moments are 0; so whatever a step
-    does, it stays 0. (The paper's public code masks once, before retraining, and lets pruned weights grow back.)
+    A pruned weight is not trained: it is 0, its gradient counts in no norm, and its moments are 0; so it stays 0,
+    whatever the step. (The paper's public code masks once, before retraining, and lets pruned weights grow back.)
     """
 
     def __init__(
         self, network: nn.Module, recipe: OptimizerRecipe, mask: Mapping[str, np.ndarray] | None = None
     ) -> None:
-        """`mask`: bool per prunable weight, True = kept; the others become 0 at once."""
+        """`mask`: bool per prunable weight, True = kept; the others are set to 0 at once."""
         self.recipe = recipe
         self._parameters = dict(network.named_parameters())
         self._kept = {name: torch.from_numpy(kept) for name, kept in (mask or {}).items()}
@@ -43,7 +43,7 @@ class BertAdam:
             self._parameters[name].data.masked_fill_(~kept.to(self._parameters[name].device), 0)
         self._parts: list[_Part] = []
         device = next(iter(self._parameters.values())).device
-        # On the device, so that a CUDA graph finds the numbers of a step where the last one had its own.
+        # On the device, so that a CUDA graph finds the numbers of every step at the same addresses.
         self._rate = torch.zeros((), device=device)
         self._steps = torch.zeros(1, device=device)
         self._betas = torch.tensor([recipe.beta1, recipe.beta2], dtype=torch.float64, device=device)
@@ -52,18 +52,18 @@ class BertAdam:
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
-        """Update every parameter that has a gradient, and drop the gradients."""
+        """Update every parameter that has a gradient, then drop all gradients."""
         self.set_learning_rate(learning_rate)
         self.update()
         self.drop_gradients()
 
     def drop_gradients(self) -> None:
-        """Leave no gradient anywhere."""
+        """Set every parameter's gradient to None."""
         for parameter in self._parameters.values():
             parameter.grad = None
 
     def keep(self, lowered: Lowered) -> bool:
-        """Let every update from now on write the weights to `lowered` too; return False where it does not."""
+        """Make updates write the weights to `lowered` too; return whether they will, as only the kernels can."""
         self._lowered = None if self._kernels is None else lowered
         return self._lowered is not None
 
@@ -73,7 +73,7 @@ class BertAdam:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Mask and clip the gradients, and update; nothing here waits for a GPU."""
+        """Mask and clip the gradients and update the weights, without waiting for a GPU."""
         if not self._parts:
             self._parts = self._gathered([name for name, p in self._parameters.items() if p.grad is not None])
         if not self._parts:
@@ -106,7 +106,7 @@ class BertAdam:
         if pruned := [both for both in masked if both[1] is not None]:
             torch._foreach_mul_(*map(list, zip(*pruned, strict=True)))
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        # Infinitely many steps on, bias correction is none.
+        # After infinitely many steps, bias correction has no effect.
         steps = self._steps if recipe.bias_correction else torch.full_like(self._steps, math.inf)
         torch._fused_adamw_(
             [part.weights for part in self._parts],
@@ -126,7 +126,7 @@ class BertAdam:
         )
 
     def state(self) -> dict[str, Tensor]:
-        """Return the number of steps and, by names such as "exp_avg/lxmert.pooler.dense.bias", moments; not copies."""
+        """Return the number of steps, and moments by names such as "exp_avg/lxmert.pooler.dense.bias"; not copies."""
         return {"steps": self._steps} | {
             f"{moment}/{name}": tensor
             for part in self._parts
@@ -136,7 +136,7 @@ class BertAdam:
 
     @torch.no_grad()
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Become the optimiser, of a network like this one, that had this `state`; what is taken leaves it."""
+        """Restore the `state` of an optimiser of a network like this one, popping each tensor once it is copied."""
         self._parts = self._gathered([name for name in self._parameters if f"{MOMENTS[0]}/{name}" in state])
         for name, tensor in self.state().items():
             tensor.copy_(state.pop(name))
@@ -163,7 +163,7 @@ class BertAdam:
 
 
 def _neighbours_together(parameters: Mapping[str, nn.Parameter]) -> list[str]:
-    """Return the names in order, but what shares a storage as it lies there: products join it uncopied."""
+    """Return the names in order, but those that share a storage together, as they lie there: joined without a copy."""
     stored: dict[int, list[str]] = {}
     for name, parameter in parameters.items():
         stored.setdefault(parameter.untyped_storage().data_ptr(), []).append(name)
@@ -171,18 +171,18 @@ def _neighbours_together(parameters: Mapping[str, nn.Parameter]) -> list[str]:
 
 
 def _aligned_first(parameters: Mapping[str, nn.Parameter]) -> list[str]:
-    """Return the names in such an order that each stands at a multiple of ALIGNED_NUMBERS where that can be."""
+    """Return the names ordered so that, where possible, each parameter starts at a multiple of ALIGNED_NUMBERS."""
     return sorted(parameters, key=lambda name: parameters[name].numel() % ALIGNED_NUMBERS != 0)
 
 
 def _one_after_the_other(tensors: list[Tensor]) -> Tensor:
-    """Return the numbers of `tensors`, of any shapes, in one dimension; a single one is not copied."""
+    """Return `tensors`, of any shapes, flattened and concatenated; a single one is not copied."""
     return tensors[0].flatten() if len(tensors) == 1 else torch.cat([tensor.flatten() for tensor in tensors])
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Parameters that are updated at once: their numbers stand one after the other in each of the tensors."""
+    """Parameters that are updated at once, flattened and concatenated in each of the tensors."""
 
     parameters: dict[str, nn.Parameter]
     weights: Tensor
@@ -191,11 +191,11 @@ class _Part:
     kept: Tensor | None  # bool; None = all are
 
     def gradient(self) -> Tensor:
-        """Return the gradients, of this shape."""
+        """Return the gradients, concatenated alike."""
         return _one_after_the_other([p.grad for p in self.parameters.values()]).contiguous()  # type: ignore[misc]
 
     def views(self, tensor: Tensor) -> dict[str, Tensor]:
-        """Return the parts of one of the tensors by name, in their parameters' shapes."""
+        """Return views of one of the tensors, by parameter name and in the parameters' shapes."""
         parts = torch.split(tensor, [parameter.numel() for parameter in self.parameters.values()])
         return {
             name: part.view(parameter.shape)

@@ -1,4 +1,4 @@
-"""Pretraining as LXMERT's: masked words and image-text matching on captions, answers on questions."""
+"""Pretraining in the manner of LXMERT: masked words and image-text matching on captions, answers on questions."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -23,7 +23,7 @@ from lxmert_tickets.training.recipe import PretrainingRecipe
 from lxmert_tickets.training.resume import Checkpoint, Checkpoints, NoCheckpoints, network_tensors, restore_network
 from lxmert_tickets.training.schedule import warmup_linear
 
-MASK_TOKEN, N_SPECIAL_TOKENS = SPECIAL_TOKENS.index(MASK), len(SPECIAL_TOKENS)  # first in vocabularies made here
+MASK_TOKEN, N_SPECIAL_TOKENS = SPECIAL_TOKENS.index(MASK), len(SPECIAL_TOKENS)  # first in our vocabularies
 LOG_EVERY_STEPS = 20
 LOWER = "Lower pretraining.learning_rate."
 
@@ -45,14 +45,14 @@ class PretrainingBatch:
     length: np.ndarray  # (B)
     image_row: np.ndarray  # (B)
     masked: np.ndarray  # bool (B, longest), True = a word hidden behind [MASK]
-    words: np.ndarray  # (n masked), what stood there
+    words: np.ndarray  # (n masked), the hidden words
     matched: np.ndarray  # int64 (captions): does the caption belong to the image?
     question_rows: np.ndarray  # (questions)
 
 
 @dataclass(frozen=True)
 class PretrainingLine:
-    """One line of history: mean losses since the last one."""
+    """One line of history: mean losses since the previous one."""
 
     step: int
     words: float
@@ -70,9 +70,9 @@ def pretrain(
 ) -> tuple[dict[str, Tensor], list[PretrainingLine]]:
     """Return pretrained weights of the whole VQA network, and the history of the losses.
 
-    `checkpoints` are where to go on from, and to write to; `watch` is called with where the run stands at its beginning
-    and after every step. Raises TrainingError when a loss or a weight is not finite,
-    Interrupted when the process was asked to end.
+    `checkpoints` is where to resume from and write to; `watch` is called with the state of the run at its start and
+    after every step. Raises TrainingError when a loss or a weight is not finite, Interrupted when the process was asked
+    to end.
     """
     network = LxmertForPretraining(arch)
     generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "pretraining_weights"))
@@ -107,7 +107,7 @@ def pretrain(
 
 @dataclass
 class PretrainingState:
-    """Where pretraining stands: all that its next step depends on, and the losses up to then."""
+    """The state of a pretraining run: all that its next step depends on, and the losses so far."""
 
     network: nn.Module
     optimizer: BertAdam
@@ -118,11 +118,11 @@ class PretrainingState:
     unread: list[Tensor] = field(default_factory=list)  # losses since the last line
 
     def curves(self) -> Curves:
-        """Return what there is to draw so far."""
+        """Return the curves so far."""
         return {STEPS: self.history}
 
     def checkpoint(self) -> Checkpoint:
-        """Return all of this on the CPU, for a file."""
+        """Return this state as a checkpoint, on the CPU."""
         tensors = network_tensors(self.network, self.optimizer)
         if self.unread:
             tensors["unread"] = torch.stack(self.unread).cpu()
@@ -131,7 +131,7 @@ class PretrainingState:
         return Checkpoint(self.step, tensors, facts)
 
     def restore(self, found: Checkpoint) -> None:
-        """Become what `found` was made of, and take its tensors."""
+        """Restore the state in `found`, taking tensors out of it."""
         restore_network(self.network, self.optimizer, found.tensors)
         device = next(self.network.parameters()).device
         self.unread = list(found.tensors["unread"].to(device)) if "unread" in found.tensors else []
@@ -143,7 +143,7 @@ class PretrainingState:
 def draw_batch(
     captions: Captions, questions: VqaData, recipe: PretrainingRecipe, rng: np.random.Generator
 ) -> PretrainingBatch:
-    """Return a random batch; every other caption comes with the image of another one."""
+    """Return a random batch; with probability 1/2, a caption comes with the image of another."""
     n_captions = round(recipe.caption_share * recipe.batch_size)
     caption_rows = rng.integers(len(captions.length), size=n_captions)
     question_rows = rng.integers(len(questions), size=recipe.batch_size - n_captions)
@@ -155,7 +155,7 @@ def draw_batch(
     caption_images = captions.image_row[caption_rows]
     wrong = rng.random(n_captions) < 0.5
     shown = np.where(wrong, np.roll(caption_images, 1), caption_images)
-    # Words of a caption with the wrong image cannot be told from the image: they are not asked for.
+    # Words of a caption cannot be inferred from the wrong image, so they are not masked.
     masked = np.zeros(ids.shape, dtype=bool)
     hide = rng.random((n_captions, ids.shape[1])) < recipe.mask_fraction
     masked[:n_captions] = hide & (ids[:n_captions] >= N_SPECIAL_TOKENS) & ~wrong[:, None]

@@ -4,13 +4,13 @@ from typing import Annotated, Literal
 
 import msgspec
 
-# Trained weights are made anew when this number rises, and only then: raise it with any change of the training code
-# that changes weights, and say so in CHANGELOG.md. A refactoring must not cost weeks of GPU time;
-# tests/test_version.py notices edits and asks which of the two it was.
+# Networks are retrained when this number rises, and only then: raise it with any change to the training code that
+# changes weights, and say so in CHANGELOG.md. A refactoring must not cost weeks of GPU time; tests/test_version.py
+# notices edits and asks which of the two they are.
 TRAINING_VERSION = 5
 
 Positive = Annotated[int, msgspec.Meta(gt=0)]
-# The numbers of a recipe are computed with in float32, in which smaller ones are 0 and larger ones infinite.
+# Recipes are computed in float32, in which smaller numbers are 0 and larger ones infinite.
 PositiveFloat = Annotated[float, msgspec.Meta(gt=1.2e-38, lt=3.4e38)]
 NonNegative = Annotated[float, msgspec.Meta(ge=0, lt=3.4e38)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, lt=1)]
@@ -38,7 +38,7 @@ class TrainingRecipe(OptimizerRecipe, frozen=True, forbid_unknown_fields=True, k
     attention_dropout: Fraction
     keep: Literal["best", "last"] = "best"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    deterministic: bool = False  # on a GPU; a CPU is
+    deterministic: bool = False  # on a GPU; a CPU always is
 
 
 class PretrainingRecipe(OptimizerRecipe, frozen=True, forbid_unknown_fields=True, kw_only=True):

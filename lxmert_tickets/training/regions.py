@@ -1,4 +1,4 @@
-"""Region features and boxes, gathered by row: from the file on the CPU, from its own memory on a GPU where they fit."""
+"""Region features and boxes, gathered by row: on the CPU from the file, on a GPU from its memory where they fit."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +12,7 @@ from lxmert_tickets.data.features import Features, check_images_present
 from lxmert_tickets.progress import Progress
 
 SHARE_OF_GPU = 0.5
-"""Of the GPU memory that is free, what features may take: the rest is for the network, several if they share it."""
+"""Of free GPU memory, for features: the rest is for the network, or for several that share the GPU."""
 UPLOAD_BYTES = 2**28  # at a time
 
 
@@ -44,7 +44,7 @@ class Regions:
         return int(self._of_images.features.shape[2])
 
     def rows_of(self, image_names: Iterable[str], asked_by: str) -> np.ndarray:
-        """Return the rows of images by name; raises DataError, saying `asked_by` what, when one has no features."""
+        """Return the rows of images by name; raises DataError, naming `asked_by`, when one has no features."""
         names = list(image_names)
         check_images_present(self._of_images, names, asked_by)
         return np.asarray([self._of_images.row_of[name] for name in names])
@@ -61,7 +61,7 @@ class _OnCpu:
 
 
 class Resident:
-    """Gathers from the memory of the device, where all features were brought first."""
+    """Gathers from the memory of the device, to which all features are copied first."""
 
     def __init__(self, features: Features, device: torch.device) -> None:
         mapped = features.features
@@ -80,7 +80,7 @@ class Resident:
 
 
 class Streamed:
-    """Gathers from the mapped file into pinned memory, and copies from there while the GPU computes the last steps."""
+    """Gathers from the mapped file into pinned memory, and copies from there while the GPU computes earlier steps."""
 
     def __init__(self, features: Features, device: torch.device) -> None:
         self._of_file = features.features, features.boxes
@@ -89,19 +89,19 @@ class Streamed:
 
     def __call__(self, image_rows: np.ndarray) -> tuple[Tensor, Tensor]:
         arrays = [mapped[image_rows] for mapped in self._of_file]
-        with torch.cuda.stream(self._stream):  # None: nothing changes
+        with torch.cuda.stream(self._stream):  # None: no effect
             copied = [to_device(array, self._device) for array in arrays]
         if self._stream is not None:
             computing = torch.cuda.current_stream(self._device)
             computing.wait_stream(self._stream)
             for tensor in copied:
-                tensor.record_stream(computing)  # its memory is not used anew before that has read it
+                tensor.record_stream(computing)  # its memory is not reused before `computing` has read it
         features, boxes = copied
         return features.float(), boxes
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """Return `array` on the device, without waiting for what the device still computes."""
+    """Return `array` on the device, without waiting for work that is queued there."""
     tensor = torch.from_numpy(array)
     if device.type != "cuda":
         return tensor.to(device)

@@ -1,6 +1,6 @@
-"""Checkpoints of a training that is under way: all that its next step depends on, so that it ends in the same bytes.
+"""Checkpoints of a training run: all that its next step depends on, so that a resumed run ends in the same bytes.
 
-A checkpoint is a disposable file. It is used by the run that wrote it alone: same settings, inputs, code and versions.
+A checkpoint is disposable. Only the run that wrote it may use it: same settings, inputs, code and versions.
 """
 
 import hashlib
@@ -25,20 +25,20 @@ from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.recipe import TRAINING_VERSION
 
 KIND = "checkpoint"
-GENERATIONS = 2  # the newest may be torn
+GENERATIONS = 2  # the newest may be damaged
 ARITHMETIC = "arithmetic"  # in the identity of a run
-LARGEST_SHARE = 0.02  # of a run's time, spent on checkpoints; where writing is slow, they come less often
+LARGEST_SHARE = 0.02  # of a run's time, spent on checkpoints: where writing is slow, they are less frequent
 
 log = logging.getLogger("lxmert_tickets")
 
 
 class Interrupted(Exception):  # noqa: N818 (nothing is wrong)
-    """The process was asked to end, and a checkpoint is on disk."""
+    """The process was asked to end; a checkpoint is on disk if it could be written."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a run stands after `step` steps."""
+    """The state of a run after `step` steps."""
 
     step: int
     tensors: dict[str, Tensor]  # on the CPU
@@ -46,7 +46,7 @@ class Checkpoint:
 
 
 class Resumable(Protocol):
-    """What can be written down and taken up again."""
+    """A state that can be saved and resumed."""
 
     step: int
 
@@ -64,9 +64,9 @@ def network_tensors(network: nn.Module, optimizer: BertAdam) -> dict[str, Tensor
 
 
 def restore_network(network: nn.Module, optimizer: BertAdam, tensors: dict[str, Tensor]) -> None:
-    """Bring `network`, `optimizer` and the random number generators to where `network_tensors` found them.
+    """Restore `network`, `optimizer` and the random number generators to what `network_tensors` saved.
 
-    What is taken leaves `tensors`, so that a large network is never there twice.
+    Tensors are popped from `tensors`, so that their memory can be freed.
     """
     weights = {name: tensors.pop(f"weights/{name}") for name in list(network.state_dict())}
     network.load_state_dict(weights)
@@ -78,10 +78,10 @@ def restore_network(network: nn.Module, optimizer: BertAdam, tensors: dict[str, 
 
 
 def run_identity(script: str, settings: Mapping[str, Any], origin: Metadata, device: torch.device) -> Metadata:
-    """Return what decides the bytes of a run: a checkpoint of a run that differs in any of it is refused.
+    """Return what determines the bytes of a run: a checkpoint of a run that differs in any of it is refused.
 
-    But for ARITHMETIC, which is worth a warning: where a cluster has nodes of several kinds, work is not to be lost for
-    last digits. Of an input above a gigabyte both ends are looked at (`artifacts.provenance`).
+    The exception is ARITHMETIC, which only causes a warning: where a cluster has nodes of several kinds, no work should
+    be lost over last digits. Of an input above a gigabyte, only the size and both ends count (`artifacts.provenance`).
 
     Args:
         script: the workflow script, for a digest of the code behind it.
@@ -113,7 +113,7 @@ class Checkpoints:
         interval_seconds: float,
         asked_to_end: Callable[[], str] = lambda: "",
     ) -> None:
-        """`asked_to_end` says by what the process was asked to end, "" while it was not."""
+        """`asked_to_end` returns the name of the signal that asked the process to end, "" if none did."""
         self._folder, self._identity, self._asked_to_end = folder, identity, asked_to_end
         self._interval = interval_seconds
         self._next = time.monotonic() + interval_seconds
@@ -133,9 +133,9 @@ class Checkpoints:
         return None
 
     def keep(self, state: Resumable) -> None:
-        """Write `state` if it is time to.
+        """Write `state` if a checkpoint is due.
 
-        Raises Interrupted, with `state` on disk if it has room, when the process was asked to end.
+        Raises Interrupted, with `state` on disk if it could be written, when the process was asked to end.
         """
         asked = self._asked_to_end()
         if not asked and time.monotonic() < self._next:
@@ -149,7 +149,7 @@ class Checkpoints:
             )
 
     def _place(self, path: Path) -> str:
-        """Return where the run goes on, which it could if `path` was written."""
+        """Return, in words, where the run will resume: "there" if `path` was written."""
         if not self._kept:
             return "its beginning"
         newest = self._kept[-1]
@@ -172,10 +172,10 @@ class Checkpoints:
 
 
 class NoCheckpoints:
-    """For a run that need not survive."""
+    """For a run that need not be resumable."""
 
     def newest(self) -> None:
-        """Return None: there is none."""
+        """Return None."""
 
     def keep(self, state: Resumable) -> None:
         """Do nothing."""
@@ -191,7 +191,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, identity: Metadata) -> 
 def read_checkpoint(path: Path, identity: Metadata) -> Checkpoint:
     """Return the checkpoint at `path`.
 
-    Raises ArtifactError when it is damaged, or of a run with another identity: then it says what differs.
+    Raises ArtifactError when it is damaged, or of a run with another identity, saying what differs.
     """
     differing = differences(read_metadata(path).get("identity"), identity)
     grave = [line for line in differing if not line.startswith(ARITHMETIC)]

@@ -1,4 +1,4 @@
-"""Learning rates over time."""
+"""The learning-rate schedule."""
 
 from lxmert_tickets.training.recipe import TrainingRecipe
 

@@ -17,8 +17,8 @@ from lxmert_tickets.training.device import Precision, autocast, lowered_for
 from lxmert_tickets.training.optimizer import BertAdam
 
 FIRST_STEPS = 3
-"""Of a process, that are never graphs: they set up libraries, gradients and moments, and put weights where they stay.
-The last one does all that a graph does."""
+"""Steps of a process that are never graphs: they set up libraries, gradients and moments, and move weights to their
+final addresses. The last one does all that a graph does."""
 Shape = tuple[int, ...]
 
 
@@ -30,7 +30,7 @@ class Step:
         self._device = next(network.parameters()).device
 
     def __call__(self, batch: Batch, targets: Tensor, learning_rate: float) -> Tensor:
-        """Update the network once; return the loss before it, a number on the device."""
+        """Update the network once; return the loss before the update, () on the device."""
         loss = self.backward(batch, targets)
         self.optimizer.step(learning_rate)
         return loss
@@ -45,12 +45,12 @@ class Step:
 
 
 class GraphedStep(Step):
-    """Takes training steps on a GPU by CUDA graphs, one for each shape of batch.
+    """Takes training steps on a GPU as CUDA graphs, one for each batch shape.
 
-    A step is thousands of small kernels, which Python launches one by one; a graph is launched at once. Its random
-    numbers go on as those of plain steps do. The first step of each shape is plain: what libraries load for it alone is
-    there before a graph is captured, when not everything may be loaded. Gradients of weights are computed beside the
-    others, and weights updated beside each other.
+    A step is thousands of small kernels, which Python launches one by one; a graph is one launch. It draws the same
+    random numbers as plain steps. The first step of each shape is plain, so that what libraries load for that shape is
+    loaded before the capture, during which not everything may be. Weight gradients are computed concurrently with the
+    others, and weights are updated concurrently.
     """
 
     def __init__(self, network: LxmertForVqa, optimizer: BertAdam, precision: Precision) -> None:
@@ -89,9 +89,9 @@ class GraphedStep(Step):
 
     @cached_property
     def _stream(self) -> torch.cuda.Stream:
-        """Of plain steps and captures alike: the memory that cuBLAS and torch keep is that of a stream.
+        """The stream of plain steps and captures alike: cuBLAS and torch keep memory for each stream.
 
-        It goes before what is computed aside.
+        It has priority over the side streams.
         """
         return torch.cuda.Stream(self._device, priority=-1)  # type: ignore[no-untyped-call]
 
@@ -106,7 +106,7 @@ class GraphedStep(Step):
         return loss
 
     def _on_another_stream(self, batch: Batch, targets: Tensor, learning_rate: float) -> Tensor:
-        """Take a plain step where graphs will be captured: on a stream that is not the default one."""
+        """Take a plain step where graphs will be captured: on a stream other than the default."""
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream), using(self._lowered), aside.using(self._aside):
             loss = super().__call__(batch, targets, learning_rate)
@@ -117,7 +117,7 @@ class GraphedStep(Step):
         """Return the graph of a step on a batch like this one; nothing is computed yet."""
         inputs, expected = batch.copy(), targets.clone()
         graph = torch.cuda.CUDAGraph()
-        # The graphs share memory: they run one at a time, and none reads what another has left.
+        # The graphs share memory: they run one at a time, and none reads what another left behind.
         pool = next(iter(self._graphs.values())).graph.pool() if self._graphs else None
         recording = torch.cuda.graph(graph, pool=pool, stream=self._stream)
         with recording, using(self._lowered), aside.using(self._aside):
@@ -127,7 +127,7 @@ class GraphedStep(Step):
         return _Graph(graph, inputs, expected, loss)
 
     def _kept_lowered(self) -> Lowered | None:
-        """Return the weights for matrix products, which the optimiser keeps as they are; None where it does not."""
+        """Return the lowered weights, which the optimiser keeps up to date; None where it does not."""
         lowered = lowered_for(self.network, self.precision)
         if lowered is None or not self.optimizer.keep(lowered):
             return None
@@ -145,7 +145,7 @@ class _Graph:
     loss: Tensor
 
     def read(self, batch: Batch, targets: Tensor) -> None:
-        """Take the next batch where the graph looks for it."""
+        """Copy the next batch to where the graph reads it."""
         for place, tensor in zip(self.inputs.inputs(), batch.inputs(), strict=True):
             if isinstance(place, Tensor) and isinstance(tensor, Tensor):
                 place.copy_(tensor)
@@ -153,6 +153,6 @@ class _Graph:
 
 
 def step_of(network: LxmertForVqa, optimizer: BertAdam, precision: Precision, cuda_graphs: bool = True) -> Step:
-    """Return what takes steps on the device of `network`: on a GPU as CUDA graphs, where `cuda_graphs` says so."""
+    """Return what takes steps on the device of `network`: on a GPU as CUDA graphs, if `cuda_graphs`."""
     on_gpu = next(network.parameters()).device.type == "cuda"
     return (GraphedStep if on_gpu and cuda_graphs else Step)(network, optimizer, precision)

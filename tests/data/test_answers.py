@@ -130,7 +130,7 @@ def test_the_published_list_has_3129_answers_and_begins_with_the_empty_one(publi
         ('["a", 2]', r"answers\.json at \$\[1\]: Expected `str`, got `int`"),
         ('{"labels": ["a"]}', "missing required field `answers`"),
         ('"a"', "got `str`"),
-        ('["a",\n "b"', r"answers\.json:2:5: no JSON"),
+        ('["a",\n "b"', r"answers\.json:2:5: not valid JSON"),
     ],
 )
 def test_a_broken_list_is_refused(tmp_path: Path, text: str, found: str) -> None:

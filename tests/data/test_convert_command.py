@@ -43,7 +43,7 @@ def test_a_conversion_that_goes_on_says_so(
         main(["convert-features", str(tsv), "--out", str(tmp_path / "f.h5")])
     monkeypatch.undo()
     assert main(["convert-features", str(tsv), "--out", str(tmp_path / "f.h5")]) == 0
-    assert "f.h5.partial: goes on after the 2 images that are done" in capsys.readouterr().err
+    assert "f.h5.partial: resumes after the 2 images already done" in capsys.readouterr().err
 
 
 def test_any_name_that_a_file_can_have_will_do(tmp_path: Path) -> None:

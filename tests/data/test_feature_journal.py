@@ -184,7 +184,7 @@ def test_work_on_other_input_is_thrown_away_with_a_word(tmp_path: Path, monkeypa
     decoded = count_blocks(monkeypatch)
     convert_features([source], tmp_path / "f.h5", metadata={"a": 1}, block_bytes=BLOCK_BYTES)
     assert decoded[0] == 0
-    assert "is not of this input and these settings, and is begun anew" in caplog.text
+    assert "was made from other input or settings; starting over" in caplog.text
     assert (tmp_path / "f.h5").read_bytes() == whole([source], tmp_path)
 
 
@@ -272,7 +272,10 @@ def test_a_disk_without_locks_is_worth_a_warning_and_no_more(tmp_path: Path, mon
 
     monkeypatch.setattr("fcntl.flock", no_locks)
     convert_features([write_tsv(tmp_path / "a.tsv", ["A"])], tmp_path / "f.h5", metadata={})
-    assert "f.h5: cannot be locked (No locks available): do not convert to it twice at once" in caplog.text
+    assert (
+        "f.h5: cannot be locked (No locks available): make sure that no second process tries to convert to it"
+        in caplog.text
+    )
     assert {path.name for path in tmp_path.iterdir()} == {"a.tsv", "f.h5"}
 
 
@@ -286,7 +289,7 @@ def test_a_full_disk_is_told_with_a_remedy_and_what_is_done_stays(tmp_path: Path
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "f.h5: cannot be written (File too large)" in done.stderr
-    assert "it goes on where it stopped" in done.stderr
+    assert "it resumes where it stopped" in done.stderr
     assert not output.exists()
     decoded = count_blocks(monkeypatch)
     convert_features([source], output, metadata={"a": 1}, block_bytes=BLOCK_BYTES)

@@ -152,7 +152,7 @@ def header_elsewhere(path: Path) -> None:
         (compressed_by(zipfile.ZIP_BZIP2), "compressed by method 12; expected stored"),
         (cut_short, "a damaged or truncated zip archive"),
         (header_elsewhere, r"begins with b'PK\\x03\\x05'"),
-        (lambda path: path.write_text("<!DOCTYPE html>"), "begins with b'<!DO', which no zip archive does"),
+        (lambda path: path.write_text("<!DOCTYPE html>"), "begins with b'<!DO', unlike any zip archive"),
         (lambda path: path.mkdir(), "cannot be read"),
     ],
 )

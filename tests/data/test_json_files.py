@@ -193,7 +193,7 @@ def test_no_content_whatsoever_gives_another_error_than_the_readable_one(tmp_pat
     [
         (b'[{"number": 1}, {"number": "2"}]', r"\$\[1\]\.number: Expected `int`, got `str`"),
         (b'[{"number": 1}, {"text": "2"}]', r"\$\[1\]: Object missing required field `number`"),
-        (b'[{"number": 1}, {"number": 2, "text": "\xff"}]', r"\$\[1\]: no JSON"),
+        (b'[{"number": 1}, {"number": 2, "text": "\xff"}]', r"\$\[1\]: not valid JSON"),
         (b'[{"number": 1}, 5]', r"\$\[1\]: Expected `object`"),
     ],
 )

@@ -86,5 +86,5 @@ def bomb() -> bytes:
 @pytest.mark.parametrize("content", [b"<html>not found</html>", damaged_png(), bomb()], ids=["page", "PNG", "bomb"])
 def test_what_is_no_picture_is_refused_by_its_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / f"{PHOTO}.jpg").write_bytes(content)
-    with pytest.raises(DataError, match=rf"{PHOTO}\.jpg.*is no picture.*remove it"):
+    with pytest.raises(DataError, match=rf"{PHOTO}\.jpg.*is not an image.*remove it"):
         read_pictures(tmp_path, {PHOTO})

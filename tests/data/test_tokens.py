@@ -245,8 +245,8 @@ SPECIAL = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n"
 @pytest.mark.parametrize(
     ("name", "content", "found"),
     [
-        ("tokenizer.json", "{", "no tokenizer"),
-        ("tokenizer.json", '{"version": "1.0"}', "no tokenizer"),
+        ("tokenizer.json", "{", "not a tokenizer"),
+        ("tokenizer.json", '{"version": "1.0"}', "not a tokenizer"),
         ("vocab.txt", SPECIAL.replace("[SEP]\n", "") + "a\n", r"no \[SEP\] in it"),
         ("vocab.txt", "a\n" + SPECIAL, r"\[PAD\] has id 1; expected id 0"),
         ("vocab.txt", SPECIAL + "a\nb\na\n", "the token 'a' occurs twice"),

@@ -63,5 +63,5 @@ def test_files_and_receipts_outlive_broken_runs_and_changed_mirrors(
 
     changed = run(project, mirror.url(), triggers="mtime params")  # the job runs again, but not the download
     assert changed.returncode == 0, changed.stderr
-    assert "there already, verified" in (project / "download.log").read_text()
+    assert "already there, verified" in (project / "download.log").read_text()
     assert (receipt.read_bytes(), mirror.sent) == (before, 0)

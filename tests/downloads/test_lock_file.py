@@ -55,7 +55,7 @@ def test_a_name_is_the_path_from_the_lock_files_folder() -> None:
 def test_a_damaged_lock_file_is_named_with_the_remedy(lock: Path, text: str) -> None:
     lock.parent.mkdir()
     lock.write_text(text)
-    with pytest.raises(ArtifactError, match=r"damaged lock file.*Mend it"):
+    with pytest.raises(ArtifactError, match=r"damaged lock file.*Repair it"):
         read_pins(lock)
 
 

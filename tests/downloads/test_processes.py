@@ -96,7 +96,7 @@ def test_two_processes_at_once_bring_the_file_once(server: BreakingServer, targe
     second_waits.set()
     said = [process.communicate()[1] for process in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0]
-    assert "there already, verified" in said[1]
+    assert "already there, verified" in said[1]
     assert server.sent == len(BIG_ZIP)
     assert target.read_bytes() == BIG_ZIP
 
@@ -107,7 +107,9 @@ def test_too_small_a_disk_is_noticed_before_the_first_byte(
     server.files["/train.zip"] = Served(BIG_ZIP)
     free = [MARGIN_BYTES + len(BIG_ZIP)]  # not enough: the margin grows with the file
     monkeypatch.setattr(half_file, "free_bytes", lambda _: free[0])
-    with pytest.raises(DataError, match=r"36\.8 MB free on the disk .*expected 37\.2 MB for the download.*Make room"):
+    with pytest.raises(
+        DataError, match=r"36\.8 MB free on the disk .*expected 37\.2 MB for the download.*Free some disk space"
+    ):
         get(server.url())
     assert not target.with_name(".train.zip.part").exists()
     free[0] += len(BIG_ZIP) // 50 + 1
@@ -191,5 +193,5 @@ def _check_that_a_full_disk_is_told(server: BreakingServer, folder: Path, monkey
     server.files["/train.zip"] = Served(BIG_ZIP)
     with monkeypatch.context() as patch:
         patch.setattr(half_file, "free_bytes", lambda _: 10**12)
-        with pytest.raises(DataError, match=r"is full; expected room for the file. Make room"):
+        with pytest.raises(DataError, match=r"is full; expected space for the file. Free some disk space"):
             fetch([server.url()], folder / "train.zip", lock=folder / "lock.json")

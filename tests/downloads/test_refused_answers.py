@@ -34,7 +34,7 @@ def test_a_page_may_be_known_by_its_type_alone(server: BreakingServer, target: P
 def test_a_page_does_not_cost_the_half_file(server: BreakingServer, get: Get, target: Path) -> None:
     break_off(get, server, 150_000)
     server.files["/train.zip"] = Served(PAGE, etag='"page"', content_type="text/html")
-    with pytest.raises(DataError, match=r"150\.0 kB have come and are kept"):
+    with pytest.raises(DataError, match=r"150\.0 kB have arrived and are kept"):
         get(server.url())
     assert part_of(target).read_bytes() == ZIP[:150_000]
 

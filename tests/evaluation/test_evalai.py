@@ -77,7 +77,7 @@ def test_what_comes_of_a_submission_that_lacks_most_questions_is_read_as_it_is(t
     ("content", "found"),
     [
         ("", "truncated"),
-        (str(BOTH), r"r\.json:1:3: no JSON .*not stdout"),  # Python's quotes: what EvalAI prints to stdout
+        (str(BOTH), r"r\.json:1:3: not valid JSON .*not stdout"),  # Python's quotes: what EvalAI prints to stdout
         ("[" * 100_000, "nested deeper"),
         ('[{"test-dev": {"overall": ' + "9" * 500 + "}}]", "'overall' is 9999"),
         ('[{"test-dev": {"overall": ' + "9" * 5000 + "}}]", "out of range"),
@@ -172,14 +172,14 @@ def test_files_that_contradict_each_other_are_refused_by_both_names(tmp_path: Pa
     [
         ("seed_1/dense.json", "'seed_1' is not a seed of this experiment.*did you mean 'seed1'"),
         ("seed01/dense.json", "'seed01' is not a seed of this experiment.*did you mean 'seed1'"),
-        ("dense.json", "'dense.json' is no seed"),
-        ("seed0.json", "'seed0.json' is no seed"),
+        ("dense.json", "'dense.json' is not a seed"),
+        ("seed0.json", "'seed0.json' is not a seed"),
         ("seed0/dens.json", "'dens' is not a network of this experiment.*did you mean 'dense'"),
-        ("seed0/dense2.json", "'dense2' is no network"),
-        ("seed0/low_magnitude/s500.json", "'low_magnitude/s500' is no network"),
-        ("seed0/low_magnitude/s50.5.json", "'low_magnitude/s50.5' is no network"),
-        ("seed0/low_magnitude/s50/test-dev.json", "'low_magnitude/s50/test-dev' is no network"),
-        ("seed0/s50.json", "'s50' is no network"),
+        ("seed0/dense2.json", "'dense2' is not a network"),
+        ("seed0/low_magnitude/s500.json", "'low_magnitude/s500' is not a network"),
+        ("seed0/low_magnitude/s50.5.json", "'low_magnitude/s50.5' is not a network"),
+        ("seed0/low_magnitude/s50/test-dev.json", "'low_magnitude/s50/test-dev' is not a network"),
+        ("seed0/s50.json", "'s50' is not a network"),
         ("seed0/dense.txt", r"no \.json file"),
         ("seed0/dense", r"no \.json file"),
     ],
@@ -190,7 +190,7 @@ def test_a_file_of_no_network_is_named_never_left_out(tmp_path: Path, name: str,
     with pytest.raises(DataError, match=found) as refused:
         find_evalai_scores(tmp_path, SEEDS, MODELS)
     assert refused.value.place == str(path)
-    with pytest.raises(DataError, match=r" is no |no \.json file"):
+    with pytest.raises(DataError, match=r" is not a |no \.json file"):
         read_evalai_scores([path], SEEDS, MODELS)
 
 

@@ -103,7 +103,7 @@ def test_no_predictions_at_all_come_back(tmp_path: Path) -> None:
         ([1, 2], ["a"], [0.5, 0.5], "1 answers for 2 questions"),
         ([1, 2], ["a", "b"], [0.5], "1 scores for 2 questions"),
         ([1, 2, 1], ["a", "b", "a"], [0.5] * 3, r"more than once: 1 \(question_id 1"),
-        ([1], ["a"], [float("nan")], "no finite number"),
+        ([1], ["a"], [float("nan")], "not finite"),
     ],
 )
 def test_columns_that_do_not_fit_are_not_saved(
@@ -115,7 +115,7 @@ def test_columns_that_do_not_fit_are_not_saved(
 
 
 def test_an_answer_that_is_missing_is_not_saved(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no text"):
+    with pytest.raises(DataError, match="not text"):
         save_predictions(tmp_path / "predictions.parquet", [1], [None], [0.5], {})  # type: ignore[list-item]
     assert list(tmp_path.iterdir()) == []
 
@@ -152,7 +152,7 @@ def test_metadata_that_is_no_json_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"{}", b"PAR1PAR1", b"\x00" * 100])
 def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "p.parquet").write_bytes(content)
-    with pytest.raises(ArtifactError, match="no Parquet"):
+    with pytest.raises(ArtifactError, match="not Parquet"):
         load_predictions(tmp_path / "p.parquet")
 
 
@@ -218,7 +218,8 @@ def test_a_wrong_entry_is_named_by_file_and_position(tmp_path: Path, second: str
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [("", "no JSON"), ('[{"question_id": 1', "no JSON"), ('{"1": "a"}', "Expected `array`")]
+    ("text", "found"),
+    [("", "not valid JSON"), ('[{"question_id": 1', "not valid JSON"), ('{"1": "a"}', "Expected `array`")],
 )
 def test_a_file_that_is_no_list_of_entries_is_refused(tmp_path: Path, text: str, found: str) -> None:
     with pytest.raises(DataError, match=rf"s\.json.*{found}"):
@@ -235,7 +236,7 @@ def test_damaged_gzip_is_refused(tmp_path: Path) -> None:
 
 def test_bytes_that_are_no_utf8_are_refused(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_bytes(b'[{"question_id": 1, "answer": "caf\xe9"}]')
-    with pytest.raises(DataError, match="no JSON"):
+    with pytest.raises(DataError, match="not valid JSON"):
         read_submission(tmp_path / "s.json")
 
 
@@ -249,9 +250,9 @@ def test_a_missing_submission_is_named(tmp_path: Path) -> None:
     [
         ([1, 2], ["a"], "1 answers for 2 questions"),
         ([1, 1], ["a", "b"], "more than once: 1"),
-        ([1, 2], ["a", 5], r"answers that are no text \(question_id 2\)"),
-        ([1, 2], [None, "b"], r"answers that are no text \(question_id 1\)"),
-        ([1, 2], ["a", "\ud800"], "an answer that is no text"),
+        ([1, 2], ["a", 5], r"answers that are not text \(question_id 2\)"),
+        ([1, 2], [None, "b"], r"answers that are not text \(question_id 1\)"),
+        ([1, 2], ["a", "\ud800"], "an answer that is not text"),
     ],
 )
 def test_answers_that_do_not_fit_their_questions_are_not_submitted(

@@ -53,7 +53,7 @@ def test_the_official_archive_and_prepared_questions_do_as_well(tmp_path: Path) 
     [
         (lambda text: b"\xef\xbb\xbf" + text, "begins with a byte-order mark"),
         (gzip.compress, "is compressed"),
-        (lambda text: text.replace(b'"yes"', b'"yes", "more": "\xff"'), "is no UTF-8"),
+        (lambda text: text.replace(b'"yes"', b'"yes", "more": "\xff"'), "is not UTF-8"),
     ],
 )
 def test_what_is_read_here_but_not_by_evalai_is_refused(

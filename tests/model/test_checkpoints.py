@@ -64,7 +64,7 @@ def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("dtype", "found"),
     [
-        (torch.float32, "no architecture .*; expected weights written by this workflow"),
+        (torch.float32, "not an architecture .*; expected weights written by this workflow"),
         (torch.bfloat16, "cannot be read .*bfloat16.*; expected a weights file of this workflow"),
     ],
 )
@@ -83,7 +83,7 @@ def test_an_artifact_of_another_kind_is_refused(tmp_path: Path) -> None:
 def test_an_architecture_with_unknown_sizes_is_refused(tmp_path: Path) -> None:
     about = {"architecture": {"n_answers": 3, "n_experts": 8}}
     save_tensors(tmp_path / "later.safetensors", "weights", {"a": np.zeros(1, dtype=np.float32)}, about)
-    with pytest.raises(ArtifactError, match=r"later\.safetensors: no architecture.*n_experts"):
+    with pytest.raises(ArtifactError, match=r"later\.safetensors: not an architecture.*n_experts"):
         load_weights(tmp_path / "later.safetensors")
 
 

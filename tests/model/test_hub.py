@@ -155,7 +155,7 @@ def test_a_wrong_token_is_refused_and_not_shown(
         (403, "GatedRepo", "its owner must grant access first (403)", "hf auth login"),
         (403, "", "access is refused (403)", "HF_TOKEN"),
         (404, "RevisionNotFound", "no such revision (404)", "a branch, a tag or a commit"),
-        (404, "EntryNotFound", "a file is not there (404)", "Check that the repository is an LXMERT's"),
+        (404, "EntryNotFound", "a file is missing (404)", "Check that the repository is an LXMERT's"),
         (404, "", "the hub answers 404", "HF_ENDPOINT"),
         (500, "", "the hub answers 500", "Try again later, or set HF_ENDPOINT to a mirro"),
         (503, "", "the hub answers 503", "Try again later, or set HF_ENDPOINT to a mirro"),
@@ -258,7 +258,7 @@ def test_what_a_config_leaves_out_is_the_base_network_s(tmp_path: Path) -> None:
     [
         ('{"model_type": "bert"}', "model_type is 'bert', not 'lxmert'"),
         ('{"hidden_act": "relu"}', "hidden_act is 'relu', not 'gelu'"),
-        ("<html>", "no JSON"),
+        ("<html>", "not valid JSON"),
         ("[]", "Expected `object`"),
     ],
 )

@@ -134,7 +134,7 @@ def test_a_run_that_ended_when_snakemake_was_gone_tells_that_its_result_will_be_
 def test_a_run_that_was_asked_to_end_is_stopped(folder: Path) -> None:
     lock("process 7 on node7", age=20)
     put(f"seed0/{MODEL}/.resume/step0000000042.safetensors", age=10)
-    put("logs/retrain.0.low_magnitude.50.log", "2026-01-02 03:04:05 WARNING SIGTERM came: the run stops\n")
+    put("logs/retrain.0.low_magnitude.50.log", "2026-01-02 03:04:05 WARNING received SIGTERM: the run stops\n")
     assert of_model().state == "stopped"
     assert of_model().note == "resumes from step 42 when its job starts again"
 
@@ -177,7 +177,7 @@ def test_the_silence_of_another_process_is_not_told_of_the_one_that_has_the_lock
 def test_a_lock_whose_process_is_gone_from_this_machine_is_nobody_s(folder: Path) -> None:
     lock(f"process {GONE} on node7", age=10)
     assert of_model("node7").state == "stopped"
-    assert of_model("node7").note == "begins anew when its job starts again"
+    assert of_model("node7").note == "starts over when its job starts again"
     lock(f"process {os.getpid()} on node7", age=10)  # the number has come again: this process began after NOW
     assert of_model("node7").state == "stopped"
 
@@ -203,7 +203,7 @@ def test_a_file_that_is_removed_while_its_folder_is_looked_at_is_no_error(folder
 @pytest.mark.parametrize("words", ["", "{torn", "process 0 on node7", f"process {10**30} on node7", "process 7 on "])
 def test_a_lock_without_sensible_words_is_nobody_s(folder: Path, words: str) -> None:
     lock(words)
-    assert of_model("node7").note == "begins anew when its job starts again"
+    assert of_model("node7").note == "starts over when its job starts again"
 
 
 def test_a_grid_is_looked_at_without_touching_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

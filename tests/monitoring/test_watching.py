@@ -109,7 +109,7 @@ def test_a_disk_that_takes_nothing_does_not_end_the_run(
         run = Run()
         run.step = 30
         watch(run)
-    assert caplog.text.count("progress cannot be told: [Errno 28] No space left on device") == times
+    assert caplog.text.count("progress cannot be recorded: [Errno 28] No space left on device") == times
 
 
 def test_the_curve_is_there_while_it_grows_and_when_the_run_fails(weights: Path, clock: list[float]) -> None:

@@ -128,7 +128,7 @@ def log_of(grid: Ended, network: str) -> str:
 def test_a_training_whose_time_is_nearly_over_goes_on_in_another_job(grid: Ended) -> None:
     first, second = grid.jobs(SLOW)
     assert first != second
-    assert "going on from step" in log_of(grid, SLOW)
+    assert "resuming from step" in log_of(grid, SLOW)
 
 
 def test_a_training_that_outlives_its_limit_is_killed_and_has_more_time_in_another_job(grid: Ended) -> None:
@@ -140,13 +140,13 @@ def test_a_training_that_outlives_its_limit_is_killed_and_has_more_time_in_anoth
 def test_a_cancelled_training_goes_on_in_another_job(grid: Ended) -> None:
     first, second = grid.jobs(CANCELLED)
     assert first != second
-    assert "going on from step" in log_of(grid, CANCELLED)
+    assert "resuming from step" in log_of(grid, CANCELLED)
 
 
 def test_a_preempted_training_goes_on_in_the_same_job_and_in_another_when_that_is_killed(grid: Ended) -> None:
     first, again, second = grid.jobs(PREEMPTED)
     assert first == again != second
-    assert "going on from step" in log_of(grid, PREEMPTED)
+    assert "resuming from step" in log_of(grid, PREEMPTED)
 
 
 def test_a_failed_job_is_tried_again_and_leaves_its_log_where_snakemake_says(grid: Ended) -> None:

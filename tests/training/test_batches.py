@@ -143,7 +143,7 @@ def test_tokens_that_the_network_does_not_know_are_refused_by_file(tmp_path: Pat
     assert np.array_equal(open_vqa_data(questions, features, CPU, TINY.vocab_size).questions.input_ids, asked.input_ids)
     asked.input_ids[7, 1] = token
     save_questions(questions, asked, {})
-    with pytest.raises(ArtifactError, match=f"{questions}: a question has token number {token}, and the network knows"):
+    with pytest.raises(ArtifactError, match=f"{questions}: a question has token number {token}, and the network has"):
         open_vqa_data(questions, features, CPU, TINY.vocab_size)
 
 

@@ -200,11 +200,11 @@ def test_a_signal_leaves_a_checkpoint_though_none_was_due_and_a_status_that_says
     [step] = checkpoints_in(folder)
     assert "weights.safetensors" not in result_in(folder)
     said = (folder / "log").read_text()
-    assert said.count(f"{number.name} came: the run stops after step {step}") == 1
+    assert said.count(f"received {number.name}: the run stops after step {step}") == 1
     assert "Traceback" not in said
     assert status_of(started(given)) == 0
     assert result_in(folder) == calm
-    assert f"going on from step {step} " in (folder / "log").read_text()
+    assert f"resuming from step {step} " in (folder / "log").read_text()
 
 
 def test_a_run_whose_disk_is_lost_goes_on_from_checkpoints_that_were_kept_elsewhere(
@@ -223,7 +223,7 @@ def test_a_run_whose_disk_is_lost_goes_on_from_checkpoints_that_were_kept_elsewh
     process.start()
     assert status_of(process) == 0
     assert result_in(other) == calm
-    assert "going on from step" in (other / "log").read_text()
+    assert "resuming from step" in (other / "log").read_text()
     assert kept_in(kept) == FINISHED
     assert not (other / FOLDER).exists()
 
@@ -257,7 +257,7 @@ def test_a_second_process_waits_for_the_first_and_nothing_is_trained_twice(
     wait_for_step(folder, 1)
     second = started(given | {"log": str(folder / "second")})
     wait_until(lambda: "is training it" in said_in(folder / "second"))
-    assert f"process {first.pid} on {socket.gethostname()} is training it: waiting for it to end" in said_in(
+    assert f"process {first.pid} on {socket.gethostname()} is training it: waiting until it ends" in said_in(
         folder / "second"
     )
     if ending == "by a signal":
@@ -265,7 +265,7 @@ def test_a_second_process_waits_for_the_first_and_nothing_is_trained_twice(
     assert status_of(first) == (os.EX_TEMPFAIL if ending == "by a signal" else 0)
     assert status_of(second) == 0
     assert result_in(folder) == calm
-    told = "going on from step" if ending == "by a signal" else "trained already, by a process that Snakemake did not"
+    told = "resuming from step" if ending == "by a signal" else "already trained, by a process that outlived"
     assert told in said_in(folder / "second")
     assert "Traceback" not in said_in(folder / "second")
 
@@ -281,7 +281,7 @@ def test_a_result_that_snakemake_deletes_since_it_did_not_see_its_job_end_is_put
     assert status_of(started(job(folder, inputs, minutes=1) | {"log": str(folder / "again")})) == 0
     assert result_in(folder) == calm
     assert all((folder / name).stat().st_mtime >= again for name in ("weights.safetensors", "history.csv"))
-    assert "trained already, by a process that Snakemake did not see end" in said_in(folder / "again")
+    assert "already trained, by a process that outlived its Snakemake" in said_in(folder / "again")
     assert "epoch" not in said_in(folder / "again")
     assert kept_in(folder) == FINISHED  # Snakemake may be killed again
 
@@ -315,7 +315,9 @@ def test_where_the_disk_has_no_locks_training_goes_on_with_a_warning(
     monkeypatch.setattr("fcntl.flock", unsupported)
     with alone_at_run(tmp_path / "weights.safetensors"):
         pass
-    assert "cannot be locked (Operation not supported): do not train it twice at once" in caplog.text
+    assert (
+        "cannot be locked (Operation not supported): make sure that no second process tries to train it" in caplog.text
+    )
 
 
 def test_whoever_was_told_to_ignore_a_closed_terminal_does(tmp_path: Path) -> None:

@@ -238,7 +238,7 @@ def test_a_long_epoch_stops_soon_after_its_loss_is_no_number(monkeypatch: pytest
 def test_a_loss_that_is_no_number_at_the_first_step_is_not_put_down_to_the_learning_rate() -> None:
     data = BrokenFeatures(toy_questions(32, 16), Regions(toy_features(16), CPU), CPU)
     data.broken_step = 0
-    with pytest.raises(TrainingError, match=r"step 0 of 16: .*Nothing has been learnt yet: .* weights and features"):
+    with pytest.raises(TrainingError, match=r"step 0 of 16: .*No step has been taken yet: .* weights and the features"):
         train(tiny_network(), data, toy_data(12, seed=1), changed(RECIPE, epochs=4), seed=0)
 
 

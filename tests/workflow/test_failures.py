@@ -45,7 +45,11 @@ def test_a_key_that_stands_twice_stops_before_any_job_and_its_file_is_named(tmp_
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("seeds: &s [*s]", "seeds[0][0]"), ("seeds: [010]", "010 is another number in YAML"), ("{1: 2}", "Keys are text")],
+    [
+        ("seeds: &s [*s]", "seeds[0][0]"),
+        ("seeds: [010]", "YAML reads 010 as another number"),
+        ("{1: 2}", "Keys are text"),
+    ],
 )
 def test_yaml_that_snakemake_bears_is_refused_before_any_job(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "x.yaml").write_text(content)

@@ -121,7 +121,7 @@ def test_a_grid_killed_thirty_times_ends_in_the_bytes_of_a_calm_one(tmp_path: Pa
             n_kills += kill(dice.choice(working), how)
     assert n_of_main
     assert n_of_servers or not forks_pay()
-    assert "going on from step" in log.read_text()
+    assert "resuming from step" in log.read_text()
     found, expected = results(stormy), results(calm)
     assert len(expected) > 30
     assert found.keys() == expected.keys()

@@ -57,8 +57,8 @@ def test_the_network_of_another_seed_is_told_with_all_that_was_made_of_the_right
     assert jobs_of(snakemake(grid, "--dry-run")) == set()
     status, said = verified()
     assert status == 1
-    assert f"{SWAPPED}: is of seed 1; expected one of seed 0" in said
-    expected = f"was made from another {SWAPPED}; expected one made from what is there"
+    assert f"{SWAPPED}: is of seed 1; expected seed 0" in said
+    expected = f"was made from another {SWAPPED}; expected one made from the file that is there"
     made_of_it = {line.removesuffix(f": {expected}") for line in said if line.endswith(expected)}
     start, mask = MASK.replace("mask", "start"), MASK
     assert made_of_it == {

@@ -1,4 +1,4 @@
-"""Ten people a question, who mostly see what is there."""
+"""Ten simulated annotators per question, who mostly answer correctly."""
 
 from collections import Counter
 
@@ -24,7 +24,7 @@ def answer_in_tens(truth: str, rng: np.random.Generator) -> tuple[str, tuple[Hum
 
 
 def _most_common(answers: list[str], truth: str) -> str:
-    if 2 * answers.count(truth) >= len(answers):  # as nearly always
+    if 2 * answers.count(truth) >= len(answers):  # nearly always
         return truth
     counts = Counter(answers)
     return max(counts, key=lambda answer: (counts[answer], answer == truth, answer))

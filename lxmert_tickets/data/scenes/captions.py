@@ -9,7 +9,7 @@ from lxmert_tickets.data.scenes.world import Object, Scene
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
-    """Return a true sentence about `scene`: what stands where relative to what, or a list of what there is."""
+    """Return a true sentence about `scene`: where one object is relative to another, or a list of objects."""
     order = [scene.objects[row] for row in rng.permutation(len(scene.objects))]
     if rng.integers(2):
         return _relation(order[0], order[1], rng)
@@ -18,7 +18,7 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
 
 def _relation(a: Object, b: Object, rng: np.random.Generator) -> str:
     holding = [name for name, distance in RELATIONS.items() if distance(a, b) > CLEARLY]
-    relation = holding[rng.integers(len(holding))]  # there is one: objects do not overlap
+    relation = holding[rng.integers(len(holding))]  # never empty: objects do not overlap
     return f"{_named(a)} {relation} {_named(b)}"
 
 

@@ -44,11 +44,11 @@ class _CaptionFile(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Scenes with what a detector would propose and people would ask, answer and write about them."""
+    """Scenes with the boxes a detector would propose and the questions, answers and captions people would write."""
 
     name: str
     scenes: tuple[Scene, ...]
-    boxes: tuple[np.ndarray, ...]  # float32 (regions, 4) pixels, one an image
+    boxes: tuple[np.ndarray, ...]  # float32 (regions, 4) pixels, one per image
     questions: tuple[Question, ...]
     annotations: tuple[Annotation, ...]
     captions: tuple[tuple[int, str], ...]  # image id, sentence
@@ -63,9 +63,9 @@ def draw_image_set(
     """Return image set `name`, a pure function of its arguments.
 
     Image ids are the same small numbers in every set; names, such as SCENES_val_000000000007, tell sets apart, as in
-    COCO. Each part draws from a stream of its own: more questions do not change the images.
+    COCO. Each part draws from its own random stream: more questions do not change the images.
 
-    Raises DataError when more questions fall to one image than VQA's ids have room for.
+    Raises DataError when one image gets more questions than VQA's ids have room for.
     """
     images = _stream(seed, name, "images")
     scenes = tuple(draw_scene(image_id, images) for image_id in range(1, n_images + 1))
@@ -114,7 +114,7 @@ def write_images(path: str | Path, scenes: Mapping[str, Scene]) -> None:
 
 def _png(scene: Scene) -> bytes:
     png = io.BytesIO()
-    # Runs alone, as these pictures are made of, take a third of the time that zlib's search for repeats takes.
+    # Matching only runs suits these pictures, and takes a third of the time of zlib's full search for repeats.
     Image.fromarray(render(scene)).save(png, "PNG", compress_type=zlib.Z_RLE)
     return png.getvalue()
 
@@ -130,7 +130,7 @@ def read_images(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def write_boxes(path: str | Path, image_set: ImageSet) -> None:
-    """Write the proposed boxes by image name: all that region features know besides the pixels."""
+    """Write the proposed boxes by image name: all that region features depend on besides the pixels."""
     boxes = zip(image_set.scenes, image_set.boxes, strict=True)
     # Rounded as float64: 12.345 in float32 is written as 12.345000267028809.
     write_json(path, {image_set.image_name(scene): array.astype(float).round(3).tolist() for scene, array in boxes})
@@ -143,12 +143,12 @@ def read_boxes(path: str | Path) -> Mapping[str, np.ndarray]:
 
 
 def write_scenes(path: str | Path, image_set: ImageSet) -> None:
-    """Write what is in each image, by image name: the truth behind questions and captions, for people to look up."""
+    """Write the scene of each image, by image name: the ground truth behind questions and captions, for reference."""
     write_json(path, {image_set.image_name(scene): asdict(scene) for scene in image_set.scenes})
 
 
 def read_scenes(path: str | Path) -> dict[str, Scene]:
-    """Return what is in each image, by image name and in that order; raises DataError as `read_boxes` does."""
+    """Return the scene of each image, by image name, ordered by name; raises DataError as `read_boxes` does."""
     scenes: dict[str, Scene] = _read(path, dict[str, Scene], "scenes by image name")
     return scenes
 
@@ -166,5 +166,5 @@ def read_captions(path: str | Path) -> list[tuple[int, str]]:
 
 
 def _read(path: str | Path, kind: Any, expected: str) -> Any:
-    """Return what is in a file that `make_scenes` wrote."""
+    """Return the content of a file that `make_scenes` wrote."""
     return read_json(path, kind, expected, REMAKE, if_damaged=REMAKE)

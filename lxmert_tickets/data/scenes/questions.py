@@ -1,4 +1,4 @@
-"""Questions from templates, in pairs that share the wording and differ in the answer, as VQA v2 balances them."""
+"""Questions from templates, in pairs that share the wording and differ in the answer, as in the balanced VQA v2."""
 
 from bisect import bisect
 from collections.abc import Callable, Sequence
@@ -8,12 +8,12 @@ import numpy as np
 
 from lxmert_tickets.data.scenes.world import COLOR_NAMES, MAX_OBJECTS, SHAPES, Object, Scene
 
-Answerer = Callable[[Scene], str | None]  # None: the question makes no sense about this scene
+Answerer = Callable[[Scene], str | None]  # None: the question makes no sense for this scene
 
 
 @dataclass(frozen=True)
 class Template:
-    """One kind of question, as VQA v2 would file it, and how often it is asked."""
+    """One kind of question, as VQA v2 would classify it, and how often it is asked."""
 
     question_type: str
     answer_type: str  # yes/no, number or other
@@ -35,8 +35,8 @@ class Asked:
 def ask_in_pairs(scenes: Sequence[Scene], n_questions: int, rng: np.random.Generator) -> list[Asked]:
     """Return `n_questions` (rounded up to whole pairs) questions; neighbours 2k and 2k+1 share the wording.
 
-    The two images of a pair have different answers, drawn evenly from those that the wording has, so that language
-    alone cannot tell. `scenes` are two or more, not all alike.
+    The two images of a pair have different answers, drawn uniformly from those that the wording has, so that
+    language alone does not reveal them. `scenes` must hold at least two that differ.
     """
     weights = np.asarray([template.weight for template in TEMPLATES])
     up_to = np.cumsum(weights / weights.sum()).tolist()
@@ -47,12 +47,12 @@ def ask_in_pairs(scenes: Sequence[Scene], n_questions: int, rng: np.random.Gener
     return asked
 
 
-N_CANDIDATES = 32  # images looked at for a pair
-N_WORDINGS = 50  # tried before another template has its turn; with few, templates that often fail would be rare
+N_CANDIDATES = 32  # images considered for a pair
+N_WORDINGS = 50  # tried before another template is drawn; with few, templates that often fail would be rare
 
 
 def _ask(template: Template, scenes: Sequence[Scene], rng: np.random.Generator) -> list[Asked]:
-    """Return a pair of questions by `template`; [] when no wording tells two of `scenes` apart."""
+    """Return a pair of questions from `template`; [] when no wording tried tells two of `scenes` apart."""
     for _ in range(N_WORDINGS):
         question, answer_of = template.draw(rng)
         if pair := _pair(template, question, answer_of, _some(scenes, rng), rng):
@@ -89,7 +89,7 @@ def _pick(words: Sequence[str], rng: np.random.Generator) -> str:
 
 
 def _kind(rng: np.random.Generator) -> tuple[str, str]:
-    """Return a way to speak of objects, "star" or "red object", and the shape or color that is meant."""
+    """Return a name for objects, "star" or "red object", and the shape or color it refers to."""
     if rng.integers(2):
         shape = _pick(SHAPES, rng)
         return shape, shape
@@ -108,7 +108,7 @@ def _yes_no(value: bool) -> str:
 
 
 def article(noun: str) -> str:
-    """Return "a" or "an", as `noun` needs."""
+    """Return the article for `noun`, "a" or "an"."""
     return "an" if noun[0] in "aeiou" else "a"
 
 
@@ -214,8 +214,8 @@ def plural(noun: str) -> str:
     return f"{noun}es" if noun.endswith("s") else f"{noun}s"
 
 
-# The three answer types come in about VQA v2's shares: 38 % yes/no, 12 % number, 50 % other. Questions about places
-# (relates, extreme) are the hardest to learn and kept to a tenth.
+# The three answer types have roughly VQA v2's shares: 38 % yes/no, 12 % number, 50 % other. Questions about
+# positions (relates, extreme) are the hardest to learn and kept to a tenth.
 TEMPLATES = (
     Template("is there a", "yes/no", 0.12, _is_there),
     Template("are there any", "yes/no", 0.11, _are_there),

@@ -1,4 +1,4 @@
-"""What stands in for a detector: proposes boxes, and describes each from the pixels alone.
+"""A stand-in for a detector: proposes boxes, and describes each from the pixels alone.
 
 LXMERT reads regions through a Faster R-CNN trained to name objects and attributes. Here the same role is played by
 fixed image analysis: cut the region out, separate figure from local ground, and describe the figure. Three
@@ -19,18 +19,18 @@ from lxmert_tickets.data.scenes.render import render
 from lxmert_tickets.data.scenes.world import COLORS, IMAGE_SIZE, SHAPES, Object, Scene, uniform
 
 GRID = 8  # cells along a side of a crop or silhouette
-RIM = 2  # pixels around a box that tell the local ground
+RIM = 2  # pixels around a box that define the local ground
 CONTRAST = 44.0  # least difference from the ground, in 0..255, that makes a pixel part of a figure
-MAX_SHARED = 0.2  # share of an object that a ground box may hold
-MIN_FIGURE = 0.12  # share of a box that a figure covers at least
+MAX_SHARED = 0.2  # share of an object that a ground box may contain
+MIN_FIGURE = 0.12  # least share of a box that a figure covers
 COLOR_WIDTH = 40.0  # RGB distance at which a color response has fallen to exp(-1)
 TEMPLATE_SHARPNESS = 12.0
 
 
 def propose_boxes(scene: Scene, n_regions: int, rng: np.random.Generator) -> np.ndarray:
-    """Return float32 (n_regions, 4) pixel boxes x1 y1 x2 y2: one jittered box an object, then ground, shuffled.
+    """Return float32 (n_regions, 4) pixel boxes x1 y1 x2 y2: one jittered box per object, the rest ground, shuffled.
 
-    Like a detector after non-maximum suppression, a ground box may touch an object but never holds most of one.
+    Like a detector after non-maximum suppression, a ground box may touch an object but never contains most of one.
     """
     boxes = [_jittered(item, rng) for item in scene.objects]
     while len(boxes) < n_regions:
@@ -53,7 +53,7 @@ def _anywhere(rng: np.random.Generator) -> tuple[float, ...]:
 
 
 def _shared_area(box: tuple[float, ...], item: Object) -> float:
-    """Return what share of the object's bounding box lies in `box`."""
+    """Return the share of the object's bounding box that lies in `box`."""
     width = min(box[2], item.x + item.radius) - max(box[0], item.x - item.radius)
     height = min(box[3], item.y + item.radius) - max(box[1], item.y - item.radius)
     return max(width, 0.0) * max(height, 0.0) / (2 * item.radius) ** 2
@@ -65,7 +65,7 @@ def describe_regions(pixels: np.ndarray, boxes: np.ndarray, description: str) ->
 
 
 def _whole_pixels(boxes: np.ndarray, shape: tuple[int, ...]) -> list[list[int]]:
-    """Return x1 y1 x2 y2 of the pixels that each box touches, one at least."""
+    """Return x1 y1 x2 y2 of the pixels that each box touches, at least one."""
     first, end = np.floor(boxes[:, :2]).astype(int), np.ceil(boxes[:, 2:]).astype(int)
     end = np.minimum(np.maximum(end, first + 1), (shape[1], shape[0]))
     return np.concatenate([np.maximum(first, 0), end], axis=1).tolist()  # type: ignore[no-any-return]
@@ -94,12 +94,12 @@ def _responses(pixels: np.ndarray, boxes: list[list[int]]) -> np.ndarray:
 
 
 def _figures(pixels: np.ndarray, boxes: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the outline of the figure in each box, cut tight, on a grid, and its responses to the color names.
+    """Return the outline of the figure in each box, tightly cropped, on a grid, and its responses to the color names.
 
     Both are float32 in 0..1, (regions, GRID * GRID) and (regions, colors), and 0 where a box holds no figure.
     """
     outlines, medians = np.zeros((len(boxes), GRID * GRID), np.uint8), np.zeros((len(boxes), 3), np.float32)
-    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32)  # (3, H, W): colors lie side by side
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32)  # (3, H, W): each color is contiguous
     seen = []
     for row, (x1, y1, x2, y2) in enumerate(boxes):
         crop = planes[:, y1:y2, x1:x2]
@@ -116,7 +116,7 @@ def _figures(pixels: np.ndarray, boxes: list[list[int]]) -> tuple[np.ndarray, np
 
 
 def _outline(figure: np.ndarray) -> np.ndarray:
-    """Return uint8 (GRID * GRID): how much of each cell of the tightest box around it `figure` fills."""
+    """Return uint8 (GRID * GRID): how much of each cell of its tight bounding box `figure` fills."""
     rows, columns = np.flatnonzero(figure.any(axis=1)), np.flatnonzero(figure.any(axis=0))
     tight = figure[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     outline = Image.fromarray(tight.astype(np.uint8) * 255).resize((GRID, GRID), Image.Resampling.BOX)
@@ -133,7 +133,7 @@ def _local_ground(planes: np.ndarray, x1: int, y1: int, x2: int, y2: int) -> np.
 
 
 def _median(colors: np.ndarray) -> np.ndarray:
-    """Return the median (3) of `colors` (3, n), of their dtype: numpy's own, in a third of the time for so few."""
+    """Return the median (3) of `colors` (3, n), in their dtype: as numpy does, in a third of the time for so few."""
     n = colors.shape[1]
     middle = (n - 1) // 2, n // 2
     ordered = np.partition(colors, middle, axis=1)

@@ -20,7 +20,7 @@ COLORS = {
 COLOR_NAMES = tuple(COLORS)
 MIN_OBJECTS, MAX_OBJECTS = 3, 6
 MIN_RADIUS, MAX_RADIUS = 7.0, 11.0  # pixels
-GAP = 2.0  # pixels between two objects at least
+GAP = 2.0  # least pixels between two objects
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Object:
 
 @dataclass(frozen=True)
 class Scene:
-    """One image to be: its id, its objects, and the seed of its texture and shades."""
+    """One image to render: its id, its objects, and the seed of its texture and shades."""
 
     image_id: int
     objects: tuple[Object, ...]
@@ -48,7 +48,7 @@ class Scene:
 
     @cached_property
     def of_kind(self) -> dict[str, list[Object]]:
-        """The objects of each shape and of each color that there is; looked up for thousands of questions."""
+        """The objects of each shape and of each color present; cached, as thousands of questions look them up."""
         found: dict[str, list[Object]] = {}
         for item in self.objects:
             for kind in (item.shape, item.color):
@@ -57,7 +57,7 @@ class Scene:
 
 
 def draw_scene(image_id: int, rng: np.random.Generator) -> Scene:
-    """Return a random scene; the number of objects, shapes, colors and sizes are uniform."""
+    """Return a random scene; the number of objects, shapes, colors and sizes are drawn uniformly."""
     n_objects = int(rng.integers(MIN_OBJECTS, MAX_OBJECTS + 1))
     objects = _place(n_objects, rng)
     while objects is None:
@@ -78,7 +78,7 @@ def _place(n_objects: int, rng: np.random.Generator) -> tuple[Object, ...] | Non
 
 
 def uniform(low: float, high: float, rng: np.random.Generator) -> float:
-    """Return what `rng.uniform(low, high)` does, in a fifth of the time."""
+    """Return the same as `rng.uniform(low, high)`, in a fifth of the time."""
     return low + (high - low) * rng.random()
 
 
