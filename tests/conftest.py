@@ -10,6 +10,8 @@ from hypothesis import settings
 
 from lxmert_tickets.environment import available_cores
 
+# On a GPU: torch may look at it once in a process, and some tests ask for deterministic algorithms.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 # Machines are busy: how long one example takes says nothing about the code.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")

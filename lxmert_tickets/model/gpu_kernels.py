@@ -245,9 +245,12 @@ def attend_backward(
 def warps(queries: int, keys: int, itemsize: int) -> int:
     """Return how many warps compute a head, with numbers of `itemsize` bytes: enough to hold its blocks in registers.
 
-    In float32, for attention between regions, four would spill 9 kB per thread to memory.
+    Four would spill 9 kB per thread to memory in float32 for attention among 64 regions, and 1.6 kB in bfloat16 among
+    128. There, sixteen would, too: each then has too few registers.
     """
-    return 4 if itemsize < 4 else min(16, max(4, queries * keys // 256))
+    if itemsize < 4:
+        return 4 if queries * keys < 64 * 128 else 8
+    return min(16, max(4, queries * keys // 256))
 
 
 def takes_heads_of(width: int) -> bool:

@@ -62,10 +62,14 @@ class BertAdam:
         for parameter in self._parameters.values():
             parameter.grad = None
 
-    def keep(self, lowered: Lowered) -> bool:
-        """Make updates write the weights to `lowered` too; return whether they will, as only the kernels can."""
-        self._lowered = None if self._kernels is None else lowered
-        return self._lowered is not None
+    @property
+    def can_keep(self) -> bool:
+        """Whether updates can `keep` lowered weights: by kernels alone, and once weights are at their final addresses."""
+        return self._kernels is not None and bool(self._parts)
+
+    def keep(self, lowered: Lowered) -> None:
+        """Make updates write the weights to `lowered` too."""
+        self._lowered = lowered
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Set the learning rate of the next updates."""
@@ -142,11 +146,7 @@ class BertAdam:
             tensor.copy_(state.pop(name))
 
     def _gathered(self, names: list[str]) -> list["_Part"]:
-        small = _neighbours_together(
-            {name: p for name in names if (p := self._parameters[name]).numel() < GATHERED_BELOW}
-        )
-        if self._rate.device.type != "cpu":
-            small = _aligned_first({name: self._parameters[name] for name in small})
+        small = _small({name: self._parameters[name] for name in names}, aligned=self._rate.device.type != "cpu")
         groups = [[name] for name in names if name not in set(small)] + ([small] if small else [])
         return [self._part({name: self._parameters[name] for name in group}) for group in groups]
 
@@ -162,17 +162,17 @@ class BertAdam:
         return part
 
 
-def _neighbours_together(parameters: Mapping[str, nn.Parameter]) -> list[str]:
-    """Return the names in order, but those that share a storage together, as they lie there: joined without a copy."""
+def _small(parameters: Mapping[str, nn.Parameter], aligned: bool) -> list[str]:
+    """Return the names of the parameters to be updated as one tensor: those that share a storage as they lie there.
+
+    Where `aligned`, only those of a multiple of ALIGNED_NUMBERS, so that each starts at one; the others stay where they
+    were allocated.
+    """
     stored: dict[int, list[str]] = {}
     for name, parameter in parameters.items():
-        stored.setdefault(parameter.untyped_storage().data_ptr(), []).append(name)
+        if parameter.numel() < GATHERED_BELOW and not (aligned and parameter.numel() % ALIGNED_NUMBERS):
+            stored.setdefault(parameter.untyped_storage().data_ptr(), []).append(name)
     return [name for names in stored.values() for name in sorted(names, key=lambda n: parameters[n].storage_offset())]
-
-
-def _aligned_first(parameters: Mapping[str, nn.Parameter]) -> list[str]:
-    """Return the names ordered so that, where possible, each parameter starts at a multiple of ALIGNED_NUMBERS."""
-    return sorted(parameters, key=lambda name: parameters[name].numel() % ALIGNED_NUMBERS != 0)
 
 
 def _one_after_the_other(tensors: list[Tensor]) -> Tensor:

@@ -63,7 +63,9 @@ class GraphedStep(Step):
     def __call__(self, batch: Batch, targets: Tensor, learning_rate: float) -> Tensor:
         self._n_taken += 1
         shape = *batch.input_ids.shape, batch.n_rows or 0
-        if self._n_taken == FIRST_STEPS:
+        # From the second step on, or the first that is resumed: products of both runs read weights at like addresses,
+        # and cuBLAS may choose another algorithm for others.
+        if self._lowered is None and self.optimizer.can_keep:
             self._lowered = self._kept_lowered()
         if self._n_taken <= FIRST_STEPS or shape not in self._known:
             self._known.add(shape)
@@ -127,11 +129,11 @@ class GraphedStep(Step):
         return _Graph(graph, inputs, expected, loss)
 
     def _kept_lowered(self) -> Lowered | None:
-        """Return the lowered weights, which the optimiser keeps up to date; None where it does not."""
+        """Return the lowered weights, which the optimiser then keeps up to date; None where products are in float32."""
         lowered = lowered_for(self.network, self.precision)
-        if lowered is None or not self.optimizer.keep(lowered):
-            return None
-        lowered.refresh()
+        if lowered is not None:
+            self.optimizer.keep(lowered)
+            lowered.refresh()
         return lowered
 
 

@@ -49,6 +49,8 @@ def test_they_compile_have_registers_take_no_more_memory_than_they_say_and_wait_
     packages: Path, capability: int, low: str
 ) -> None:
     blocks = ["16x64", "32x32", "32x64", "64x32", "64x64"]  # of VQA v2's sentences, [CLS] and regions
+    if (capability, low) == (90, "bf16"):
+        blocks += ["16x128", "64x128", "128x64", "128x128"]  # others have too little shared memory for 100 regions
     found = run(packages, HERE / "compile_kernels.py", capability, low, *blocks).splitlines()
     assert len(found) == 2 * len(blocks) + 4
     for line in found:

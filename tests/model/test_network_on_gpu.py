@@ -23,7 +23,7 @@ from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.aside import Aside
 from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.lowered import Lowered, using
-from lxmert_tickets.model.lxmert import vqa_loss
+from lxmert_tickets.model.lxmert import LxmertForVqa, vqa_loss
 from lxmert_tickets.training import answering, batches, steps
 from lxmert_tickets.training import optimizer as optimizer_module
 from lxmert_tickets.training.answering import answer_all
@@ -42,12 +42,11 @@ MASK = {"lxmert.pooler.dense.weight": np.random.default_rng(0).random((32, 32)) 
 
 @pytest.mark.parametrize(("packed", "reduced"), [(False, False), (True, False), (True, True)])
 def test_the_whole_network(way: Callable[[bool], None], packed: bool, reduced: bool) -> None:
-    network = build_network(random_weights(SMALL), SMALL).to(DEVICE)
     data, numbers = VqaData(toy_questions(8, 4), Regions(toy_features(4), DEVICE), DEVICE), np.arange(3)
     ids, attention_mask, features, boxes, *_ = data.batch(numbers).inputs()
     n_rows = int(attention_mask.sum()) + 3 if packed else attention_mask.numel()
 
-    def gradient(plain: bool, dtype: torch.dtype = torch.float32) -> Tensor:
+    def gradient(network: LxmertForVqa, plain: bool, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return the gradients of all parameters, and the loss, as one vector."""
         way(plain)
         lowered = Lowered(network, dtype)
@@ -60,10 +59,15 @@ def test_the_whole_network(way: Callable[[bool], None], packed: bool, reduced: b
         given = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
         return torch.cat([loss.detach()[None], *given])
 
-    exact = gradient(plain=True)
-    error = (gradient(plain=False, dtype=LOW if reduced else torch.float32) - exact).norm()
-    allowed = 1.2 * (gradient(plain=True, dtype=LOW) - exact).norm() if reduced else 1e-5 * exact.norm()
-    assert error < allowed  # no worse than autocast's own
+    ours, allowed = [], []
+    for seed in range(8 if reduced else 1):  # of one network, errors of rounding are chance: theirs differ by a half
+        network = build_network(random_weights(SMALL, seed), SMALL).to(DEVICE)
+        exact = gradient(network, plain=True)
+        ours.append((gradient(network, plain=False, dtype=LOW if reduced else torch.float32) - exact).norm())
+        allowed.append(
+            1.2 * (gradient(network, plain=True, dtype=LOW) - exact).norm() if reduced else 1e-5 * exact.norm()
+        )
+    assert torch.stack(ours).norm() < torch.stack(allowed).norm()  # no worse than autocast's own
 
 
 class Devices(TorchDispatchMode):

@@ -49,12 +49,12 @@ def _gathered(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 @given(st.lists(st.integers(1, 40), max_size=12))
-def test_on_a_gpu_parameters_stand_at_multiples_of_16_bytes_until_one_is_no_multiple_itself(sizes: list[int]) -> None:
+def test_on_a_gpu_parameters_that_are_updated_together_stand_at_multiples_of_16_bytes(sizes: list[int]) -> None:
     parameters = {f"{place}": torch.nn.Parameter(torch.zeros(size)) for place, size in enumerate(sizes)}
-    order = [int(name) for name in module._aligned_first(parameters)]
-    assert sorted(order) == list(range(len(sizes)))
-    aligned = [place for place, size in enumerate(sizes) if size % 8 == 0]
-    assert order[: len(aligned)] == aligned  # so each of them, and the first of the others, stands at a multiple of 8
+    together = [parameters[name].numel() for name in module._small(parameters, aligned=True)]
+    starts = np.cumsum([0, *together])
+    assert not (starts * 2 % 16).any()  # bytes, in bfloat16
+    assert together == [size for size in sizes if size % 8 == 0]  # no more are left out than need be
 
 
 @pytest.mark.usefixtures("_gathered")
