@@ -47,13 +47,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
     final.parent.mkdir(parents=True, exist_ok=True)
     remove_torn(final.parent, final.name, TORN_SECONDS)
     folder = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")  # process numbers repeat across machines
-    folder.mkdir()
     try:
+        folder.mkdir()
         yield folder / final.name
         put_in_place(folder / final.name, final)
     except OSError as error:
-        if error.errno in FULL_DISK:  # such errors may name no file
-            error.filename = error.filename or str(final)
+        is_nameless = error.filename is None and error.errno in FULL_DISK
+        if is_nameless or str(error.filename).startswith(str(folder)):
+            error.filename = str(final)
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -141,7 +142,8 @@ def save_tensors(path: str | Path, kind: str, tensors: Mapping[str, np.ndarray],
         try:
             save_file(contiguous, temporary, metadata={METADATA_KEY: about})
         except SafetensorError as error:
-            raise ArtifactError(path, f"cannot be written ({error})", "free disk space and write permission") from None
+            expected = "free disk space and write permission"
+            raise ArtifactError(path, f"cannot be written ({error})", expected, "Check both.") from None
         # safetensors makes files private; the folder was created with the user's umask.
         temporary.chmod(temporary.parent.stat().st_mode & 0o666)
 
@@ -190,9 +192,13 @@ def load_tensors(path: str | Path, kind: str) -> tuple[Tensors, Metadata]:
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Any]:
     try:
-        with safe_open(path, framework="numpy") as handle:
-            yield handle
+        open(path, "rb").close()  # the library calls missing what it may not open
     except FileNotFoundError:
         raise ArtifactError(path, "no such file", "a safetensors file") from None
+    except OSError as error:
+        raise ArtifactError(path, f"cannot be read ({error.strerror})", "a file that this user can read") from None
+    try:
+        with safe_open(path, framework="numpy") as handle:
+            yield handle
     except (SafetensorError, OSError) as error:
         raise ArtifactError(path, f"damaged or truncated ({error})", "a complete safetensors file", REMAKE) from None

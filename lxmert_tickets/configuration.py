@@ -128,11 +128,9 @@ def _read_subnetwork(name: str, value: Any, declared: Mapping[str, Any]) -> Subn
     place = f"subnetworks.{name}"
     if name == DENSE:
         raise ConfigError(place, "is the name of the full network", "another name", "Rename the subnetwork.")
+    merged = f"An overlay is merged into what is below it: give the new subnetwork another name and write {name}: null."
     if {"keep", "complement_of"} <= convert(value, dict, place).keys():
-        raise ConfigError(
-            place, "has both keep and complement_of", "one of them",
-            f"An overlay is merged into what is below it: give the new subnetwork another name and write {name}: null.",
-        )  # fmt: skip
+        raise ConfigError(place, "has both keep and complement_of", "one of them", merged)
     if "complement_of" in value:
         complement: ComplementSubnetwork = convert(value, ComplementSubnetwork, place)
         return complement
@@ -141,5 +139,7 @@ def _read_subnetwork(name: str, value: Any, declared: Mapping[str, Any]) -> Subn
     if keep not in kinds:
         remedy = did_you_mean(keep, kinds) if "keep" in value else "State what it keeps."
         raise ConfigError(f"{place}.keep", repr(value.get("keep")), "largest, random, or complement_of instead", remedy)
+    if keep == "random" and "rounds" in value:
+        raise ConfigError(f"{place}.rounds", "has no meaning with keep: random", "keep: largest", merged)
     found: Subnetwork = convert(value, kinds[keep], place)
     return found

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Numbers of an OSError for a full disk, an exceeded quota or a file too large."""
+NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE)
+"""Numbers of an OSError for a file that may be fine, but not for this process."""
 
 
 class TicketsError(Exception):

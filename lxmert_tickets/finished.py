@@ -41,13 +41,17 @@ def keep_results(folder: Path, identity: Metadata, outputs: Sequence[Path]) -> b
 def put_back_results(folder: Path, identity: Metadata, outputs: Sequence[Path]) -> bool:
     """Restore `outputs` from what `keep_results` kept of the run `identity`; return whether all of it was there.
 
-    What is damaged or from another run is removed.
+    What is damaged is removed; what is of another run is left until this one has results to keep.
     """
     if not (folder / NAME).exists():
         return False
     try:
-        if not _are_whole(folder, identity, outputs):
-            _remove_kept(folder)
+        about = _about(folder)
+        if about and about.get("identity") != json.loads(canonical_json(identity)):
+            return False
+        kept = {output.name: _kept(folder, output) for output in outputs}
+        if about.get("digests") != {name: file_digest(path) for name, path in kept.items() if path.exists()}:
+            _remove_kept(folder)  # an output shares its bytes with the link, and may have been written to
             return False
         for output in outputs:
             with replacing(output) as temporary:
@@ -71,16 +75,13 @@ def forget_results(folder: Path) -> None:
         folder.rmdir()
 
 
-def _are_whole(folder: Path, identity: Metadata, outputs: Sequence[Path]) -> bool:
-    """Return whether what is kept is of the run `identity` and unchanged: a link shares its bytes with the output."""
+def _about(folder: Path) -> Metadata:
+    """Return what is said of the kept files, {} if it is damaged."""
     try:
         found = json.loads((folder / NAME).read_text(encoding="utf-8"))
     except ValueError:
-        return False
-    if not isinstance(found, dict) or found.get("identity") != json.loads(canonical_json(identity)):
-        return False
-    kept = {output.name: _kept(folder, output) for output in outputs}
-    return bool(found.get("digests") == {name: file_digest(path) for name, path in kept.items() if path.exists()})
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _link_or_copy(path: Path, to: Path) -> None:

@@ -58,6 +58,7 @@ class Forks:
     """
 
     def __init__(self, scripts: Sequence[Path]) -> None:
+        self._code = _stamps()  # of what the server is going to import
         modules = dict.fromkeys([*OF_EVERY_SCRIPT, *(module for script in scripts for module in imported_by(script))])
         FORKSERVER.set_forkserver_preload(list(modules))
         os.environ.update(OF_SERVER)  # never restored: other threads may read them at any time
@@ -73,6 +74,10 @@ class Forks:
         if wait:
             self._warming_up.join()
         return self._is_ready
+
+    def is_current(self) -> bool:
+        """Return whether the package is as it was imported, so that a process of its own would run the same code."""
+        return _stamps() == self._code
 
     def run(self, script: str, variables: Mapping[str, str], measure: Measure) -> int | None:
         """Run `script` with environment `variables`; return its exit status, negative for the signal that ended it.
@@ -141,7 +146,7 @@ def let_jobs_be_forks(scripts: tuple[Path, ...]) -> None:
         folder = job.resources.get("tmpdir")
         given = dict.fromkeys(THREADS, str(job.threads)) | (dict.fromkeys(FOLDERS, folder) if folder else {})
         may_be_fork = forks.is_ready() and not (job.container_img or job.conda_env or job.env_modules)
-        status = forks.run(file, {**os.environ, **given}, measure) if may_be_fork else None
+        status = forks.run(file, {**os.environ, **given}, measure) if may_be_fork and forks.is_current() else None
         if status is None:
             in_own_process(job, file, edit)
         elif status:
@@ -161,6 +166,12 @@ def _start(process: multiprocessing.context.ForkServerProcess) -> None:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         sys.modules["__main__"] = main
+
+
+def _stamps() -> list[tuple[str, int, int]]:
+    """Return the package's files with the time of their last change, in nanoseconds, and their size in bytes."""
+    found = ((str(path), path.stat()) for path in sorted(Path(__file__).parent.rglob("*.py")))
+    return [(path, about.st_mtime_ns, about.st_size) for path, about in found]
 
 
 def _nothing() -> None: ...

@@ -8,12 +8,12 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from lxmert_tickets.errors import FULL_DISK, TicketsError
+from lxmert_tickets.errors import FULL_DISK, NO_ACCESS, TicketsError
 
 NO_MEMORY = "can't allocate memory"  # as torch says it
 LINE = "%(asctime)s %(levelname)s %(message)s"
@@ -21,6 +21,18 @@ LINE = "%(asctime)s %(levelname)s %(message)s"
 # What a script imports lives until its process ends. Looking for garbage in it, on import and at exit, takes a third of
 # the time that a job with torch needs to start and stop. `job` switches the collector on again.
 gc.disable()
+
+
+class _LogFile(logging.FileHandler):
+    """A log that ends no job when its disk is full: the terminal has the same lines."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """Do nothing: a traceback for each line would bury the message on the terminal."""
+
+    def close(self) -> None:
+        """Close the file, whether or not its last lines can be written."""
+        with suppress(OSError):
+            super().close()
 
 
 @contextmanager
@@ -39,7 +51,10 @@ def job(log_path: str | Path) -> Iterator[logging.Logger]:
     gc.enable()
     log = logging.getLogger("lxmert_tickets")
     log.setLevel(logging.INFO)
-    in_log, on_terminal = logging.FileHandler(log_path, encoding="utf-8"), logging.StreamHandler(sys.stderr)
+    try:
+        in_log, on_terminal = _LogFile(log_path, encoding="utf-8"), logging.StreamHandler(sys.stderr)
+    except OSError as error:
+        sys.exit(str(_of_the_machine(error) or error))
     for handler in (in_log, on_terminal):
         handler.setFormatter(logging.Formatter(LINE, datefmt="%Y-%m-%d %H:%M:%S"))
         log.addHandler(handler)
@@ -66,17 +81,21 @@ def job(log_path: str | Path) -> Iterator[logging.Logger]:
             log.removeHandler(handler)
             handler.close()
     if is_script:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(AttributeError, OSError):  # closed by who started Snakemake
+                stream.flush()
         os._exit(0)
 
 
 def _of_the_machine(error: Exception) -> TicketsError | None:
-    """Return the error to report for a full disk or memory; None for any other error."""
+    """Return the error to report for a full disk or memory or a file without access; None for any other error."""
     said = str(error)
     if isinstance(error, OSError) and error.errno in FULL_DISK:
         place = error.filename or "a file"
         return TicketsError(place, f"cannot be written ({error.strerror})", "free disk space", "Free some.")
+    if isinstance(error, OSError) and error.errno in NO_ACCESS and error.filename:
+        remedy = "Check owner, permissions and disk of the file and of its folder."
+        return TicketsError(error.filename, f"no access ({error.strerror})", "a file for this user", remedy)
     if isinstance(error, MemoryError) or NO_MEMORY in said:
         found = f"its memory is full ({said[max(said.find(NO_MEMORY), 0) :] or 'MemoryError'})"
         expected = "memory for the network and its batches"

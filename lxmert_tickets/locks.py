@@ -52,12 +52,10 @@ def alone(path: Path, place: object, work: str, on_held: Callable[[str], None] =
         _acquire(guard, path, on_held)
     except OSError as error:
         if error.filename is not None:  # a file or folder cannot be created; a failing lock names none
-            raise ArtifactError(
-                path,
-                f"cannot be opened for locking ({error.strerror})",
-                "a lock file of this user",
-                "Delete it, or make it writable.",
-            ) from None
+            existing = next(place for place in (path, *path.absolute().parents) if place.exists())
+            found = f"cannot be opened for locking ({error.strerror})"
+            remedy = f"Make {existing} writable." if existing.is_dir() or existing == path else f"Remove {existing}."
+            raise ArtifactError(path, found, "a lock file of this user", remedy) from None
         log.warning(
             "%s: cannot be locked (%s): make sure that no second process tries to %s", place, error.strerror, work
         )

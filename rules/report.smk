@@ -57,6 +57,7 @@ rule make_table:
         sparsity=EXPERIMENT.report.table_sparsity,
         splits=DATA.scored_elsewhere or TESTED,
         otherwise=EXPERIMENT.splits.validate,
+        prunable=[] if EXPERIMENT.pruning.prunable == PAPER else list(EXPERIMENT.pruning.prunable),
         notes=DATA.notes,
         code=code_of("make_table"),
     script:

@@ -96,6 +96,7 @@ MISTAKES = [
     ("subnetworks.random.round", 1, "subnetworks.random.round: is not a known key", "known: keep, ranked, sparsities"),
     ("subnetworks.low_magnitude.rank", 1, "subnetworks.low_magnitude.rank: is no", "did you mean 'ranked'?"),
     ("subnetworks.high_magnitude.keep", "largest", "high_magnitude: has both", "write high_magnitude: null"),
+    ("subnetworks.low_magnitude.keep", "random", "low_magnitude.rounds: has no meaning", "write low_magnitude: null"),
     ("seeds", REMOVED, "seeds: is missing", "Copy it from config.yaml."),
     ("model", REMOVED, "model: is missing"),
     ("training.epochs", REMOVED, "training.epochs: is missing"),

@@ -64,7 +64,10 @@ def test_what_is_not_whole_or_of_another_run_is_left_alone(
     run = RUN | {"rate": 0.2} if spoil == "other run" else RUN
     assert not put_back_results(folder_of(outputs), run, outputs)
     assert not any(output.exists() for output in outputs)
-    assert kept_results(folder_of(outputs)) == []  # or it would be in the way for ever
+    if spoil == "other run":  # a slip in the configuration: what was trained before it is used when it is taken back
+        assert put_back_results(folder_of(outputs), RUN, outputs)
+    else:
+        assert kept_results(folder_of(outputs)) == []  # or it would be in the way for ever
     assert not caplog.messages
 
 

@@ -80,6 +80,23 @@ def test_a_job_fails_as_its_fork_does(
     assert failed.value.returncode == status
 
 
+def test_a_job_whose_code_has_changed_since_the_imports_is_a_process_of_its_own(
+    forks: Forks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr(forked_jobs, "Forks", lambda scripts: forks)
+    monkeypatch.setattr(PythonScript, "execute_script", lambda job, file, edit: ran.append(file))
+    let_jobs_be_forks.__wrapped__(())
+    job = SimpleNamespace(
+        container_img=None, conda_env=None, env_modules=None, bench_record=None, threads=1, resources={}
+    )
+    edited = [(path, changed + 1, size) for path, changed, size in forked_jobs._stamps()]
+    assert any(path.endswith("training/schedule.py") for path, *_ in edited)
+    monkeypatch.setattr(forked_jobs, "_stamps", lambda: edited)
+    PythonScript.execute_script(job, "script.py")
+    assert ran == ["script.py"]
+
+
 def test_who_starts_a_fork_gets_the_signals_that_it_got(run: Run) -> None:
     before = signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGUSR2})
     run("")

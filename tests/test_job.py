@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from lxmert_tickets.artifacts import replacing
 from lxmert_tickets.errors import DataError
 from lxmert_tickets.job import job
 
@@ -76,6 +77,27 @@ def test_a_full_disk_is_told_by_the_file_that_has_no_room(log_path: Path) -> Non
                                        "disk space. Free some.")  # fmt: skip
 
 
+def test_a_file_without_access_is_named_with_what_to_do(log_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended, job(log_path), replacing(tmp_path / "figure1.png") as temporary:
+        raise PermissionError(errno.EACCES, "Permission denied", str(temporary))
+    assert ended.value.code == 1
+    assert lines(log_path)[0].endswith(f"{tmp_path}/figure1.png: no access (Permission denied); expected a file for this "
+                                       "user. Check owner, permissions and disk of the file and of its folder.")  # fmt: skip
+
+
+def test_a_log_without_room_costs_no_job_and_no_line_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with job("/dev/full") as log:
+        log.info("at work")
+    said = capsys.readouterr().err
+    assert said.endswith(" INFO at work\n")
+    assert said.count("\n") == 1  # and no traceback
+
+
+def test_a_log_that_cannot_be_opened_ends_the_job_with_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=rf"Is a directory: '{tmp_path}'"), job(tmp_path):
+        raise AssertionError
+
+
 def test_any_other_failure_propagates_and_stands_in_the_log_alone(
     log_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,6 +152,11 @@ def test_the_process_of_a_script_ends_with_its_job_and_nothing_that_it_said_is_l
     assert (ended.returncode, ended.stdout) == (0, "begun")
     assert ended.stderr == log_path.read_text(encoding="utf-8")
     assert ended.stderr.endswith(" INFO at work\n")
+
+
+def test_a_script_whose_output_is_closed_ends_well(log_path: Path) -> None:
+    ended = run_as_script(log_path, "import sys; sys.stdout = sys.stderr = None")  # as Python has it after `>&- 2>&-`
+    assert ended.returncode == 0
 
 
 def test_a_script_that_is_told_to_end_removes_what_is_half_written(log_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Fetches external files into place, verified, despite interruptions."""
 
-import errno
 import logging
 import random
 import time
@@ -17,7 +16,7 @@ from lxmert_tickets.downloads.half_file import MAKE_ROOM, HalfFile, digest_of
 from lxmert_tickets.downloads.lock_file import Pin, hold_to_pin, pin_name, read_pins, republished
 from lxmert_tickets.downloads.receipts import Receipt
 from lxmert_tickets.downloads.transfer import BrokenError, OtherSizeError, RefusedError, transfer
-from lxmert_tickets.errors import DataError
+from lxmert_tickets.errors import FULL_DISK, DataError
 from lxmert_tickets.locks import alone
 from lxmert_tickets.progress import bytes_text
 
@@ -199,6 +198,6 @@ def _full_disk_reported(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL_DISK:
             raise
         raise DataError(target, f"the disk of {target.parent} is full", "space for the file", MAKE_ROOM) from None

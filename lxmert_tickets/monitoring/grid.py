@@ -2,8 +2,7 @@
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -23,16 +22,15 @@ from lxmert_tickets.monitoring.job_logs import error_at_end
 from lxmert_tickets.monitoring.local_processes import runs
 from lxmert_tickets.monitoring.pulse import NAME, STALE_SECONDS, Pulse, read_pulse
 from lxmert_tickets.progress import duration_text
-from lxmert_tickets.report.names import figure_names
+from lxmert_tickets.report.names import GRID_RULES, figure_names
 from lxmert_tickets.sources import DataFiles
 
 State = Literal["done", "running", "failed", "stopped", "trained", "waiting"]
 """trained: not scored yet. stopped: interrupted, and not known to be running anywhere."""
 
-GRID_RULES = ("finetune", "retrain", "prune_round", "prune_random", "prune_complement", "predict", "score")
 SHOWING_RULES = ("collect_results", "make_table", "draw_", "show_")
 DRAWS_DATA = "draw_images."  # which draws data, not results
-CHECKPOINT = re.compile(r"step(\d+)\.safetensors")
+CHECKPOINT = re.compile(r"step(\d+)\..*safetensors")
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,7 @@ def _training(status: Status, weights: str, logs: Sequence[str], files: Files, c
         return failed
     if held := _held(status, lock, left, pulse, clock):
         return held
-    return replace(status, state="stopped", note=_broken_off(left, pulse)) if left else status
+    return replace(status, state="stopped", note=_broken_off(folder, left, pulse)) if left else status
 
 
 def _held(status: Status, lock: Path, left: Collection[str], pulse: Pulse | None, clock: Clock) -> Status | None:
@@ -146,7 +144,8 @@ def _held(status: Status, lock: Path, left: Collection[str], pulse: Pulse | None
     if holder is None:
         return None
     is_here = holder.host == clock.host
-    is_gone = not runs(holder.process, holder.since) if is_here else _newest(lock.parent, left) > holder.since
+    newest = max(_written(lock.parent / name) for name in left)
+    is_gone = not runs(holder.process, holder.since) if is_here else newest > holder.since
     if is_gone:
         return None
     if not is_here and clock.now - holder.since > STALE_SECONDS:
@@ -157,21 +156,21 @@ def _held(status: Status, lock: Path, left: Collection[str], pulse: Pulse | None
     return replace(status, state="running", note=f"{note}, {holder}")
 
 
-def _newest(folder: Path, names: Iterable[str]) -> float:
-    """Return when the newest of the files `names` in `folder` was written, in seconds since 1970."""
-    times = [0.0]
-    for name in names:
-        with suppress(OSError):  # removed by now
-            times.append((folder / name).stat().st_mtime)
-    return max(times)
+def _written(path: Path) -> float:
+    """Return when the file was last written, in seconds since 1970; 0 if it is gone by now."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
-def _broken_off(left: Collection[str], pulse: Pulse | None) -> str:
-    """Return what will become of a stopped training, from the files that it `left`."""
+def _broken_off(folder: Path, left: Collection[str], pulse: Pulse | None) -> str:
+    """Return what will become of a stopped training, from the files that it `left` in its `folder`."""
     if FINISHED in left:
         return "trained after Snakemake had died; used when its job starts again"
-    steps = [int(found[1]) for found in map(CHECKPOINT.fullmatch, left) if found]
-    goes_on = f"resumes from step {max(steps)}" if steps else "starts over"
+    # The last one written: there may be others, of a configuration that is no longer asked for.
+    steps = [(_written(folder / found[0]), int(found[1])) for found in map(CHECKPOINT.fullmatch, left) if found]
+    goes_on = f"resumes from step {max(steps)[1]}" if steps else "starts over"
     lost = f"process {pulse.process} on {pulse.host} has died or is silent; " if pulse is not None else ""
     return f"{lost}{goes_on} when its job starts again"
 

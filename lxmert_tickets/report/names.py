@@ -2,6 +2,9 @@
 
 from lxmert_tickets.experiment import DENSE, Experiment, MagnitudeSubnetwork, percent_text
 
+GRID_RULES = ("finetune", "retrain", "prune_round", "prune_random", "prune_complement", "predict", "score")
+"""The rules with a job for each network."""
+
 
 def shown_models(experiment: Experiment) -> tuple[str, ...]:
     """Return the networks whose answers are shown: dense, Table 1's, and the sparsest found by magnitude."""

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lxmert_tickets.progress import duration_text
+from lxmert_tickets.report.names import GRID_RULES
 from lxmert_tickets.report.pages import page
 
-OF_NETWORKS = {"snapshot_initial_weights", "finetune", "retrain", "predict", "score",
-               "prune_round", "prune_random", "prune_complement"}  # fmt: skip
+OF_NETWORKS = {"snapshot_initial_weights", *GRID_RULES}
 STYLE = "td.bar{text-align:left;width:20em}td.bar i{display:block;height:.8em;background:#0072B2}"
 
 

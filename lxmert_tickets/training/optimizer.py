@@ -64,7 +64,7 @@ class BertAdam:
 
     @property
     def can_keep(self) -> bool:
-        """Whether updates can `keep` lowered weights: by kernels alone, and once weights are at their final addresses."""
+        """Whether updates can `keep` lowered weights: only kernels do, once weights are at their final addresses."""
         return self._kernels is not None and bool(self._parts)
 
     def keep(self, lowered: Lowered) -> None:

@@ -104,7 +104,10 @@ def run_identity(script: str, settings: Mapping[str, Any], origin: Metadata, dev
 
 
 class Checkpoints:
-    """The checkpoints of one run in a folder: the newest, and the one before."""
+    """The checkpoints of one run in a folder: the newest, and the one before.
+
+    Those of other runs stay beside them, the newest two: a slip in the configuration must not cost weeks of training.
+    """
 
     def __init__(
         self,
@@ -118,11 +121,19 @@ class Checkpoints:
         self._interval = interval_seconds
         self._next = time.monotonic() + interval_seconds
         self._kept: list[Path] = []  # files that this process wrote or used, the newest last
+        lasting = {name: value for name, value in identity.items() if name != ARITHMETIC}
+        self._run = hashlib.sha256(canonical_json(lasting).encode()).hexdigest()[:8]  # in the names of its files
 
     def newest(self) -> Checkpoint | None:
-        """Return the newest checkpoint that is whole and of this run; None where there is none."""
-        for path in sorted(self._folder.glob("step*.safetensors"), reverse=True):
+        """Return the newest checkpoint that is whole and of this run; None where there is none.
+
+        Raises OSError when a file cannot be opened: it may be whole, and the work in it is not to be done again.
+        """
+        own, others = self._files()
+        for path in own or others[:1]:  # of others one, for the log to say what differs
             try:
+                with suppress(FileNotFoundError):
+                    path.open("rb").close()
                 found = read_checkpoint(path, self._identity)
             except ArtifactError as error:
                 log.warning("checkpoint not used: %s", error)
@@ -140,7 +151,7 @@ class Checkpoints:
         asked = self._asked_to_end()
         if not asked and time.monotonic() < self._next:
             return
-        path = self._folder / f"step{state.step:010d}.safetensors"
+        path = self._folder / f"step{state.step:010d}.{self._run}.safetensors"
         if path not in self._kept:
             self._write(path, state)
         if asked:
@@ -153,7 +164,14 @@ class Checkpoints:
         if not self._kept:
             return "its beginning"
         newest = self._kept[-1]
-        return "there" if newest == path else f"step {int(newest.stem.removeprefix('step'))}"
+        return "there" if newest == path else f"step {int(newest.name.removeprefix('step').partition('.')[0])}"
+
+    def _files(self) -> tuple[list[Path], list[Path]]:
+        """Return the checkpoints of this run, the highest step first, and those of others, the last written first."""
+        found = sorted(self._folder.glob("step*.safetensors"), reverse=True)
+        own = [path for path in found if path.name.endswith(f".{self._run}.safetensors")]
+        others = [path for path in found if path not in own]
+        return own, sorted(others, key=lambda path: path.lstat().st_mtime, reverse=True)
 
     def _write(self, path: Path, state: Resumable) -> None:
         started = time.monotonic()
@@ -163,7 +181,8 @@ class Checkpoints:
             log.warning("no checkpoint at step %d: %s", state.step, error)
         else:
             self._kept = [*self._kept, path][-GENERATIONS:]
-            for old in set(self._folder.glob("step*.safetensors")) - set(self._kept):
+            own, others = self._files()
+            for old in [*(set(own) - set(self._kept)), *others[GENERATIONS:]]:
                 with suppress(OSError):
                     old.unlink()
             log.info("checkpoint at step %d, %.1f s", state.step, time.monotonic() - started)

@@ -61,4 +61,4 @@ def run(
 
 
 def steps_in(folder: Path) -> list[int]:
-    return sorted(int(path.stem.removeprefix("step")) for path in folder.glob("step*"))
+    return sorted(int(path.name.removeprefix("step").partition(".")[0]) for path in folder.glob("step*"))

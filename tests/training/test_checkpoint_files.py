@@ -1,7 +1,9 @@
 """Checkpoints are written when it is time, and only a whole one of the same run is ever used."""
 
+import errno
 import logging
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +95,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
 ) -> None:
     caplog.set_level(logging.WARNING, logger="lxmert_tickets")
     written(tmp_path, 10, 20)
-    newest = tmp_path / "step0000000020.safetensors"
+    [newest] = tmp_path.glob("step0000000020.*")
     content = newest.read_bytes()
     damaged = DAMAGES[damage](content)
     assert damaged != content
@@ -131,7 +133,8 @@ def test_no_good_checkpoint_means_to_start_anew_and_bad_ones_go_when_there_are_n
 
 def test_after_a_fall_back_the_older_checkpoint_is_not_the_first_to_go(tmp_path: Path) -> None:
     written(tmp_path, 10, 20)
-    (tmp_path / "step0000000020.safetensors").write_bytes(b"")
+    [newest] = tmp_path.glob("step0000000020.*")
+    newest.write_bytes(b"")
     checkpoints = BreaksOff(tmp_path)
     checkpoints.newest()
     checkpoints.keep(Counter(12))
@@ -162,7 +165,33 @@ def test_a_checkpoint_of_another_run_is_refused_with_what_differs(
     written(tmp_path, 10)
     assert newest_step(tmp_path, IDENTITY | fields) is None
     assert f"is of another run ({words})" in caplog.text
-    assert newest_step(tmp_path) == 10
+    written(tmp_path, 1, 2, 3, 10, identity=IDENTITY | fields)
+    assert newest_step(tmp_path, IDENTITY | fields) == 10
+    assert newest_step(tmp_path) == 10  # a slip is taken back, and nothing is lost
+
+
+def test_of_other_runs_the_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
+    for seed, step in ((1, 40), (2, 30), (3, 20)):
+        written(tmp_path, step, identity=IDENTITY | {"seed": seed})
+        [path] = tmp_path.glob(f"step*{step}.*")
+        os.utime(path, (seed, seed))
+    written(tmp_path, 5, 6, 7)
+    assert steps_in(tmp_path) == [6, 7, 20, 30]
+
+
+def test_a_checkpoint_that_cannot_be_opened_now_is_neither_passed_over_nor_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, 10, 20)
+
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    with monkeypatch.context() as other_user:
+        other_user.setattr(Path, "open", refuse)
+        with pytest.raises(PermissionError, match=r"step0000000020\."):
+            newest_step(tmp_path)
+    assert newest_step(tmp_path) == 20
 
 
 def test_a_checkpoint_of_another_kind_of_processor_is_used_and_what_that_means_is_told(

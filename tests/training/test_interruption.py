@@ -110,7 +110,9 @@ def kept_in(folder: Path) -> set[str]:
 
 
 def checkpoints_in(folder: Path) -> list[int]:
-    return sorted(int(path.stem.removeprefix("step")) for path in (folder / FOLDER).glob("step*.safetensors"))
+    return sorted(
+        int(path.name.removeprefix("step").partition(".")[0]) for path in (folder / FOLDER).glob("step*.safetensors")
+    )
 
 
 def wait_until(happened: Callable[[], bool]) -> None:
