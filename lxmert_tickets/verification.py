@@ -5,7 +5,7 @@ time, and knows nothing once the notes are lost.
 """
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,9 +13,13 @@ from typing import Any
 
 from lxmert_tickets.artifacts import input_digest
 from lxmert_tickets.errors import TicketsError
+from lxmert_tickets.experiment import DENSE, ComplementSubnetwork, Experiment, MagnitudeSubnetwork
 from lxmert_tickets.inspection import INSPECTORS, inspect_file
+from lxmert_tickets.layout import model_of
 
 OF_A_SEED = re.compile(r"seed(\d+)")
+OF_A_SPLIT = re.compile(r"(?:.*/)?(?:(?:predictions|score)\.(.+)\.(?:parquet|json)|data/([^/]+)/questions\.h5)")
+FROM_THE_NETWORK_BEFORE = ("mask.safetensors", "start.safetensors")  # all other files of a network: from its own
 
 
 @dataclass
@@ -25,6 +29,24 @@ class Verified:
     n_files: int = 0
     problems: list[str] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
+
+
+def networks_of(experiment: Experiment) -> dict[str, str]:
+    """Return the folder of each network, such as seed0/low_magnitude/s50, and that of the network whose pruning it is.
+
+    "" for none: the dense network, and those that keep weights drawn at random.
+    """
+    found: dict[str, str] = {}
+    for model in experiment.models():
+        name, _, sparsity = model.partition("/s")
+        subnetwork, before = experiment.subnetworks.get(name), ""
+        if isinstance(subnetwork, ComplementSubnetwork):
+            before = model_of(*experiment.mirrored(name, sparsity))
+        elif isinstance(subnetwork, MagnitudeSubnetwork):
+            previous = experiment.previous_sparsity(name, sparsity)
+            before = DENSE if previous is None else model_of(name, previous)
+        found |= {f"seed{seed}/{model}": before and f"seed{seed}/{before}" for seed in experiment.seeds}
+    return found
 
 
 def files_to_verify(root: Path, networks: Collection[str]) -> list[Path]:
@@ -48,8 +70,13 @@ def _is_of_now(path: Path, networks: Collection[str]) -> bool:
     return path.parent.as_posix() in networks if model else any(name.startswith(f"{seed}/") for name in networks)
 
 
-def verify(root: Path, files: Collection[Path], done: Callable[[], None] = lambda: None) -> Verified:
-    """Return what is found in `files` of the experiment in `root`, a relative path; `done` is called after each."""
+def verify(
+    root: Path, files: Collection[Path], networks: Mapping[str, str], done: Callable[[], None] = lambda: None
+) -> Verified:
+    """Return what is found in `files` of the experiment in `root`, a relative path; `done` is called after each.
+
+    `networks` are those of the experiment, as from `networks_of`.
+    """
     found = Verified()
     digest = cache(input_digest)
     for path in files:
@@ -60,19 +87,51 @@ def verify(root: Path, files: Collection[Path], done: Callable[[], None] = lambd
         else:
             if isinstance(origin, dict):
                 found.n_files += 1
-                _compare(path, root, origin, digest, found)
+                _compare(path, root, origin, networks, digest, found)
         done()
     return found
 
 
-def _compare(path: Path, root: Path, origin: dict[str, Any], digest: Callable[[str], str], found: Verified) -> None:
+def _compare(
+    path: Path,
+    root: Path,
+    origin: dict[str, Any],
+    networks: Mapping[str, str],
+    digest: Callable[[str], str],
+    found: Verified,
+) -> None:
     of_seed = OF_A_SEED.fullmatch(path.relative_to(root).parts[0])
     if of_seed and origin.get("seed") != int(of_seed[1]):
         found.problems.append(f"{path}: is of seed {origin.get('seed')}; expected seed {of_seed[1]}")
     for parent, recorded in origin.get("parents", {}).items():
-        if not Path(parent).exists():
+        if expected := _other_place(path.relative_to(root), parent, root, networks):
+            found.problems.append(f"{path}: was made from {parent}; expected one of {expected}")
+        elif not Path(parent).exists():
             found.gone.add(parent)
         elif digest(parent) != recorded:
             found.problems.append(
                 f"{path}: was made from another {parent}; expected one made from the file that is there"
             )
+
+
+def _other_place(path: Path, parent: str, root: Path, networks: Mapping[str, str]) -> str:
+    """Return the network or split that `path`, relative to `root`, should have been made from; "" if it was.
+
+    A copy of another network's file was made from files that are all intact: those of the other network.
+    """
+    place = Path(parent)
+    folder, its_folder = (
+        path.parent.as_posix(),
+        place.parent.relative_to(root).as_posix() if root in place.parents else "",
+    )
+    if folder in networks and its_folder in networks:
+        expected = networks[folder] if path.name in FROM_THE_NETWORK_BEFORE else folder
+        if its_folder != expected:
+            return expected or "no other network"
+    split, its_split = _split_of(path.as_posix()), _split_of(parent)
+    return f"split {split}" if split and its_split and its_split != split else ""
+
+
+def _split_of(path: str) -> str:
+    found = OF_A_SPLIT.fullmatch(path)
+    return (found[1] or found[2]) if found else ""

@@ -14,9 +14,10 @@ def add_verify_command(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
     parser = subparsers.add_parser(
         "verify",
         help="whether the files of an experiment belong together",
-        description="Read every file of an experiment, and compare what it says it was made from with the files that "
-        "are there, byte for byte (of files above 1 GiB, size and both ends). Settings are not compared: "
-        "`snakemake -n` does that.",
+        description="Read every file of an experiment that records what it was made from (data, weights, masks, "
+        "predictions, scores), and compare that with the files that are there, byte for byte (of files above 1 GiB, "
+        "size and both ends). Tables, figures and submissions record nothing, and nothing records a score. Settings are "
+        "not compared: `snakemake -n` does that.",
     )
     add_asked_experiment(parser)
     parser.set_defaults(run=run_verify)
@@ -28,17 +29,17 @@ def run_verify(args: Namespace) -> int:
     Raises ConfigError when the configuration is missing or wrong, ArtifactError when there are no files yet.
     """
     from lxmert_tickets.progress import Progress  # noqa: PLC0415 (not for every command)
-    from lxmert_tickets.verification import files_to_verify, verify  # noqa: PLC0415 (h5py, pyarrow)
+    from lxmert_tickets.verification import files_to_verify, networks_of, verify  # noqa: PLC0415 (h5py, pyarrow)
 
     experiment = asked_experiment(args)
-    networks = [f"seed{seed}/{model}" for seed in experiment.seeds for model in experiment.models()]
+    networks = networks_of(experiment)
     root = Path("results", experiment.experiment)
     with chdir(args.directory):  # every path of an experiment is relative to it
         files = files_to_verify(root, networks)
         if not files:
             raise ArtifactError(root, "has no files", "files of an experiment", "Run snakemake first.")
         with Progress("verify", len(files), "file") as progress:
-            found = verify(root, files, progress.advance)
+            found = verify(root, files, networks, progress.advance)
     for problem in found.problems:
         sys.stdout.write(f"{problem}\n")
     if found.problems:

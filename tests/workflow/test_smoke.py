@@ -255,3 +255,27 @@ def test_every_training_leaves_its_curve(results: Path) -> None:
         assert curve["step"].iloc[-1] == history["step"].iloc[-1]
         assert curve["learning_rate"].iloc[-1] == history["learning_rate"].iloc[-1]
     assert not (results / "tensorboard").exists()
+
+
+def test_masks_and_weights_are_read_as_the_manual_says(smoke: Path) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", (ROOT / "results/README.md").read_text(encoding="utf-8"), re.DOTALL)
+    program = (
+        program.replace("results/scenes", "results/smoke")
+        + """
+import numpy as np
+from safetensors import safe_open
+import json
+
+about = json.loads(safe_open(f"{folder}/mask.safetensors", "np").metadata()["lxmert_tickets"])
+for name, kept in mask.items():
+    bits = np.unpackbits(safe_open(f"{folder}/mask.safetensors", "np").get_tensor(name), count=kept.size)
+    assert (bits.reshape(about["tensors"][name]["shape"]) == kept).all()
+print(sum(kept.sum() for kept in mask.values()) / sum(kept.size for kept in mask.values()))
+"""
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=smoke, env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert float(run.stdout) == 0.5

@@ -67,6 +67,33 @@ def test_the_network_of_another_seed_is_told_with_all_that_was_made_of_the_right
     assert said[-1].endswith("6 problems")
 
 
+@pytest.mark.parametrize(
+    ("copied", "to", "told"),
+    [
+        ("low_magnitude/s25/score.val.json", "random/s50", "seed0/random/s50"),
+        ("low_magnitude/s25/predictions.val.parquet", "random/s50", "seed0/random/s50"),
+        ("dense/weights.safetensors", "random/s50", None),  # its inputs are of no network: what was made from it tells
+        ("random/s50/weights.safetensors", "high_magnitude/s50", "seed0/high_magnitude/s50"),
+        ("low_magnitude/s25/mask.safetensors", "low_magnitude/s50", "seed0/low_magnitude/s25"),
+        ("low_magnitude/s50/start.safetensors", "high_magnitude/s50", "seed0/low_magnitude/s50"),
+        ("low_magnitude/s50/mask.safetensors", "random/s50", "no other network"),
+        ("dense/score.test-std.json", "dense/score.test-dev.json", "split test-dev"),
+        ("dense/predictions.test-std.parquet", "dense/predictions.test-dev.parquet", "split test-dev"),
+    ],
+)
+def test_a_file_of_another_network_or_split_is_told(
+    grid: Path, verified: Callable[..., tuple[int, list[str]]], copied: str, to: str, told: str | None
+) -> None:
+    seed = grid / "results/smoke/seed0"
+    target = seed / to / Path(copied).name if (seed / to).is_dir() else seed / to
+    keeping_its_time(target, (seed / copied).read_bytes())
+    status, said = verified()
+    assert status == 1
+    misplaced = [line for line in said if line.startswith(f"{target.relative_to(grid)}: was made from ")]
+    assert bool(misplaced) is (told is not None)
+    assert all(line.endswith(f"; expected one of {told}") for line in misplaced)
+
+
 def test_one_flipped_bit_is_told_by_what_was_made_from_it(
     grid: Path, verified: Callable[..., tuple[int, list[str]]]
 ) -> None:
