@@ -36,12 +36,7 @@ onstart:
 rule all:
     default_target: True
     input:
-        TABLES,
-        FIGURES,
-        CONFIGURATION,
-        PATHS.examples,
-        PATHS.run_times,
-        PATHS.results,
+        SHOWN,
         NETWORKS,
         MASKS,
         SCORES,

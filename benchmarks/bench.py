@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench [--only NAME …] [--demo] [--output FOLDER]
 
-Takes seven to thirteen minutes on two idle cores; `--demo` also runs the whole demo, four to sixteen more. `--only`
+Takes seven to fifteen minutes on two idle cores; `--demo` also runs the whole demo, four to sixteen more. `--only`
 keeps the other figures in the file. Each contender has its own process, contenders take turns, and the best of their
 rounds counts.
 """

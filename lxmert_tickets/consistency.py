@@ -20,10 +20,14 @@ from lxmert_tickets.pruning.prunable import matching
 from lxmert_tickets.sources import VQA2_SPLITS
 
 UNKNOWN = 0  # a size that the data decides
+OF_ALL_EXPERIMENTS = ("README.md", "slurm_logs")  # in results/, beside the folders of experiments
 
 
 def check_consistent(experiment: Experiment) -> None:
     """Raise ConfigError for values that are well-formed but do not fit together."""
+    if experiment.experiment in OF_ALL_EXPERIMENTS:
+        name = repr(experiment.experiment)
+        raise ConfigError("experiment", name, "a name that is not taken in results/", "Choose another.")
     _check_unique("seeds", experiment.seeds)
     _check_sources(experiment)
     _check_splits(experiment)

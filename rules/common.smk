@@ -25,7 +25,7 @@ from lxmert_tickets.failed_jobs import forget_failed_jobs
 from lxmert_tickets.forked_jobs import forks_pay, let_jobs_be_forks
 from lxmert_tickets.layout import Layout, model_of, of_model
 from lxmert_tickets.pruning.prunable import PAPER
-from lxmert_tickets.report.names import figure_names, shown_models
+from lxmert_tickets.report.names import shown_files, shown_models
 from lxmert_tickets.sources import EVALAI_FOLDER, FEATURES_VERSION, files_of
 from lxmert_tickets.training.recipe import TRAINING_VERSION
 

@@ -2,9 +2,7 @@
 
 # Figures show every network; EvalAI may have scored only a few.
 SHOWN_SPLIT = TESTED[0] if TESTED and not DATA.scored_elsewhere else EXPERIMENT.splits.validate
-TABLES = expand(f"{PATHS.table}.{{format}}", format=["csv", "md", "tex", "html"])
-FIGURES = expand(PATHS.figure, figure=figure_names(EXPERIMENT), format=["png", "pdf", "svg"])
-CONFIGURATION = expand(f"{PATHS.configuration}.{{format}}", format=["yaml", "html"])
+SHOWN = shown_files(EXPERIMENT, PATHS)
 SHOWN_MODELS = shown_models(EXPERIMENT)
 # What figures are drawn from is requested too: otherwise Snakemake would not remake such files after they are deleted.
 SCORES = expand(PATHS.score, seed=EXPERIMENT.seeds, model=MODELS, split=SCORED)
@@ -212,10 +210,7 @@ rule show_configuration:
 # Reads the benchmarks, which no rule can request as inputs, so it runs after everything else that is shown.
 rule show_run_times:
     input:
-        TABLES,
-        FIGURES,
-        CONFIGURATION,
-        PATHS.examples,
+        [file for file in SHOWN if file != PATHS.run_times],
     output:
         page=reported(PATHS.run_times, "run_times", "7 How it was made", "Time and memory"),
     log:

@@ -264,7 +264,7 @@ def test_sizes_are_those_of_their_configuration(name: str) -> None:
 def test_a_contender_runs_in_a_process_of_its_own_and_prints_numbers() -> None:
     found = contenders.run("mask_selection", "ours", 0.1)
     assert found.keys() == {"seconds", "extra_bytes", "floor_seconds"}
-    assert min(found.values()) >= 0
+    assert found["seconds"] > found["floor_seconds"] > 0
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -282,7 +282,7 @@ def test_what_a_network_costs_follows_from_what_was_measured(
     save_questions(tmp_path / "data/train/questions.h5", toy_questions(n, 4), {})
     save_weights(tmp_path / "seed0/initial.safetensors", random_weights(), TINY, {})
     found = network_at_scale.costs(tmp_path, tmp_path / "features.h5", n_steps=2)
-    assert found["seconds_a_step_of_32"] >= 0
+    assert found["seconds_a_step_of_32"] > 0
     assert found["questions_predicted_a_second"] > 0
     assert 2 * found["predict_gflop_a_question"] <= found["train_gflop_a_question"]
     assert found["tokens_a_question"] == pytest.approx(toy_questions(n, 4).length.mean(), abs=0.06)

@@ -161,6 +161,7 @@ MISTAKES = [
     ("scenes.regions_per_image", 5, "scenes.regions_per_image: 5", "expected a whole number >= 6"),
     ("scenes.region_features", "pixel", "scenes.region_features: 'pixel'", "did you mean 'pixels'?"),
     ("experiment", "a/b", "experiment: 'a/b'", "expected a name of"),
+    ("experiment", "README.md", "experiment: 'README.md'", "expected a name that is not taken in results/"),
     ("experiment", "..", "experiment: '..'", "expected a name of"),
     ("experiment", "a\n", "experiment: 'a\\n'", "expected a name of"),
     ("experiment", "", "experiment: ''", "expected a name of"),

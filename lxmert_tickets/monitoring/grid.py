@@ -22,7 +22,7 @@ from lxmert_tickets.monitoring.job_logs import error_at_end
 from lxmert_tickets.monitoring.local_processes import runs
 from lxmert_tickets.monitoring.pulse import NAME, STALE_SECONDS, Pulse, read_pulse
 from lxmert_tickets.progress import duration_text
-from lxmert_tickets.report.names import GRID_RULES, figure_names
+from lxmert_tickets.report.names import GRID_RULES, shown_files
 from lxmert_tickets.sources import DataFiles
 
 State = Literal["done", "running", "failed", "stopped", "trained", "waiting"]
@@ -208,16 +208,6 @@ def _shown(experiment: Experiment, paths: Layout, files: Files) -> Status:
 def _shows(log: str) -> bool:
     """Return whether the log of this name is that of a job that shows results."""
     return log.startswith(SHOWING_RULES) and not log.startswith(DRAWS_DATA)
-
-
-def shown_files(experiment: Experiment, paths: Layout) -> list[str]:
-    """Return those files requested by `rule all` that show results."""
-    files = [paths.results, paths.examples, paths.run_times]
-    files += [f"{paths.table}.{ending}" for ending in ("csv", "md", "tex", "html")]
-    files += [f"{paths.configuration}.{ending}" for ending in ("yaml", "html")]
-    for figure in figure_names(experiment):
-        files += [paths.figure.format(figure=figure, format=ending) for ending in ("png", "pdf", "svg")]
-    return files
 
 
 def _made(status: Status, made: Sequence[str], logs: Sequence[str], files: Files) -> Status:

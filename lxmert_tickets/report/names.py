@@ -1,6 +1,7 @@
 """Which networks are shown, and what they are called; a separate module, since jobs that write pages need no pandas."""
 
 from lxmert_tickets.experiment import DENSE, Experiment, MagnitudeSubnetwork, percent_text
+from lxmert_tickets.layout import Layout
 
 GRID_RULES = ("finetune", "retrain", "prune_round", "prune_random", "prune_complement", "predict", "score")
 """The rules with a job for each network."""
@@ -19,6 +20,16 @@ def figure_names(experiment: Experiment) -> list[str]:
     names = ["figure1", "answer_types", "question_types", "learning_curves"]
     names += ["sparsity"] if experiment.names_of(MagnitudeSubnetwork) else []
     return names + (["contact_sheet"] if experiment.data == "scenes" else [])
+
+
+def shown_files(experiment: Experiment, paths: Layout) -> list[str]:
+    """Return the tables, figures and pages that `rule all` requests, and the results that they show."""
+    files = [paths.results, paths.examples, paths.run_times]
+    files += [f"{paths.table}.{ending}" for ending in ("csv", "md", "tex", "html")]
+    files += [f"{paths.configuration}.{ending}" for ending in ("yaml", "html")]
+    for figure in figure_names(experiment):
+        files += [paths.figure.format(figure=figure, format=ending) for ending in ("png", "pdf", "svg")]
+    return files
 
 
 def subnetwork_of(model: str) -> tuple[str, float]:

@@ -16,7 +16,7 @@ from lxmert_tickets.artifacts import replacing
 
 # Okabe & Ito (2008): distinguishable with any colour vision; markers and dashes distinguish them in grey.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")  # one more, so that colour and marker repeat together only after 56
 DASHES: tuple[tuple[int, tuple[float, ...]], ...] = ((0, ()), (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 DENSE_STYLE: dict[str, Any] = {"color": "#000000", "marker": "x", "linestyle": (0, (4, 3)), "linewidth": 1}
 NARROW_INCHES = 4.5  # a narrower figure fits one column of a paper: smaller type, stacked panels

@@ -21,7 +21,7 @@ from lxmert_tickets.training.metrics import STEPS, Curves
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.recipe import PretrainingRecipe
 from lxmert_tickets.training.resume import Checkpoint, Checkpoints, NoCheckpoints, network_tensors, restore_network
-from lxmert_tickets.training.schedule import warmup_linear
+from lxmert_tickets.training.schedule import learning_rate
 
 MASK_TOKEN, N_SPECIAL_TOKENS = SPECIAL_TOKENS.index(MASK), len(SPECIAL_TOKENS)  # first in our vocabularies
 LOG_EVERY_STEPS = 20
@@ -89,13 +89,13 @@ def pretrain(
     with Progress("pretraining", recipe.steps, initial=now.step) as progress:
         for step in range(now.step, recipe.steps):
             losses = _losses(network, draw_batch(captions, questions, recipe, rng), questions)
-            learning_rate = recipe.learning_rate * warmup_linear(step, recipe.steps, recipe.warmup_fraction)
+            rate = learning_rate(recipe, step, recipe.steps)
             losses.sum().backward()  # type: ignore[no-untyped-call]
-            optimizer.step(learning_rate)
+            optimizer.step(rate)
             now.unread.append(losses.detach())
             now.step = step + 1
             if len(now.unread) == LOG_EVERY_STEPS or now.step == recipe.steps:
-                now.history.append(_line(now.step, now.unread, learning_rate))
+                now.history.append(_line(now.step, now.unread, rate))
                 note = "words {0.words:.3f} matching {0.matching:.3f} answers {0.answers:.3f}".format(now.history[-1])
                 progress.advance(len(now.unread), note)
                 now.unread = []
@@ -194,12 +194,12 @@ def _losses(network: LxmertForPretraining, batch: PretrainingBatch, questions: V
     )
 
 
-def _line(step: int, losses: list[Tensor], learning_rate: float) -> PretrainingLine:
+def _line(step: int, losses: list[Tensor], rate: float) -> PretrainingLine:
     words, matching, answers = torch.stack(losses).mean(dim=0).tolist()
     if not np.isfinite([words, matching, answers]).all():
         raise TrainingError(
             f"pretraining, up to step {step}",
-            f"losses of words {words}, matching {matching}, answers {answers} at learning rate {learning_rate:.3g}",
+            f"losses of words {words}, matching {matching}, answers {answers} at learning rate {rate:.3g}",
             "finite losses",
             LOWER,
         )

@@ -1,9 +1,9 @@
 """The learning-rate schedule."""
 
-from lxmert_tickets.training.recipe import TrainingRecipe
+from lxmert_tickets.training.recipe import OptimizerRecipe
 
 
-def learning_rate(recipe: TrainingRecipe, step: int, n_steps: int) -> float:
+def learning_rate(recipe: OptimizerRecipe, step: int, n_steps: int) -> float:
     """Return the learning rate of `step` (0-based)."""
     return recipe.learning_rate * warmup_linear(step, n_steps, recipe.warmup_fraction)
 

@@ -13,8 +13,9 @@ from lxmert_tickets.configuration_files import read_configuration
 from lxmert_tickets.experiment import Experiment
 from lxmert_tickets.layout import Layout, lock_of_training
 from lxmert_tickets.locks import alone
-from lxmert_tickets.monitoring.grid import Clock, Status, shown_files, statuses
+from lxmert_tickets.monitoring.grid import Clock, Status, statuses
 from lxmert_tickets.monitoring.pulse import STALE_SECONDS, Pulse, write_pulse
+from lxmert_tickets.report.names import shown_files
 from lxmert_tickets.sources import files_of
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -116,8 +117,9 @@ def test_a_run_that_is_silent_or_gone_is_stopped_and_tells_where_it_goes_on(fold
     pulse(age=STALE_SECONDS + 1)
     assert of_model().state == "stopped"
     assert "starts over" in of_model().note
-    put(f"seed0/{MODEL}/.resume/step0000000100.safetensors")
-    put(f"seed0/{MODEL}/.resume/step0000000075.safetensors")
+    put(f"seed0/{MODEL}/.resume/step0000000100.0123abcd.safetensors", age=10)
+    put(f"seed0/{MODEL}/.resume/step0000000075.0123abcd.safetensors", age=20)
+    put(f"seed0/{MODEL}/.resume/step0000000400.89abcdef.safetensors", age=30)  # of an earlier configuration
     assert "node7" in of_model().note
     assert "resumes from step 100 " in of_model().note
     pulse(process=2**22 + 1)
@@ -232,6 +234,21 @@ def test_a_job_that_failed_tells_its_error_and_its_log(folder: Path, log: str) -
     assert status.note == "seed 0, step 6 of 16: the loss is nan; expected a finite loss."
     assert status.log == f"results/smoke/logs/{log}"
     assert found()[MODEL, 1].state == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("name", "log"),
+    [
+        ("dense", "finetune.0"),
+        ("high_magnitude/s50", "prune_complement.0.high_magnitude.50"),
+        ("random/s50", "prune_random.0.random.50"),
+        ("random/s50", "retrain.0.random.50"),
+    ],
+)
+def test_each_kind_of_network_has_failed_where_a_job_of_its_own_rules_did(folder: Path, name: str, log: str) -> None:
+    put(f"logs/{log}.log", "2026-01-02 03:04:05 ERROR no luck\n")
+    failed = {(name, seed) for (name, seed), status in found().items() if status.state == "failed"}
+    assert failed == {(name, 0)}
 
 
 def test_a_job_that_was_started_again_has_not_failed(folder: Path) -> None:

@@ -54,7 +54,8 @@ def test_panels_stand_below_each_other_in_a_narrow_figure() -> None:
 
 def test_there_is_a_style_for_any_number_of_subnetworks_and_the_first_ones_differ() -> None:
     styles = [line_style(position) for position in range(30)]
-    assert len({(style["color"], style["marker"]) for style in styles[:7]}) == 7
+    assert len({style["color"] for style in styles[:7]}) == 7
+    assert len({(style["color"], style["marker"]) for style in styles}) == 30  # also where there are no lines to dash
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW], ids=["wide", "narrow"])

@@ -21,9 +21,9 @@ from lxmert_tickets.cli import main
 from lxmert_tickets.configuration import read_experiment
 from lxmert_tickets.configuration_files import read_configuration
 from lxmert_tickets.layout import Layout
-from lxmert_tickets.monitoring.grid import shown_files
 from lxmert_tickets.pruning.mask_files import load_mask
 from lxmert_tickets.pruning.masks import n_kept, n_prunable, n_pruned_at
+from lxmert_tickets.report.names import shown_files
 
 SEEDS = (0, 1)
 ROUNDS = (25, 50, 75)
