@@ -3,6 +3,7 @@
 import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,24 @@ def test_there_is_a_word_after_a_second_and_then_ever_more_seldom_up_to_the_inte
             run.step += 1
             clock[0] += INTERVAL_SECONDS / 10
     assert written == [0, 1, 2, 4, 8, 16, 26, 36]
+
+
+def test_where_writing_is_slow_it_costs_a_five_hundredth_at_most(
+    weights: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: list[float] = []
+
+    def slow(*_: object) -> None:
+        began.append(clock[0])
+        clock[0] += 0.1
+
+    monkeypatch.setattr(watching, "write_pulse", slow)
+    run = Run()
+    with watching.watching(weights) as watch:
+        for _ in range(120):
+            watch(run)
+            clock[0] += 1
+    assert [round(later - earlier) for earlier, later in pairwise(began)] == [50, 50]
 
 
 @pytest.mark.parametrize(("what", "times"), [("write_pulse", 1), ("write_history", 2)])  # the curve at the end as well
