@@ -1,4 +1,4 @@
-"""What several folders of tests share."""
+"""Fixtures and hooks that several folders of tests share."""
 
 import os
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from hypothesis import settings
 
 from lxmert_tickets.environment import available_cores
 
-# On a GPU: torch may look at it once in a process, and some tests ask for deterministic algorithms.
+# For GPUs: torch may read it only once in a process, and some tests use deterministic algorithms.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-# Machines are busy: how long one example takes says nothing about the code.
+# On a busy machine, how long one example takes says nothing about the code.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
@@ -30,7 +30,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="module")
 def own_fork_server() -> Iterator[None]:
-    """Give a module a fork server of its own: a process has one, with the imports and signals of who started it."""
+    """Give a module its own fork server: a process has only one, with the imports and signals of its starter."""
     environment, server = dict(os.environ), forkserver._forkserver  # type: ignore[attr-defined]
     modules = server._preload_modules
     server._stop()
@@ -42,10 +42,10 @@ def own_fork_server() -> Iterator[None]:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return how many processes `make test` runs: one for each core that it may use, and four at most."""
+    """Return how many processes `make test` runs: one for each available core, at most four."""
     return min(4, available_cores())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that no process is left with minutes of it when the others have ended."""
+    """Run the slowest folders first, so that no process still has minutes to go when the others have ended."""
     items.sort(key=lambda item: item.path.parent.name not in {"slurm", "workflow"})

@@ -1,4 +1,4 @@
-"""Programs of Debian that tests need, installed where they are missing."""
+"""Debian programs that tests need, installed where they are missing."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from filelock import FileLock
 
 
 class NotInstallableError(Exception):
-    """A program cannot be had on this machine; the message says why."""
+    """A program cannot be installed on this machine; the message says why."""
 
 
 def install(programs: Sequence[str], packages: Sequence[str]) -> None:
@@ -35,7 +35,7 @@ def _install(missing: str, packages: Sequence[str]) -> None:
         raise NotInstallableError(f"no {missing} here, and only root of a Debian system could install it")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     command = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
-    for before in ([], ["apt-get", "update"]):  # the lists of packages may be old, or none
+    for before in ([], ["apt-get", "update"]):  # the package lists may be old or missing
         if before:
             subprocess.run(before, env=environment, capture_output=True, check=False)
         run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Small tables of region features, plain and zipped, as the tests need them."""
+"""Small tables of region features, plain and zipped."""
 
 import zipfile
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ BOXES = np.array([[0, 0, 10, 20], [1, 2, 40, 30]], dtype=np.float32)
 
 
 def numbers(index: int, dim: int = 3) -> np.ndarray:
-    """Features of two regions, others for each index."""
+    """Return features of two regions, different for each index."""
     return np.arange(2 * dim, dtype=np.float32).reshape(2, dim) + index
 
 

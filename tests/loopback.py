@@ -1,4 +1,4 @@
-"""Web servers of the tests, which nobody but this machine can reach."""
+"""Web servers for tests, which only this machine can reach."""
 
 import random
 import socket
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from http.server import ThreadingHTTPServer
 
-ADDRESS = ("127.0.0.1", 0)  # any port that is free
-# For servers that are told their port before they are started: none that the system gives to who asks for any.
+ADDRESS = ("127.0.0.1", 0)  # any free port
+# For servers that get their port before they start: none that the system hands out as any free port.
 PORTS = range(20_000, 32_000)
 
 
 def free_ports(n: int) -> list[int]:
-    """Return `n` ports that nobody listens at, drawn at random: tests run side by side."""
+    """Return `n` ports that nothing listens on, drawn at random since tests run side by side."""
     with ExitStack() as stack:
         found: list[int] = []
         while len(found) < n:

@@ -1,6 +1,6 @@
 """VQA v2 at any size, made up in its real formats: zips of questions, annotations and region features, prepared JSON.
 
-Everything lies as a web server would have it; `configuration` tells an experiment where.
+The files are laid out as on a web server; `configuration` tells an experiment where.
 """
 
 import gzip
@@ -29,7 +29,7 @@ COLORS = ("red", "blue", "green", "white")
 
 @dataclass(frozen=True)
 class Text:
-    """A question as somebody asked it, with what ten people said."""
+    """A question as somebody asked it, with the answers of ten people."""
 
     question: str
     question_type: str
@@ -72,7 +72,7 @@ def real_texts() -> list[Text]:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Images of each part, questions an image, and how an image is described."""
+    """Images of each part, questions per image, and how an image is described."""
 
     train2014: int = 12
     val2014: int = 8
@@ -84,7 +84,7 @@ class Sizes:
 
 
 def write_sources(folder: Path, sizes: Sizes, texts: Sequence[Text], seed: int = 0, compresslevel: int = 1) -> None:
-    """Write every file of VQA v2 below `folder`, but for the weights."""
+    """Write every file of VQA v2 below `folder`, except the weights."""
     for place in ("official", "prepared", "features", "weights", "answers/vqa", "answers/lxmert", "vocabulary"):
         (folder / place).mkdir(parents=True, exist_ok=True)
     supply, n_asked = cycle(texts), 0
@@ -108,14 +108,14 @@ def write_sources(folder: Path, sizes: Sizes, texts: Sequence[Text], seed: int =
 
 
 def minival_images(sizes: Sizes) -> list[int]:
-    """Return the images that LXMERT's minival has here: every third of val2014."""
+    """Return the images of LXMERT's minival as made up here: every third of val2014."""
     return list(range(FIRST_IMAGE["val2014"], FIRST_IMAGE["val2014"] + sizes.val2014, 3))
 
 
 def write_features(
     path: Path, part: str, image_ids: Sequence[int], sizes: Sizes, seed: int, compresslevel: int = 1
 ) -> None:
-    """Write a zip with one TSV, as LXMERT's: values of Faster R-CNN's range, a third of them 0."""
+    """Write a zip with one TSV like LXMERT's: values in the range of Faster R-CNN, a third of them 0."""
     rng = np.random.default_rng(seed)
     shape = (sizes.n_regions, sizes.feature_dim)
     archive = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=compresslevel)
@@ -142,7 +142,7 @@ def _asked(image_id: int, number: int, text: Text) -> tuple[Question, Annotation
 
 
 def write_official(folder: Path, part: str, asked: Sequence[tuple[Question, Annotation]]) -> None:
-    """Write the zips of one part, such as train2014; test2015 has no annotations, and test-dev2015 beside it."""
+    """Write the zips of one part, such as train2014; test2015 has no annotations, but test-dev2015 beside it."""
     name = PARTS[part]
     questions = f"v2_OpenEnded_mscoco_{part}_questions.json"
     write_questions(folder / questions, "mscoco", part, [question for question, _ in asked])
@@ -166,7 +166,7 @@ def _zip(path: Path, folder: Path, members: Sequence[str]) -> None:
 
 
 def write_vocabulary(path: Path, texts: Sequence[Text], size: int) -> None:
-    """Write the words of `texts`, the most frequent first, in a list as long as BERT's; others are unknown."""
+    """Write `size` tokens in BERT's format: the words of `texts`, most frequent first; other words are unknown."""
     spaced = ("".join(c if c.isalnum() else " " for c in text.question.lower()) for text in texts)
     words = [word for word, _ in Counter(" ".join(spaced).split()).most_common()]
     tokens = [SPECIAL_TOKENS[0], "[unused0]", *SPECIAL_TOKENS[1:], "?", *words][:size]

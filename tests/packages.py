@@ -1,4 +1,4 @@
-"""Packages that a test alone needs, for itself."""
+"""Packages that only one test needs, installed for it alone."""
 
 import subprocess
 import sys

@@ -1,7 +1,7 @@
-"""What a CUDA graph does, on the CPU: operators are recorded without effect, and run again on the tensors they had.
+"""CUDA graphs imitated on the CPU: operators are recorded without effect, and replayed on the tensors they had.
 
-What was asked of another stream is run now as late as may be, when what waits for it comes and otherwise never, and
-now as soon as what it waits for is done.
+Replays alternate: the work of another stream is run either as late as possible (when something waits for it, otherwise
+never) or as soon as what it waits for is done.
 """
 
 from collections import Counter, defaultdict
@@ -26,10 +26,10 @@ ROWS_STEP = 4
 
 
 class RecordedStream:
-    """Stands for `torch.cuda.Stream`.
+    """Stands in for `torch.cuda.Stream`.
 
-    What is asked of it takes place at once. But what it reads must live until another stream waits for it: before a GPU
-    has read it, memory that is free may have been given to others.
+    Its work is done at once. But what it reads must live until another stream waits for it: on a GPU, freed memory may
+    be given to others before it has been read.
     """
 
     current: "RecordedStream"
@@ -45,7 +45,7 @@ class RecordedStream:
 
     @contextmanager
     def while_current(self) -> Iterator[None]:
-        """Stands for `torch.cuda.stream`."""
+        """Stands in for `torch.cuda.stream`."""
         before, RecordedStream.current = RecordedStream.current, self
         self.reads.made.clear()
         try:
@@ -56,7 +56,7 @@ class RecordedStream:
 
 
 class Reads(TorchDispatchMode):
-    """Notes the storages that operators read and that none of them has made."""
+    """Notes the storages that operators read but did not make."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,14 +77,14 @@ MAIN = RecordedStream.current = RecordedStream()
 
 
 class Wait(NamedTuple):
-    """For the first calls of a stream."""
+    """A wait for the first `n_calls` calls of a stream."""
 
     stream: RecordedStream
     n_calls: int
 
 
 class RecordedGraph:
-    """Stands for `torch.cuda.CUDAGraph`."""
+    """Stands in for `torch.cuda.CUDAGraph`."""
 
     recording: "Recording | None" = None
     n_replays = 0
@@ -97,16 +97,16 @@ class RecordedGraph:
     def pool(self) -> None: ...
 
     def note(self, call: Callable[[], None]) -> None:
-        """Take down a call of the current stream."""
+        """Record a call of the current stream."""
         self._calls[RecordedStream.current].append(call)
 
     def note_wait(self, stream: RecordedStream, other: RecordedStream) -> None:
-        """Take down that `stream` waits for what was asked of another."""
+        """Record that `stream` waits for the calls of another so far."""
         assert other is MAIN or other in self._calls, "a wait for a stream that has no part in the capture"
         self._calls[stream].append(Wait(other, len(self._calls[other])))
 
     def check_joined(self) -> None:
-        """Fail where the capture ends before what was asked of another stream."""
+        """Fail where the capture ends without waiting for all calls of another stream."""
         waited_for = {call.stream: call.n_calls for call in self._calls[MAIN] if isinstance(call, Wait)}
         others = {stream: len(calls) for stream, calls in self._calls.items() if stream is not MAIN}
         assert others == waited_for, "a stream that took part in the capture was not joined"
@@ -121,7 +121,7 @@ class RecordedGraph:
         self._n_done[stream] += 1
 
     def _may_take_next(self, stream: RecordedStream) -> bool:
-        """Return whether there is a call that needs nothing which is not done."""
+        """Return whether there is a next call and what it waits for is done."""
         calls, n_done = self._calls[stream], self._n_done[stream]
         if n_done == len(calls):
             return False
@@ -141,7 +141,7 @@ class RecordedGraph:
 
 
 class Recording(TorchDispatchMode):
-    """Records operators for `graph`, and takes back what they did."""
+    """Records operators for `graph`, and undoes their effects."""
 
     def __init__(self, graph: RecordedGraph) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class Recording(TorchDispatchMode):
         made = operator(*arguments, **options)
         fresh = self._fresh(made, storages)
 
-        if operator is torch.ops.aten.empty.memory_format:  # its numbers mean nothing, and others may resize it
+        if operator is torch.ops.aten.empty.memory_format:  # its values mean nothing, and it may be resized
             return made
 
         def again() -> None:
@@ -171,7 +171,7 @@ class Recording(TorchDispatchMode):
         return made
 
     def _fresh(self, made: object, storages: set[int]) -> list[Tensor]:
-        """Return the tensors that an operator made, which are no views of what was given."""
+        """Return the tensors that an operator made and that are not views of its arguments."""
         fresh = [each for each in tree_leaves(made) if isinstance(each, Tensor)]
         fresh = [each for each in fresh if each.untyped_storage().data_ptr() not in storages]
         self.graph.held += fresh
@@ -179,7 +179,7 @@ class Recording(TorchDispatchMode):
         return fresh
 
     def will_write(self, *tensors: Tensor) -> None:
-        """Keep what these tensors are, if they are not the graph's own."""
+        """Save the contents of these tensors, unless they are the graph's own."""
         for tensor in tensors:
             storage = tensor.untyped_storage()
             if storage.data_ptr() not in self._own | self._before.keys():
@@ -195,7 +195,7 @@ class Recording(TorchDispatchMode):
 
 @contextmanager
 def recorded(graph: RecordedGraph, pool: None, stream: None) -> Iterator[None]:
-    """Stands for `torch.cuda.graph`."""
+    """Stands in for `torch.cuda.graph`."""
     state, recording = torch.get_rng_state(), Recording(graph)
     RecordedGraph.recording = recording
     try:
@@ -221,14 +221,14 @@ def let_graphs_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def batch_for_gpu(data: VqaData, rows: np.ndarray) -> Batch:
-    """Return questions as a GPU gets them: not cut, and packed into a number of rows that is known beforehand."""
+    """Return questions as a GPU gets them: not truncated, and packed into a number of rows known beforehand."""
     ids = torch.from_numpy(data.questions.input_ids[rows].astype(np.int64)).to(data.device)
     seen = data.regions.gather(data.questions.image_row[rows])
     return Batch(ids, ids != 0, *seen, n_rows=rows_for(int((ids != 0).sum()), ROWS_STEP))
 
 
 def losses_of_steps(step: Step, n_steps: int, batch_size: int, device: torch.device = CPU) -> list[Tensor]:
-    """Return the losses of steps at learning rates of their own, on three batches of a shape, then three of another."""
+    """Return the losses of steps, each at its own learning rate, on three batches of one shape, three of another."""
     data, losses = toy_data(device=device), []
     order = np.argsort(data.questions.length)
     kinds = order[:batch_size], order[-batch_size:]

@@ -32,7 +32,7 @@ finally:
 
 @dataclass(frozen=True)
 class ScriptRun:
-    """How a script ended, what it wrote to its log and to the terminal, and the most memory it had (0: unknown)."""
+    """How a script ended, what it wrote to its log and to the terminal, and its peak memory (0: unknown)."""
 
     status: int
     log: str
@@ -49,7 +49,7 @@ def run_here(
     params: dict[str, object],
     wildcards: dict[str, object] | None = None,
 ) -> None:
-    """Run the script of `rule` in this process; raises SystemExit where it ends with an error of the user's."""
+    """Run the script of `rule` in this process; raises SystemExit where it ends with a user error."""
     job = SimpleNamespace(
         rule=rule,
         log=[log],
@@ -71,7 +71,7 @@ def run_script(name: str, folder: Path, inputs: dict[str, Any], outputs: dict[st
 
 
 def run_apart(rule: str, log: Path, environment: dict[str, str], **job: object) -> ScriptRun:
-    """Return how the script of `rule` ran in a process of its own, with `environment` for the hub's variables."""
+    """Return how the script of `rule` ran in its own process, with `environment` in place of the hub's variables."""
     log.unlink(missing_ok=True)
     ours = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     ended = subprocess.run(
@@ -91,7 +91,7 @@ def run_apart(rule: str, log: Path, environment: dict[str, str], **job: object) 
 
 
 def _named(kind: type[Files], files: dict[str, Any]) -> Files:
-    """Return `files` as Snakemake hands them over: all texts in one list, under a name one of them or several."""
+    """Return `files` as Snakemake passes them: one list of strings, in which a name stands for one or several."""
     named = kind()
     for name, value in files.items():
         start = len(named)

@@ -1,4 +1,4 @@
-"""The configurations that come with the workflow, and changes of them."""
+"""The configurations that come with the workflow, and changes to them."""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files are complete or absent, equal content gives equal bytes, and what is damaged or foreign is refused by name."""
+"""Files are complete or absent, equal content gives equal bytes, and damaged or foreign files are refused by name."""
 
 import errno
 import gc
@@ -46,7 +46,7 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path / "a.safetensors"
 
 
-def test_a_file_appears_whole_and_alone_in_a_folder_that_is_made_for_it(tmp_path: Path) -> None:
+def test_a_file_appears_whole_and_without_leftovers_in_a_folder_made_for_it(tmp_path: Path) -> None:
     with replacing(tmp_path / "new" / "a.txt") as temporary:
         temporary.write_text("whole")
         assert not (tmp_path / "new" / "a.txt").exists()
@@ -63,7 +63,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, failure:
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.txt": "old"}
 
 
-def test_a_full_disk_is_told_with_the_file_that_has_no_room(tmp_path: Path) -> None:
+def test_a_disk_full_error_names_the_file_and_other_errors_are_unchanged(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=re.escape(str(tmp_path / "a.txt"))), replacing(tmp_path / "a.txt"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as `write` does
     for other in (OSError("it is late"), OSError(errno.EIO, "Input/output error", "read.bin")):
@@ -78,7 +78,7 @@ def test_a_failure_before_anything_is_written_leaves_nothing(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_writer_left_goes_with_a_later_one_and_what_another_writes_stays(tmp_path: Path) -> None:
+def test_a_later_write_removes_a_killed_writers_leftovers_and_nothing_of_other_writers(tmp_path: Path) -> None:
     torn, at_work, other = (tmp_path / f".{name}.tmp" for name in ("a.safetensors.1", "a.safetensors.2", "b.txt.3"))
     for folder in (torn, at_work, other):
         folder.mkdir()
@@ -90,7 +90,7 @@ def test_what_a_killed_writer_left_goes_with_a_later_one_and_what_another_writes
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
-def test_others_may_read_tensors_as_they_may_read_any_file_of_the_user(tmp_path: Path, umask: int, mode: int) -> None:
+def test_tensor_files_get_the_permissions_of_the_users_umask(tmp_path: Path, umask: int, mode: int) -> None:
     before = os.umask(umask)
     try:
         save_tensors(tmp_path / "a.safetensors", "mask", TENSORS, {})
@@ -111,7 +111,7 @@ save_tensors(sys.argv[1], "weights", {"a": np.zeros(100_000, np.float32)}, {})
 
 
 @pytest.mark.parametrize("what", ["SIG_IGN", "SIG_DFL"])
-def test_tensors_that_cannot_be_written_are_told_by_path_and_leave_nothing_that_is_not_swept(
+def test_a_failed_write_of_tensors_names_the_path_and_leaves_nothing_that_cleanup_misses(
     tmp_path: Path, what: str
 ) -> None:
     path = tmp_path / "a.safetensors"
@@ -156,14 +156,14 @@ def test_a_file_is_on_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: 
     assert synced == [(False, False), (True, True)]  # the file, then the folder that has its name
 
 
-def test_what_is_written_is_closed(tmp_path: Path) -> None:
-    gc.collect()  # or what others have left open is closed meanwhile
+def test_a_written_file_is_closed(tmp_path: Path) -> None:
+    gc.collect()  # else files that other tests left open are closed meanwhile
     n_open = psutil.Process().num_fds()
     write_text(tmp_path / "a.txt", "text")
     assert psutil.Process().num_fds() == n_open
 
 
-def test_json_is_sorted_and_refuses_what_json_has_not(tmp_path: Path) -> None:
+def test_json_is_sorted_and_nan_is_refused(tmp_path: Path) -> None:
     assert canonical_json({"b": 1, "a": "ü"}) == '{"a": "ü", "b": 1}'
     write_json(tmp_path / "a.json", {"b": [1], "a": None})
     assert list(json.loads((tmp_path / "a.json").read_text())) == ["a", "b"]
@@ -200,12 +200,12 @@ def test_tensors_come_back_bit_for_bit(tmp_path: Path, tensors: dict[str, np.nda
     assert all(found[name].tobytes() == tensors[name].tobytes() for name in tensors)
 
 
-def test_tensors_that_are_not_contiguous_come_back_as_they_look(tmp_path: Path) -> None:
+def test_tensors_that_are_not_contiguous_come_back_with_equal_values(tmp_path: Path) -> None:
     save_tensors(tmp_path / "a.safetensors", "weights", {"turned": TENSORS["b"].T}, {})
     assert np.array_equal(load_tensors(tmp_path / "a.safetensors", "weights")[0]["turned"], TENSORS["b"].T)
 
 
-def test_what_is_too_large_for_one_mapping_comes_back_from_several(
+def test_a_file_too_large_for_one_mapping_is_read_through_several(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tensors = {name: np.full(3, number, np.float32) for number, name in enumerate("abcd")}
@@ -218,14 +218,14 @@ def test_what_is_too_large_for_one_mapping_comes_back_from_several(
     assert {name: tensor.tolist() for name, tensor in found.items()} == {
         name: tensor.tolist() for name, tensor in tensors.items()
     }
-    assert len(opened) == 2 + 2  # for metadata and names, and two tensors each
+    assert len(opened) == 2 + 2  # for metadata, for names, and for every two tensors
 
 
 def test_metadata_comes_back_with_the_kind(saved: Path) -> None:
     assert read_metadata(saved) == load_tensors(saved, "mask")[1] == {"kind": "mask", "seed": 3}
 
 
-def test_equal_content_gives_equal_bytes_in_whatever_order_it_is_given(tmp_path: Path) -> None:
+def test_equal_content_gives_equal_bytes_in_any_order(tmp_path: Path) -> None:
     about = {"seed": 1, "parents": {"a": "0", "b": "1"}}
     turned = {"parents": dict(reversed(about["parents"].items())), "seed": 1}
     save_tensors(tmp_path / "a", "weights", TENSORS, about)
@@ -233,7 +233,7 @@ def test_equal_content_gives_equal_bytes_in_whatever_order_it_is_given(tmp_path:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_a_file_cut_short_anywhere_is_refused_by_name(saved: Path) -> None:
+def test_a_file_truncated_anywhere_is_refused_by_name(saved: Path) -> None:
     whole = saved.read_bytes()
     for length in range(len(whole)):
         saved.write_bytes(whole[:length])
@@ -249,7 +249,7 @@ def test_damaged_metadata_is_refused_by_name(tmp_path: Path, text: str) -> None:
         read_metadata(tmp_path / "a.safetensors")
 
 
-def test_another_kind_is_refused_by_name(saved: Path) -> None:
+def test_a_file_of_another_kind_is_refused_by_name(saved: Path) -> None:
     with pytest.raises(ArtifactError, match=r"a\.safetensors: is a mask file; expected a weights file"):
         load_tensors(saved, "weights")
 
@@ -264,7 +264,7 @@ def test_a_folder_in_place_of_a_file_is_refused_by_name(tmp_path: Path) -> None:
         load_tensors(tmp_path, "weights")
 
 
-def test_a_file_from_elsewhere_has_no_metadata_and_any_kind(tmp_path: Path) -> None:
+def test_a_file_from_elsewhere_has_no_metadata_and_loads_as_any_kind(tmp_path: Path) -> None:
     save_file(TENSORS, tmp_path / "hub.safetensors")
     tensors, metadata = load_tensors(tmp_path / "hub.safetensors", "weights")
     assert metadata == {}
@@ -288,7 +288,7 @@ def test_provenance_changes_with_a_parent(saved: Path) -> None:
     assert file_digest(saved) == hashlib.sha256(saved.read_bytes()).hexdigest()
 
 
-def test_a_huge_parent_is_told_by_its_size_and_its_ends(tmp_path: Path) -> None:
+def test_a_huge_parent_is_identified_by_its_size_and_its_ends(tmp_path: Path) -> None:
     def digest(size: int, marks: dict[int, bytes]) -> str:
         path = tmp_path / "features.h5"
         with open(path, "wb") as handle:
@@ -303,4 +303,4 @@ def test_a_huge_parent_is_told_by_its_size_and_its_ends(tmp_path: Path) -> None:
     found += [digest(huge + 1, {})]
     assert len(set(found)) == len(found)
     assert all(one.startswith("ends-sha256:") for one in found)
-    assert digest(huge, {}) == digest(huge, {huge // 2: b"a"}) == found[0]  # what lies between them is not read
+    assert digest(huge, {}) == digest(huge, {huge // 2: b"a"}) == found[0]  # the middle is not read

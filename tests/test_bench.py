@@ -37,11 +37,11 @@ FIELDS = {"name", "ours", "peer", "ratio", "unit", "floor", "share_of_floor"}
 AWKWARD = ("Yes", "yes", "a dog", "1,000 t-shirts", "2", "two", "t-shirt", "dont", "no.\n", "a/c", "3.5", "none", "")
 
 
-def test_every_name_has_a_measurement_and_the_reverse() -> None:
+def test_every_name_has_a_measurement_and_every_measurement_a_name() -> None:
     assert tuple(MEASURES) == NAMES
 
 
-def test_a_record_has_just_the_fields_that_were_promised_and_reads_back() -> None:
+def test_a_record_has_exactly_the_promised_fields_and_reads_back() -> None:
     bare = Figure("accuracy", "s", 2.0, 3.0)
     assert bare.as_json().keys() == FIELDS
     noted = Figure("train_base", "samples/s", 6.0, 3.0, 12.0, "one thread")
@@ -49,19 +49,19 @@ def test_a_record_has_just_the_fields_that_were_promised_and_reads_back() -> Non
     assert from_json(noted.as_json()) == noted
 
 
-def test_a_ratio_above_one_is_an_advantage_of_ours_in_rates_and_in_seconds() -> None:
+def test_a_ratio_above_one_means_that_ours_is_faster_in_rates_and_in_seconds() -> None:
     rate = Figure("train_base", "samples/s", ours=6.0, peer=3.0, floor=12.0)
     assert (rate.ratio, rate.share_of_floor) == (2.0, 0.5)
     seconds = Figure("mask_base", "s", ours=2.0, peer=30.0, floor=0.5)
     assert (seconds.ratio, seconds.share_of_floor) == (15.0, 0.25)
 
 
-def test_what_was_not_measured_is_null() -> None:
+def test_fields_that_were_not_measured_are_null() -> None:
     record = Figure("demo", "s", ours=600.0).as_json()
     assert [record[field] for field in ("peer", "ratio", "floor", "share_of_floor")] == [None] * 4
 
 
-def test_new_figures_replace_old_ones_and_every_name_is_there_in_order() -> None:
+def test_new_figures_replace_old_ones_and_every_name_appears_in_order() -> None:
     old = [Figure("demo", "s", 600.0), Figure("startup", "s", 9.0)]
     found = merged([Figure("startup", "s", 3.0)], old)
     assert tuple(figure.name for figure in found) == NAMES
@@ -81,17 +81,17 @@ def test_json_and_table_are_written_side_by_side(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "benchmarks/results").glob("*.json")), ids=lambda path: path.stem)
-def test_published_results_have_every_name_and_agree_with_themselves(path: Path) -> None:
+def test_published_results_have_every_name_and_are_consistent(path: Path) -> None:
     records = json.loads(path.read_text())
     assert tuple(record["name"] for record in records) == NAMES
     for record in records:
         again = from_json(record).as_json()
         assert again.keys() == record.keys()
-        for field in ("ratio", "share_of_floor"):  # made of rounded figures here
+        for field in ("ratio", "share_of_floor"):  # here from rounded figures
             assert again[field] == (record[field] and pytest.approx(record[field], rel=2e-3))
 
 
-def test_a_file_is_named_after_the_processor_or_the_gpu() -> None:
+def test_a_results_file_is_named_after_the_processor_or_the_gpu() -> None:
     assert file_stem({"CPU": "AMD EPYC 9B45 (Turin)", "cores": "2"}) == "amd-epyc-9b45-turin-2-cores"
     assert file_stem({"CPU": "AMD EPYC", "cores": "16", "GPU": "NVIDIA H200"}) == "nvidia-h200-16-cores"
     assert {"CPU", "cores", "memory", "torch"} <= machine.describe().keys()
@@ -103,7 +103,7 @@ def test_floors_follow_from_flops_and_bytes() -> None:
 
 
 def counted_by_hand(arch: Architecture, tokens: int, regions: int) -> tuple[int, int]:
-    """Return multiply-adds of answering one question, and of its part that sees the image alone."""
+    """Return the multiply-adds of answering one question, and of the part that depends on the image alone."""
     hidden = arch.hidden_size
 
     def attention(queries: int, keys: int) -> int:
@@ -133,7 +133,7 @@ def test_needed_flops_are_those_of_the_matrix_products(tokens: int, regions: int
     assert vision_flops(TINY, regions) == 2 * vision
 
 
-def test_training_needs_a_product_for_each_gradient_but_none_for_those_of_features_and_boxes() -> None:
+def test_training_needs_a_product_for_each_gradient_except_those_of_features_and_boxes() -> None:
     forward = answering_flops(TINY, 6, 4)
     inputs = 2 * 4 * (TINY.feature_dim + 4) * TINY.hidden_size
     assert training_flops(TINY, 6, 4) == 3 * forward - inputs
@@ -141,7 +141,7 @@ def test_training_needs_a_product_for_each_gradient_but_none_for_those_of_featur
 
 
 @pytest.mark.parametrize("flops_of", [training_flops, answering_flops])
-def test_flops_of_questions_of_any_length_follow_from_those_that_are_counted(
+def test_mean_flops_over_questions_of_any_length_equal_the_exact_mean(
     flops_of: Callable[[Architecture, int, int], int],
 ) -> None:
     lengths = np.array([2, 3, 7, 16, 19])
@@ -149,7 +149,7 @@ def test_flops_of_questions_of_any_length_follow_from_those_that_are_counted(
     assert mean_flops(flops_of, TINY, lengths, 4) == pytest.approx(exact, rel=1e-9)
 
 
-def test_workers_of_the_peer_read_what_it_reads_by_itself(tmp_path: Path) -> None:
+def test_data_workers_of_the_peer_read_the_batches_that_it_reads_without_them(tmp_path: Path) -> None:
     questions = toy_questions(12, 4)
     save_questions(tmp_path / "train.h5", questions, {})
     write_features(tmp_path / "features.h5", 4, 3, 5)
@@ -175,7 +175,7 @@ def test_the_plain_accuracy_equals_ours_on_made_up_questions(tmp_path: Path) -> 
 
 @given(st.lists(st.tuples(st.lists(st.sampled_from(AWKWARD), min_size=1, max_size=10), st.sampled_from(AWKWARD))))
 def test_the_plain_accuracy_equals_ours_on_awkward_answers(asked: list[tuple[list[str], str]]) -> None:
-    cases = [*asked, (["yes"] * 9 + ["Yes"], "yes"), (["Yes"] * 10, "yes")]  # all alike: capitals count
+    cases = [*asked, (["yes"] * 9 + ["Yes"], "yes"), (["Yes"] * 10, "yes")]  # unanimous: capitals count
     annotations = [
         {
             "question_id": number, "image_id": 1, "question_type": f"kind {number % 3}", "answer_type": "other",
@@ -200,7 +200,7 @@ def test_parts_of_the_demo_add_up_to_the_whole() -> None:
     assert split.training + split.imports + split.other_jobs + split.snakemake_and_waiting == 100
 
 
-def test_jobs_are_found_by_their_rule_also_where_a_model_makes_a_folder(tmp_path: Path) -> None:
+def test_jobs_are_found_by_their_rule_even_where_a_model_adds_a_folder(tmp_path: Path) -> None:
     for name in ("finetune.0.tsv", "predict.0.random/s50.tsv", "pretrain.tsv", "draw_images.val.tsv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("s\th:m:s\n2.5\t0:00:02\n")
@@ -213,7 +213,7 @@ def test_jobs_are_found_by_their_rule_also_where_a_model_makes_a_folder(tmp_path
     ]
 
 
-def test_every_rule_has_a_script_also_one_that_uses_another() -> None:
+def test_every_rule_has_a_script_even_one_that_uses_another_rule() -> None:
     script_of = script_of_rules()
     assert all(script.exists() for script in script_of.values())
     assert script_of["finetune"] == script_of["retrain"]
@@ -223,7 +223,7 @@ def test_every_rule_has_a_script_also_one_that_uses_another() -> None:
 
 
 @pytest.mark.usefixtures("own_fork_server")
-def test_imports_are_timed_of_rules_that_share_a_script_too(tmp_path: Path) -> None:
+def test_imports_are_timed_even_for_rules_that_share_a_script(tmp_path: Path) -> None:
     found = import_seconds(["score", "draw_sparsity"], tmp_path)
     assert found.keys() == {"score", "draw_sparsity"}
     assert min(found.values()) > 0
@@ -249,12 +249,12 @@ def test_made_up_features_are_read_by_memory_map(tmp_path: Path) -> None:
     write_features(tmp_path / "features.h5", n_images=70, n_regions=3, feature_dim=4)
     features = open_features(tmp_path / "features.h5")
     assert features.features.shape == (70, 3, 4)
-    assert (features.features[64:] == features.features[:6]).all()  # the block again
+    assert (features.features[64:] == features.features[:6]).all()  # the block repeats
     assert features.boxes.min() >= 0 and features.boxes.max() <= 1  # noqa: PT018
 
 
 @pytest.mark.parametrize("name", ["scenes", "base"])
-def test_sizes_are_those_of_their_configuration(name: str) -> None:
+def test_sizes_match_their_configuration(name: str) -> None:
     size = sizes()[name]
     recipe = recipe_of(size)
     assert recipe.epochs == 1
@@ -268,7 +268,7 @@ def test_a_contender_runs_in_a_process_of_its_own_and_prints_numbers() -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_what_a_network_costs_follows_from_what_was_measured(
+def test_the_costs_of_a_network_are_measured_and_only_a_gpu_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
     waited: list[None] = []

@@ -1,4 +1,4 @@
-"""What a GPU changes is measured: in every variation, within its minutes, and nothing but steps."""
+"""What a GPU changes is measured in every variation, within its time limit, timing nothing but steps."""
 
 import sys
 import time
@@ -27,7 +27,7 @@ from lxmert_tickets.training.regions import Regions
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device")
-def test_a_machine_without_a_gpu_is_told_so_before_anything_is_measured(
+def test_without_a_gpu_the_benchmark_stops_before_anything_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VISIBLE, "0")
@@ -72,7 +72,7 @@ def test_each_variation_changes_what_it_says() -> None:
         assert regions.SHARE_OF_GPU == 0
 
 
-def test_a_gpu_is_waited_for_at_the_first_and_last_timed_step_and_others_at_the_first(
+def test_timing_waits_for_the_gpu_at_both_ends_and_for_other_trainings_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[str] = []
@@ -88,7 +88,7 @@ def test_a_gpu_is_waited_for_at_the_first_and_last_timed_step_and_others_at_the_
     assert found["ended"] - found["began"] > 0
 
 
-def test_lines_of_a_gpu_are_shown_with_the_share_of_their_floor() -> None:
+def test_gpu_lines_are_shown_with_their_share_of_the_floor() -> None:
     lines = [
         on_gpu.Line("training, ours", 50.0, 6.4, 12.3),
         on_gpu.Line("answering, ours", 10.0),
@@ -100,7 +100,7 @@ def test_lines_of_a_gpu_are_shown_with_the_share_of_their_floor() -> None:
     assert "| training, theirs | failed: a   b |  |  |  |" in text
 
 
-def test_a_line_of_a_gpu_that_fails_or_takes_too_long_costs_itself_alone(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_gpu_line_that_fails_or_takes_too_long_spoils_no_other(capfd: pytest.CaptureFixture[str]) -> None:
     def line(contender: str, seconds: float) -> on_gpu.Line:
         def work(clock: on_gpu.Clock) -> dict[str, float]:
             return contenders.run("machine", contender, seconds=clock.left())
@@ -108,12 +108,12 @@ def test_a_line_of_a_gpu_that_fails_or_takes_too_long_costs_itself_alone(capfd: 
         return on_gpu.attempted("it", work, on_gpu.Clock(time.monotonic() + seconds))
 
     assert line("no_such", 60).why_not == "failed: KeyError: 'no_such'"
-    assert "Traceback" in capfd.readouterr().err  # all of what it said
+    assert "Traceback" in capfd.readouterr().err  # its whole output
     assert line("matrix_peak", 0.2).why_not == "the minutes were over"
     assert line("matrix_peak", -1).why_not == "the minutes were over"
 
 
-def test_all_that_a_gpu_changes_is_measured_once_by_a_contender_that_there_is(
+def test_everything_a_gpu_changes_is_measured_once_by_an_existing_contender(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked: list[tuple[object, ...]] = []
@@ -136,7 +136,7 @@ def test_all_that_a_gpu_changes_is_measured_once_by_a_contender_that_there_is(
     assert ("peer_engine", "train", "base", str(on_gpu.WORKERS)) in asked
 
 
-def test_trainings_at_once_are_timed_from_the_first_beginning_to_the_last_end(
+def test_concurrent_trainings_are_timed_from_the_first_start_to_the_last_end(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     took = iter([(10.0, 14.0), (12.0, 15.0)])
@@ -150,7 +150,7 @@ def test_trainings_at_once_are_timed_from_the_first_beginning_to_the_last_end(
     assert on_gpu._at_once(2, tmp_path / "base", on_gpu.Clock(time.monotonic() + 60))["rate"] == 2 * 120 / (15 - 10)
 
 
-def test_trainings_at_once_wait_for_each_other(tmp_path: Path) -> None:
+def test_concurrent_trainings_wait_for_each_other(tmp_path: Path) -> None:
     others = Others(tmp_path / "here", 2)
     with pytest.raises(TimeoutError, match="of 2 trainings not all"):
         others.wait(0.01)
@@ -159,7 +159,7 @@ def test_trainings_at_once_wait_for_each_other(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.sampled_from([128, 192, 256, 320]), min_size=1))
-def test_no_shape_of_batch_is_new_once_steps_are_timed(shapes: list[int]) -> None:
+def test_no_batch_shape_is_new_once_timing_begins(shapes: list[int]) -> None:
     order = shapes_first(shapes)
     assert sorted(order) == list(range(len(shapes)))
     frequent = max(map(shapes.count, shapes))
@@ -182,7 +182,7 @@ def test_too_few_first_steps_for_all_shapes_are_an_error() -> None:
         data.shapes_of(every)
 
 
-def test_on_a_gpu_kernels_are_listed_and_not_what_launches_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_gpu_profile_lists_kernels_and_not_what_launches_them(capsys: pytest.CaptureFixture[str]) -> None:
     def event(key: str, device: DeviceType, cpu_us: float, device_us: float) -> SimpleNamespace:
         return SimpleNamespace(
             key=key, device_type=device, self_cpu_time_total=cpu_us, self_device_time_total=device_us, count=4
@@ -203,6 +203,6 @@ def test_the_network_can_be_traced_as_one_graph_and_gives_the_same_numbers(monke
         monkeypatch.setattr(place, name, getattr(place, name))  # to be restored
     own_engine._compile("eager")
     assert torch.equal(network(*batch.inputs()), expected)
-    assert torch.equal(network.eval()(*batch.inputs()), expected)  # as it is: validation is not timed
+    assert torch.equal(network.eval()(*batch.inputs()), expected)  # not compiled: validation is not timed
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
     torch._dynamo.reset()

@@ -1,4 +1,4 @@
-"""Commands do their work, print it, and end a mistake with one line and status 1."""
+"""Commands do their work and print the result; a mistake ends them with one line and status 1."""
 
 import errno
 import json
@@ -50,14 +50,14 @@ def run(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True, check=False, **options)
 
 
-def test_inspect_tells_people_what_a_file_is(mask: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_summarises_a_file_for_people(mask: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(mask)]) == 0
     printed = capsys.readouterr().out
     assert "'sparsity': 0.5" in printed
     assert "tensors" not in printed
 
 
-def test_inspect_tells_machines_all_of_it(mask: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_as_json_gives_every_detail_of_a_file(mask: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", "--json", str(mask)]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "kind": "mask", "n_prunable": 2, "n_kept": 1, "sparsity": 0.5, "provenance": {"rule": "test"},
@@ -66,7 +66,7 @@ def test_inspect_tells_machines_all_of_it(mask: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
-def test_a_damaged_file_is_one_line_and_status_1(
+def test_a_damaged_file_gives_one_line_and_status_1(
     mask: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
 ) -> None:
     mask.write_bytes(mask.read_bytes()[:-1])
@@ -77,7 +77,7 @@ def test_a_damaged_file_is_one_line_and_status_1(
     assert printed.err.count("\n") == 1
 
 
-def test_features_are_converted_and_the_cost_of_half_precision_is_told(
+def test_features_are_converted_and_the_error_of_half_precision_is_printed(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["convert-features", str(table), "--out", str(tmp_path / "features.h5")]) == 0
@@ -89,7 +89,7 @@ def test_features_are_converted_and_the_cost_of_half_precision_is_told(
     assert "off by at most 2.44e-05, or 0.0244 %" in printed
 
 
-def test_a_broken_table_is_one_line_and_status_1(
+def test_a_broken_table_gives_one_line_and_status_1(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table.write_bytes(table.read_bytes() + b"broken\n")
@@ -100,7 +100,7 @@ def test_a_broken_table_is_one_line_and_status_1(
 
 @pytest.mark.parametrize("command", ["convert-features", "score"])
 @pytest.mark.parametrize(("out", "reason"), [("folder", "Is a directory"), ("file/a", "Not a directory")])
-def test_an_output_that_cannot_be_written_is_told_before_the_work(
+def test_an_output_that_cannot_be_written_is_reported_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, out: str, reason: str
 ) -> None:
     (tmp_path / "folder").mkdir()
@@ -112,7 +112,7 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_output_in_a_folder_that_is_not_ones_own_is_told_before_the_work(
+def test_an_output_in_a_folder_without_write_permission_is_reported_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write anywhere
@@ -130,7 +130,7 @@ def make_device(path: Path) -> None:
 
 @pytest.mark.parametrize("through_link", [False, True])
 @pytest.mark.parametrize("make", [os.mkfifo, make_device])
-def test_an_output_that_is_no_file_is_left_alone(
+def test_an_output_that_is_a_device_or_a_pipe_is_refused_and_left_alone(
     table: Path, capsys: pytest.CaptureFixture[str], make: Any, through_link: bool
 ) -> None:
     out = table.with_name("out")
@@ -147,9 +147,9 @@ def test_an_output_that_is_no_file_is_left_alone(
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1"])
 @pytest.mark.parametrize("to", ["a pipe", "a file"])
-def test_standard_output_is_no_file_of_its_own(table: Path, name: str, to: str) -> None:
+def test_standard_output_is_refused_as_an_output_file(table: Path, name: str, to: str) -> None:
     out = table.with_name("out")
-    out.symlink_to(name)  # what is under test must not meet the machine's own
+    out.symlink_to(name)  # the code under test must not touch the machine's own
     with open(table.with_name("printed"), "w") as printed:
         stdout = printed if to == "a file" else subprocess.PIPE
         done = run("convert-features", table, "--out", out, stdout=stdout)
@@ -159,7 +159,7 @@ def test_standard_output_is_no_file_of_its_own(table: Path, name: str, to: str) 
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_what_an_output_is_a_link_to_is_written(table: Path, tmp_path: Path, exists: bool) -> None:
+def test_an_output_that_is_a_link_is_written_to_its_target(table: Path, tmp_path: Path, exists: bool) -> None:
     (tmp_path / "elsewhere").mkdir()
     target, link = tmp_path / "elsewhere" / "features.h5", tmp_path / "link.h5"
     link.symlink_to("elsewhere/features.h5")
@@ -181,7 +181,7 @@ def test_an_output_that_is_a_link_to_itself_is_refused(tmp_path: Path, capsys: p
     ["inspect PIPE", "convert-features a.tsv PIPE --out b", "check-submission PIPE --questions b",
      "score --questions PIPE --annotations b --predictions c --out d"],
 )  # fmt: skip
-def test_a_pipe_as_data_is_refused_with_what_to_do(capsys: pytest.CaptureFixture[str], command: str) -> None:
+def test_a_pipe_as_data_is_refused_with_the_remedy(capsys: pytest.CaptureFixture[str], command: str) -> None:
     reading, writing = os.pipe()
     os.close(writing)
     assert main(command.replace("PIPE", f"/dev/fd/{reading}").split()) == 1
@@ -199,7 +199,7 @@ def test_a_configuration_may_come_through_a_pipe(capsys: pytest.CaptureFixture[s
     assert "piped" in capsys.readouterr().out
 
 
-def test_what_the_system_refuses_is_one_line_and_status_1(
+def test_an_error_of_the_operating_system_gives_one_line_and_status_1(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object, **__: object) -> None:
@@ -238,7 +238,7 @@ def test_show_finds_the_experiment_of_a_configuration(
     assert capsys.readouterr().out == "results/smoke\n"
 
 
-def test_a_width_of_0_is_none_at_all(
+def test_a_terminal_width_of_0_counts_as_unknown(
     experiment: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "0")
@@ -246,7 +246,7 @@ def test_a_width_of_0_is_none_at_all(
     assert "91.25 ±0.50" in capsys.readouterr().out
 
 
-def test_letters_that_standard_output_lacks_are_replaced(experiment: Path) -> None:
+def test_characters_that_standard_output_cannot_encode_are_replaced(experiment: Path) -> None:
     done = run("show", experiment, stdout=subprocess.PIPE, env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert (done.returncode, done.stderr) == (0, "")
     assert "91.25 ?0.50" in done.stdout
@@ -257,7 +257,7 @@ STATUS = ["status", "--configfile", "configs/smoke.yaml"]
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("command", [["show"], ["inspect"], ["inspect", "--json"], STATUS, [*STATUS, "--json"]])
-def test_who_reads_no_further_is_told_nothing(
+def test_a_reader_that_closes_the_pipe_gets_status_1_and_no_message(
     experiment: Path, mask: Path, command: list[str], unbuffered: str
 ) -> None:
     reading, writing = os.pipe()
@@ -277,7 +277,7 @@ def test_closed_standard_streams_do_no_harm(table: Path, tmp_path: Path, command
 
 
 @pytest.mark.parametrize("arguments", [[], ["inspect"], ["convert-features", "a.tsv"], ["paint"]])
-def test_a_wrong_command_line_is_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_command_line_gives_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2

@@ -37,7 +37,7 @@ def double(x):
     return package.middle.add(x, x)  # twice
 ''',
     "package/middle.py": "from package import deep\n\n\ndef add(a, b):\n    return deep.SIGN * (a + b)\n",
-    "package/deep.py": "from package import near\n\nSIGN = 1\n",  # imports may go in circles
+    "package/deep.py": "from package import near\n\nSIGN = 1\n",  # imports may be circular
     "package/job.py": "from package import unseen\n\nLINE = 1\n",
     "package/unseen.py": "X = 1\n",
 }
@@ -93,7 +93,7 @@ def test_an_edit_of_the_logic_changes_the_digest(digest: Callable[..., str], fil
     assert digest(file, old, new) != digest()
 
 
-def test_what_a_function_says_in_use_is_no_docstring(digest: Callable[..., str]) -> None:
+def test_a_string_in_use_is_not_taken_for_a_docstring(digest: Callable[..., str]) -> None:
     one, two = (digest("script.py", "print(double(2))", f"x = '{word}'") for word in ("one", "two"))
     assert one != two
 
@@ -104,7 +104,7 @@ class Kind(Base):
 """
 
 
-def test_every_python_tells_a_syntax_tree_as_python_3_11_does() -> None:
+def test_every_python_writes_a_syntax_tree_as_python_3_11_does() -> None:
     told = hashlib.sha256(subject._text(ast.parse(VERSIONED)).encode()).hexdigest()
     assert told == "30ed2c5dd30108f147789c81f352a230a6c6310433fd67b6a6e173299f5bf597"
     if sys.version_info < (3, 12):
@@ -129,7 +129,7 @@ BEFORE_TRAINING = (
 
 
 @pytest.mark.parametrize("script", BEFORE_TRAINING)
-def test_an_edit_of_the_engine_or_of_how_settings_are_read_trains_nothing_again(script: str) -> None:
+def test_no_step_before_training_depends_on_the_engine_or_on_how_settings_are_read(script: str) -> None:
     behind = {str(module.relative_to(PACKAGE)) for module in subject._behind(SCRIPTS / f"{script}.py", set())}
     assert behind
     assert not behind & {"model/operators.py", "training/loop.py", "experiment.py", "configuration.py"}

@@ -1,4 +1,4 @@
-"""A configuration is read whole; a mistake is told with its place, its value and what to do."""
+"""A configuration is read as a whole; a mistake is reported with its place, its value and what to do."""
 
 import copy
 import json
@@ -30,7 +30,7 @@ def test_the_smoke_configuration_is_valid_over_the_shipped_one() -> None:
     )  # fmt: skip
 
 
-def test_vqa_v2_is_laid_over_the_shipped_configuration_and_is_the_papers_recipe() -> None:
+def test_vqa_v2_over_the_shipped_configuration_is_the_papers_recipe() -> None:
     vqa2 = read_experiment(laid_over(SHIPPED, VQA2))
     assert (vqa2.experiment, vqa2.data, vqa2.evaluated_splits) == ("vqa2", "vqa2", ("minival", "test"))
     recipe = vqa2.training
@@ -53,26 +53,26 @@ OF_VQA2 = [
 
 
 @pytest.mark.parametrize(("section", "values", "words"), [(part, values, words) for part, values, *words in OF_VQA2])
-def test_a_mistake_in_the_configuration_of_vqa_v2_is_told(section: str, values: Any, words: list[str]) -> None:
+def test_a_mistake_in_the_configuration_of_vqa_v2_is_reported(section: str, values: Any, words: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         read_experiment(laid_over(laid_over(SHIPPED, VQA2), {section: values}))
     assert all(word in str(caught.value) for word in words)
 
 
 @pytest.mark.parametrize("key", ["minival_seed", "sources"])
-def test_what_is_missing_of_vqa_v2_is_copied_from_where_it_stands(key: str) -> None:
+def test_the_error_for_a_missing_key_of_vqa_v2_names_the_file_to_copy_it_from(key: str) -> None:
     config = laid_over(SHIPPED, VQA2)
     del config["vqa2"][key]
     with pytest.raises(ConfigError, match=rf"vqa2\.{key}: is missing.*Copy it from configs/vqa2\.yaml\."):
         read_experiment(config)
 
 
-def test_the_number_of_questions_of_vqa_v2_is_not_known_yet() -> None:
+def test_the_batch_size_is_not_checked_against_the_number_of_questions_of_vqa_v2() -> None:
     found = read_experiment(laid_over(laid_over(SHIPPED, VQA2), {"training": {"batch_size": 100_000}}))
     assert found.training.batch_size == 100_000
 
 
-def test_where_the_data_decides_how_many_weights_can_be_pruned_no_sparsity_is_refused() -> None:
+def test_no_sparsity_is_refused_where_the_data_decides_how_many_weights_are_prunable() -> None:
     everything = with_value("pruning.prunable", ["*"])
     found = read_experiment(laid_over(everything, {"subnetworks": {"random": {"sparsities": [1e-9, 50]}}}))
     assert found.subnetworks["random"].sparsities == (1e-9, 50)
@@ -80,7 +80,7 @@ def test_where_the_data_decides_how_many_weights_can_be_pruned_no_sparsity_is_re
 
 IN_A_FILE = "without quotes; lists and sections: in a file, with --configfile."
 MISTAKES = [
-    # what is set, to what; then words of the message
+    # the place, its value, then words of the message
     ("seed", [0], "seed: is not a known key", "did you mean 'seeds'?"),
     ("subnetwork", {}, "subnetwork: is not a known key", "did you mean 'subnetworks'?"),
     ("checkpoint", {}, "checkpoint: is not a known key", "did you mean 'checkpoints'?"),
@@ -105,7 +105,7 @@ MISTAKES = [
     ("subnetworks", None, "subnetworks: empty (null)", "expected a mapping"),
     ("subnetworks.random.sparsities", REMOVED, "subnetworks.random.sparsities: is missing"),
     ("subnetworks.random.keep", REMOVED, "subnetworks.random.keep: None", "largest, random, or complement_of"),
-    ("seeds", ["0", "1"], "seeds[0]: '0'", "expected a whole number", IN_A_FILE),  # as of --config 'seeds=[0,1]'
+    ("seeds", ["0", "1"], "seeds[0]: '0'", "expected a whole number", IN_A_FILE),  # as from --config 'seeds=[0,1]'
     ("training.epochs", "3", "training.epochs: '3'", "expected a whole number", IN_A_FILE),
     ("training.epochs", True, "training.epochs: True", "expected a whole number"),
     ("training.epochs", None, "training.epochs: empty (null)", "expected a whole number"),
@@ -221,7 +221,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("place", "value", "words"), [(place, value, words) for place, value, *words in MISTAKES])
-def test_a_mistake_is_told_with_its_place_its_value_and_what_is_expected(
+def test_a_mistake_is_reported_with_its_place_its_value_and_what_is_expected(
     place: Any, value: object, words: list[str]
 ) -> None:
     config = with_value(place, value) if isinstance(place, str) else SHIPPED | {place: value}
@@ -240,7 +240,7 @@ def test_a_name_may_have_a_hundred_characters() -> None:
 
 
 @pytest.mark.parametrize("recursive", ["seeds: &s [*s]", "training: &s {epochs: *s}"])
-def test_what_holds_itself_is_refused_where_it_does(recursive: str) -> None:
+def test_a_value_that_contains_itself_is_refused_with_its_place(recursive: str) -> None:
     place, of_itself = next(iter(yaml.safe_load(recursive).items()))
     with pytest.raises(ConfigError, match=rf"{place}.*: is nested too deep; expected at most 20 levels\. Look for \*"):
         read_experiment(SHIPPED | {place: of_itself})
@@ -255,12 +255,12 @@ KEYS = [(section, key) for section in SECTIONS for key in SHIPPED[section]]
 
 
 def as_json(value: object) -> object:
-    """Return `value` with lists for tuples and all numbers as floats, as which some are stored."""
+    """Return `value` with lists for tuples and all numbers as floats, since some are stored as floats."""
     return json.loads(json.dumps(value), parse_int=float)
 
 
 @given(st.sampled_from(KEYS), JSON_LIKE)
-def test_whatever_stands_at_a_key_is_accepted_or_refused_as_a_mistake(key: tuple[str, str], value: object) -> None:
+def test_any_value_at_a_key_is_accepted_or_refused_as_a_mistake(key: tuple[str, str], value: object) -> None:
     config = copy.deepcopy(SHIPPED)
     config[key[0]][key[1]] = value
     try:
@@ -271,11 +271,11 @@ def test_whatever_stands_at_a_key_is_accepted_or_refused_as_a_mistake(key: tuple
         assert refused.place.partition(".")[0] in SHIPPED  # perhaps of another section that no longer fits this one
         assert key[1] in str(refused)
     elif key[0] not in OF_RUNNING:  # which are no part of the experiment
-        read = msgspec.to_builtins(getattr(found, key[0])).get(key[1])  # nothing, where it takes a subnetwork away
+        read = msgspec.to_builtins(getattr(found, key[0])).get(key[1])  # None where the value removes a subnetwork
         assert as_json(read) == as_json(value)
 
 
-def test_event_files_are_written_only_where_they_are_asked_for() -> None:
+def test_event_files_are_written_only_on_request() -> None:
     assert not read_running(SHIPPED).logging.tensorboard
     older = with_value("logging", REMOVED)
     assert not read_running(older).logging.tensorboard
@@ -294,13 +294,13 @@ def test_event_files_are_written_only_where_they_are_asked_for() -> None:
     ],
     ids=["default", "smoke", "subnetworks", "vqa2"],
 )
-def test_an_experiment_comes_again_from_its_overlay(below: dict[str, Any], above: dict[str, Any]) -> None:
+def test_an_experiment_can_be_restored_from_its_overlay(below: dict[str, Any], above: dict[str, Any]) -> None:
     whole = laid_over(below, above)
     again = laid_over(below, yaml.safe_load(as_overlay(whole)))
     assert read_experiment(again) == read_experiment(whole)
 
 
-def test_an_overlay_leaves_out_what_decides_no_result() -> None:
+def test_an_overlay_leaves_out_settings_that_affect_no_result() -> None:
     whole = laid_over(SHIPPED, VQA2)
     changes = {
         "checkpoints": {"interval_minutes": 99},

@@ -1,4 +1,4 @@
-"""The configuration of a folder is what Snakemake has of it: overlays over its own over the workflow's."""
+"""The configuration of a folder is the one Snakemake uses: overlays over the folder's own over the workflow's."""
 
 import copy
 import re
@@ -30,7 +30,7 @@ def test_the_workflows_own_configuration_lies_under_that_of_a_folder(tmp_path: P
     assert read_configuration(tmp_path, [tmp_path / "x.yaml"]) == SHIPPED | {"experiment": "mine", "seeds": [7]}
 
 
-def test_overlays_are_laid_over_one_another_as_snakemake_does_it(tmp_path: Path, no_defaults: None) -> None:
+def test_overlays_are_merged_as_snakemake_merges_them(tmp_path: Path, no_defaults: None) -> None:
     base = {"a": {"b": 1, "c": [1, 2]}, "d": None, "e": 1}
     overlays = {"one": {"a": {"b": 2}, "d": {"x": 1}}, "two": {"a": {"c": [3]}, "e": None}}
     for name, content in ({"config": base} | overlays).items():
@@ -48,7 +48,7 @@ def test_overlays_are_laid_over_one_another_as_snakemake_does_it(tmp_path: Path,
 @pytest.mark.parametrize(
     "content", ['{"training": {"learning_rate": 5e-5}}', '{"seeds":\t[0]}', "\ufeffseeds: [0]", "{seeds: [0],}"]
 )
-def test_a_file_is_read_as_json_or_yaml_as_snakemake_does_it(tmp_path: Path, content: str, no_defaults: None) -> None:
+def test_json_and_yaml_are_read_as_snakemake_reads_them(tmp_path: Path, content: str, no_defaults: None) -> None:
     from snakemake.common.configfile import load_configfile  # noqa: PLC0415
 
     (tmp_path / "x.json").write_text(content, encoding="utf-8")
@@ -75,37 +75,37 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("content", "words"), BROKEN)
-def test_a_broken_configuration_is_told_with_its_place(tmp_path: Path, content: str, words: str) -> None:
+def test_a_broken_configuration_is_reported_with_its_place(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "config.yaml").write_text(content)
     with pytest.raises(ConfigError, match=re.escape(f"config.yaml: {words}")):
         read_configuration(tmp_path, [])
 
 
-def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+def test_a_duplicate_key_is_refused_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("training: {epochs: 3}\nseeds: [0]\ntraining: {batch_size: 16}\n")
     with pytest.raises(ConfigError, match=r"x\.yaml: cannot be read \(training appears twice in line 3, column 1: "):
         read_configuration(tmp_path, [tmp_path / "x.yaml"])
-    (tmp_path / "x.yaml").write_text('{"training": {"epochs": 3, "epochs": 4}}')  # which is JSON, too
+    (tmp_path / "x.yaml").write_text('{"training": {"epochs": 3, "epochs": 4}}')  # JSON too
     with pytest.raises(ConfigError, match=r"x\.yaml: cannot be read \(epochs appears twice\)"):
         read_configuration(tmp_path, [tmp_path / "x.yaml"])
     (tmp_path / "x.yaml").write_text("a: &a {x: 1, y: 1}\nb: {<<: *a, x: 2}\n1: one\n'1': text\n")
     assert read_configuration(tmp_path, [tmp_path / "x.yaml"])["b"] == {"x": 2, "y": 1}
 
 
-def test_whole_numbers_that_are_what_they_look_like_are_read(tmp_path: Path, no_defaults: None) -> None:
+def test_numbers_that_yaml_reads_as_they_look_are_accepted(tmp_path: Path, no_defaults: None) -> None:
     (tmp_path / "x.yaml").write_text("a: [0, 00, -1, 10, 1_000, 0x10, '010', '1:30', 01.5]\n")
     found = read_configuration(tmp_path, [tmp_path / "x.yaml"])
     assert found == {"a": [0, 0, -1, 10, 1000, 16, "010", "1:30", 1.5]}
 
 
-def test_where_snakemake_was_run_without_a_configuration_the_workflows_own_is_that_of_the_folder(
+def test_a_folder_where_snakemake_ran_without_a_configuration_has_the_workflows_own(
     tmp_path: Path,
 ) -> None:
     (tmp_path / ".snakemake").mkdir()
     assert read_configuration(tmp_path, []) == SHIPPED
 
 
-def test_no_configuration_at_all_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_configuration_is_reported_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"config\.yaml: no such file.*Run this where Snakemake is run"):
         read_configuration(tmp_path, [])
     with pytest.raises(ConfigError, match=r"x\.yaml: no such file"):

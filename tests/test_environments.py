@@ -53,13 +53,13 @@ def test_a_conda_environment_takes_one_build_of_pytorch_from_one_channel(environ
     assert all(len(rest) == 1 for name, rest in specs(environment).items() if name != "pytorch")
 
 
-def test_rules_speak_of_the_environments_that_there_are() -> None:
+def test_rules_name_exactly_the_environments_that_exist() -> None:
     named = re.findall(r'"\.\./(envs/.+?\.yaml)"', (PROJECT / "rules/common.smk").read_text())
     assert {PROJECT / name for name in named} == {CPU, CUDA} == set((PROJECT / "envs").iterdir())
 
 
-def test_the_container_is_a_compiler_and_the_lock_file_installed() -> None:
-    """Docker's own parser; whether the image builds is seen only where there is a container runtime."""
+def test_the_container_has_a_compiler_and_installs_the_lock_file() -> None:
+    """Docker's own parser reads it; whether the image builds, only a container runtime can show."""
     commands = dockerfile.parse_file(str(PROJECT / "Dockerfile"))
     assert [command.cmd for command in commands] == ["FROM", "RUN", "COPY", "RUN", "ENV", "WORKDIR", "CMD"]
     base, compiler, copied, run = (command.value for command in commands[:4])
@@ -71,7 +71,7 @@ def test_the_container_is_a_compiler_and_the_lock_file_installed() -> None:
     assert run[0].endswith(f" --requirement {copied[1]}")
 
 
-def test_the_workflow_catalog_is_told_what_the_rules_can_do() -> None:
+def test_the_entry_for_the_workflow_catalog_says_what_the_rules_support() -> None:
     usage = yaml.safe_load((PROJECT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
     deployed = usage["software-stack-deployment"]
     assert deployed == {"conda": True, "apptainer": False, "apptainer+conda": False, "report": True}

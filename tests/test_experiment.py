@@ -47,13 +47,13 @@ def test_the_text_of_a_stage_does_not_depend_on_how_the_file_is_written() -> Non
         assert read_experiment(turned).stage(*names) == experiment().stage(*names)
 
 
-def test_the_interval_of_checkpoints_is_no_part_of_the_experiment() -> None:
+def test_the_checkpoint_interval_is_not_part_of_the_experiment() -> None:
     slower = with_value("checkpoints.interval_minutes", 60)
     assert read_experiment(slower) == read_experiment(SHIPPED)
     assert [read_running(each).checkpoints.interval_minutes for each in (slower, SHIPPED)] == [60, 10]
 
 
-def test_a_stage_comes_back_from_its_text() -> None:
+def test_a_stage_can_be_read_back_from_its_text() -> None:
     found = experiment()
     assert msgspec.json.decode(found.stage("training"), type=type(found.training)) == found.training
     two = msgspec.json.decode(found.stage("model", "text"))
@@ -68,7 +68,7 @@ def test_an_image_set_depends_on_its_own_size_and_on_what_all_sets_share() -> No
     assert all(before.image_set(name) != reseeded.image_set(name) for name in before.scenes.sets)
 
 
-def test_an_overlay_takes_a_subnetwork_away_with_null() -> None:
+def test_an_overlay_removes_a_subnetwork_with_null() -> None:
     assert list(experiment(subnetworks={"random": None}).subnetworks) == ["low_magnitude", "high_magnitude"]
 
 
@@ -82,7 +82,7 @@ def test_the_models_are_the_dense_network_and_every_subnetwork_at_every_sparsity
     assert found.models() == ("dense", "low_magnitude/s50", "high_magnitude/s50", "random/s50", "random/s97.5")
 
 
-def test_the_splits_evaluated_are_the_one_for_choosing_epochs_and_the_tests() -> None:
+def test_the_evaluated_splits_are_the_one_that_epochs_are_chosen_on_and_the_test_splits() -> None:
     assert experiment().evaluated_splits == ("val", "test-dev", "test-std")
 
 
@@ -100,7 +100,7 @@ def test_one_shot_always_prunes_the_dense_network() -> None:
 
 @pytest.mark.parametrize("name", ["low_magnitude", "high_magnitude", "random"])
 @pytest.mark.parametrize("sparsity", ["60", "50.0", "100"])
-def test_a_sparsity_that_is_not_declared_is_told_beside_those_that_are(name: str, sparsity: str) -> None:
+def test_an_undeclared_sparsity_is_refused_with_a_list_of_those_declared(name: str, sparsity: str) -> None:
     found = experiment(subnetworks={kind: {"sparsities": [25, 50, 75]} for kind in ("low_magnitude", "random")})
     declared = "50" if name == "high_magnitude" else "25, 50, 75"
     told = rf"subnetworks\.{name}: requested at {sparsity} %; expected one of those declared: {declared}\."
@@ -109,7 +109,7 @@ def test_a_sparsity_that_is_not_declared_is_told_beside_those_that_are(name: str
             ask(name, sparsity)
 
 
-def test_what_the_data_decides_of_the_network_stands_beside_the_sizes() -> None:
+def test_the_architecture_combines_the_configured_sizes_with_those_set_by_the_data() -> None:
     found = experiment().model.architecture(n_answers=3, vocab_size=70, feature_dim=5)
     assert (found.n_answers, found.vocab_size, found.feature_dim) == (3, 70, 5)
     assert found.hidden_size == experiment().model.hidden_size
@@ -121,7 +121,7 @@ def test_a_complement_mirrors_its_parent() -> None:
     assert found.mirrored("high_magnitude", "50") == ("low_magnitude", "50")
 
 
-def test_a_sparsity_below_one_percent_is_one_beside_others_and_whatever_its_mirror_leaves_a_complement() -> None:
+def test_sparsities_below_one_percent_are_not_taken_for_fractions_beside_larger_ones() -> None:
     subnetworks = {"random": {"sparsities": [0.5]}, "low_magnitude": {"sparsities": [50, 99.5]}}
     found = experiment(subnetworks=subnetworks | {"high_magnitude": {"sparsities": [0.5, 50]}})
     assert found.subnetworks["random"].sparsities == (0.5,)
@@ -138,7 +138,7 @@ def test_a_complement_mirrors_its_parent_to_the_last_digit() -> None:
 @pytest.mark.parametrize(
     ("percent", "text"), [(50.0, "50"), (97.5, "97.5"), (86.5782272, "86.5782272"), (0.00001, "0.00001"), (10.0, "10")]
 )
-def test_a_percentage_stands_in_paths_without_needless_digits(percent: float, text: str) -> None:
+def test_a_percentage_in_a_path_has_no_needless_digits(percent: float, text: str) -> None:
     assert percent_text(percent) == text
 
 
@@ -148,7 +148,7 @@ def test_a_percentage_in_a_path_reads_back_as_the_same_number(percent: float) ->
     assert set(percent_text(percent)) <= set("0123456789.")
 
 
-def test_a_wildcard_matches_just_the_names_it_is_given() -> None:
+def test_a_wildcard_matches_only_the_names_it_is_given() -> None:
     found = [name for name in ("test-dev", "a.b", "axb", "test") if re.fullmatch(one_of(["test-dev", "a.b"]), name)]
     assert found == ["test-dev", "a.b"]
     assert not re.search(one_of([]), "")

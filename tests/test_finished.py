@@ -1,4 +1,4 @@
-"""Results are kept as links until they are known to be taken, and are put back whole or not at all."""
+"""Results are kept as links until Snakemake has recorded them, and are put back whole or not at all."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ RUN = {"seed": 3, "rate": 0.1}
 
 @pytest.fixture
 def outputs(tmp_path: Path) -> list[Path]:
-    """Return two results, and what they are kept in beside them."""
+    """Return two results, beside the folder that they are kept in."""
     (tmp_path / ".resume").mkdir()
     paths = [tmp_path / "weights", tmp_path / "history"]
     for path in paths:
@@ -25,14 +25,14 @@ def folder_of(outputs: list[Path]) -> Path:
     return outputs[0].parent / ".resume"
 
 
-def test_what_is_kept_takes_no_room_while_the_results_are_there(outputs: list[Path]) -> None:
+def test_kept_results_take_no_space_while_the_originals_exist(outputs: list[Path]) -> None:
     keep_results(folder_of(outputs), RUN, outputs)
     assert set(kept_results(folder_of(outputs))) == set(folder_of(outputs).iterdir())
     for output in outputs:
         assert output.stat().st_nlink == 2
 
 
-def test_what_was_deleted_is_put_back_as_it_was_and_newer(outputs: list[Path]) -> None:
+def test_deleted_results_are_put_back_unchanged_and_with_a_new_time(outputs: list[Path]) -> None:
     keep_results(folder_of(outputs), RUN, outputs)
     for output in outputs:
         os.utime(output, (0, 0))
@@ -40,13 +40,13 @@ def test_what_was_deleted_is_put_back_as_it_was_and_newer(outputs: list[Path]) -
     assert put_back_results(folder_of(outputs), RUN, outputs)
     assert [output.read_text() for output in outputs] == ["the weights", "the history"]
     assert all(output.stat().st_mtime > 0 for output in outputs)
-    assert put_back_results(folder_of(outputs), RUN, outputs)  # though they are there
+    assert put_back_results(folder_of(outputs), RUN, outputs)  # even though they exist
 
 
 @pytest.mark.parametrize(
     "spoil", ["other run", "torn", "foreign", "one is gone", "one is cut through its other name", "nothing"]
 )
-def test_what_is_not_whole_or_of_another_run_is_left_alone(
+def test_incomplete_results_and_those_of_another_run_are_not_put_back(
     outputs: list[Path], caplog: pytest.LogCaptureFixture, spoil: str
 ) -> None:
     if spoil != "nothing":
@@ -64,15 +64,15 @@ def test_what_is_not_whole_or_of_another_run_is_left_alone(
     run = RUN | {"rate": 0.2} if spoil == "other run" else RUN
     assert not put_back_results(folder_of(outputs), run, outputs)
     assert not any(output.exists() for output in outputs)
-    if spoil == "other run":  # a slip in the configuration: what was trained before it is used when it is taken back
+    if spoil == "other run":  # a slip in the configuration: once undone, the earlier results are used
         assert put_back_results(folder_of(outputs), RUN, outputs)
     else:
-        assert kept_results(folder_of(outputs)) == []  # or it would be in the way for ever
+        assert kept_results(folder_of(outputs)) == []  # else they would be in the way for ever
     assert not caplog.messages
 
 
 @pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.ENOTSUP])
-def test_where_there_are_no_links_results_are_copied(
+def test_results_are_copied_where_links_are_not_supported(
     outputs: list[Path], monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def no_links(*_: object) -> None:
@@ -86,7 +86,7 @@ def test_where_there_are_no_links_results_are_copied(
     assert [output.read_text() for output in outputs] == ["the weights", "the history"]
 
 
-def test_what_cannot_be_kept_leaves_no_half_of_the_results(
+def test_if_one_result_cannot_be_kept_none_is_and_there_is_a_warning(
     outputs: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     outputs[1].unlink()
@@ -95,7 +95,7 @@ def test_what_cannot_be_kept_leaves_no_half_of_the_results(
     assert "results cannot be kept for the next Snakemake" in caplog.text
 
 
-def test_what_cannot_be_put_back_is_worth_a_warning(
+def test_results_that_cannot_be_put_back_cause_only_a_warning(
     outputs: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(*_: object) -> None:
@@ -107,7 +107,7 @@ def test_what_cannot_be_put_back_is_worth_a_warning(
     assert "results of an earlier process cannot be used" in caplog.text
 
 
-def test_results_that_are_taken_are_forgotten_and_checkpoints_are_not(outputs: list[Path]) -> None:
+def test_forgetting_kept_results_leaves_checkpoints_and_the_results_themselves(outputs: list[Path]) -> None:
     keep_results(folder_of(outputs), RUN, outputs)
     forget_results(folder_of(outputs))
     assert not folder_of(outputs).exists()
@@ -121,7 +121,7 @@ def test_results_that_are_taken_are_forgotten_and_checkpoints_are_not(outputs: l
     assert all(output.exists() for output in outputs)
 
 
-def test_what_an_earlier_run_kept_is_replaced(outputs: list[Path]) -> None:
+def test_results_kept_by_an_earlier_run_are_replaced(outputs: list[Path]) -> None:
     keep_results(folder_of(outputs), {"seed": 4}, outputs)
     outputs[0].unlink()
     outputs[0].write_text("other weights")

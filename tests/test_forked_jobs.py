@@ -1,4 +1,4 @@
-"""A fork runs a script as a Python of its own would, but for what is imported already."""
+"""A fork runs a script as a new Python would, except for what is already imported."""
 
 import multiprocessing
 import os
@@ -60,7 +60,7 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("program", "status"), [("", 0), *FAILURES])
-def test_the_status_is_that_of_the_script(run: Run, program: str, status: int) -> None:
+def test_the_status_of_a_fork_is_that_of_its_script(run: Run, program: str, status: int) -> None:
     assert run(program) == status
 
 
@@ -70,7 +70,7 @@ def test_a_job_fails_as_its_fork_does(
 ) -> None:
     (tmp_path / "script.py").write_text(program)
     monkeypatch.setattr(forked_jobs, "Forks", lambda scripts: forks)
-    monkeypatch.setattr(PythonScript, "execute_script", None)  # so that it is put back
+    monkeypatch.setattr(PythonScript, "execute_script", None)  # so that it is restored
     let_jobs_be_forks.__wrapped__(())
     job = SimpleNamespace(
         container_img=None, conda_env=None, env_modules=None, bench_record=None, threads=1, resources={}
@@ -80,7 +80,7 @@ def test_a_job_fails_as_its_fork_does(
     assert failed.value.returncode == status
 
 
-def test_a_job_whose_code_has_changed_since_the_imports_is_a_process_of_its_own(
+def test_a_job_whose_code_has_changed_since_the_imports_gets_its_own_process(
     forks: Forks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[str] = []
@@ -97,13 +97,13 @@ def test_a_job_whose_code_has_changed_since_the_imports_is_a_process_of_its_own(
     assert ran == ["script.py"]
 
 
-def test_who_starts_a_fork_gets_the_signals_that_it_got(run: Run) -> None:
+def test_starting_a_fork_leaves_the_callers_signal_mask_unchanged(run: Run) -> None:
     before = signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGUSR2})
     run("")
     assert signal.pthread_sigmask(signal.SIG_SETMASK, before) == {signal.SIGUSR2}
 
 
-def test_what_scripts_import_is_there_and_nothing_that_they_do_not(run: Run) -> None:
+def test_a_fork_has_imported_what_scripts_import_and_nothing_else(run: Run) -> None:
     assert run("import sys; sys.exit('colorsys' in sys.modules)") == 1
     assert run("import sys; sys.exit('snakemake.iocontainers' in sys.modules)") == 1
     assert run("import sys; sys.exit('wave' in sys.modules)") == 0
@@ -123,7 +123,9 @@ assert multiprocessing.get_start_method() == {"forkserver" if sys.version_info >
 """) == 0  # fmt: skip
 
 
-def test_variables_hold_for_one_script(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_hold_for_one_script_only(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SET_LATER", "yes")
     assert run(f"""
 import os, tempfile
@@ -139,7 +141,7 @@ assert not os.environ.keys() & {"SEEN", "SET_LATER"}
 """) == 0  # fmt: skip
 
 
-def test_a_job_in_a_fork_ends_as_that_of_a_script_does(run: Run, tmp_path: Path) -> None:
+def test_a_job_in_a_fork_ends_like_one_in_its_own_process(run: Run, tmp_path: Path) -> None:
     log = tmp_path / "log"
     program = f"""
 from lxmert_tickets.errors import DataError
@@ -155,7 +157,7 @@ raise AssertionError("the process of a script ends with its job")
     assert run(program.format("import os, signal; os.kill(os.getpid(), signal.SIGTERM)")) == 128 + signal.SIGTERM
 
 
-def test_each_of_many_at_once_has_a_status_of_its_own(forks: Forks, tmp_path: Path) -> None:
+def test_each_of_many_concurrent_forks_has_its_own_status(forks: Forks, tmp_path: Path) -> None:
     for status in range(40):
         (tmp_path / f"{status}.py").write_text(f"import sys; sys.exit({status})")
     with ThreadPoolExecutor(8) as pool:
@@ -183,7 +185,7 @@ else:
         assert list(statuses) == [0, 0]
 
 
-def test_it_is_measured_before_it_begins(forks: Forks, tmp_path: Path) -> None:
+def test_measuring_a_fork_starts_before_its_script_does(forks: Forks, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     (tmp_path / "script.py").write_text(f"open({str(begun)!r}, 'w')")
 
@@ -198,7 +200,7 @@ def test_it_is_measured_before_it_begins(forks: Forks, tmp_path: Path) -> None:
     assert begun.exists()
 
 
-def test_one_that_is_killed_before_it_begins_has_failed(forks: Forks, tmp_path: Path) -> None:
+def test_a_fork_killed_before_its_script_begins_has_failed(forks: Forks, tmp_path: Path) -> None:
     (tmp_path / "script.py").touch()
 
     @contextmanager
@@ -211,18 +213,18 @@ def test_one_that_is_killed_before_it_begins_has_failed(forks: Forks, tmp_path: 
     assert forks.run(str(tmp_path / "script.py"), os.environ, kill) == -signal.SIGKILL
 
 
-def test_when_the_server_is_killed_a_script_has_failed_and_the_next_one_runs(run: Run) -> None:
+def test_when_the_fork_server_is_killed_its_script_fails_and_the_next_one_runs(run: Run) -> None:
     assert run("""
 import os, signal
 os.kill(os.getppid(), signal.SIGKILL)
 """) not in {None, 0, -signal.SIGKILL}  # fmt: skip
     deadline = time.monotonic() + 60
-    while (status := run("import sys; sys.exit(7)")) is None:  # it is not missed at once
+    while (status := run("import sys; sys.exit(7)")) is None:  # its death is not noticed at once
         assert time.monotonic() < deadline
     assert status == 7
 
 
-def test_a_script_does_not_begin_when_who_starts_it_has_given_up(forks: Forks, tmp_path: Path) -> None:
+def test_a_script_does_not_begin_once_its_starter_has_given_up(forks: Forks, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     (tmp_path / "script.py").write_text(f"open({str(begun)!r}, 'w')")
 
@@ -246,8 +248,8 @@ def own_program(folder: Path, program: str, **variables: str) -> subprocess.Comp
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_what_jobs_of_the_workflow_are_forks_of_has_one_thread(tmp_path: Path) -> None:
-    """A fork copies one alone: a lock that another holds would never be opened again."""
+def test_the_process_that_jobs_are_forked_from_has_one_thread(tmp_path: Path) -> None:
+    """A fork copies only one thread: a lock held by another would never be released."""
     (tmp_path / "script.py").write_text("import torch\nassert torch.get_num_threads() == 1")
     (tmp_path / "msgspec.py").write_text("raise RuntimeError('of the folder in which it is started')")
     run = own_program(tmp_path, f"""
@@ -270,7 +272,7 @@ assert sys.modules["__main__"] is main
     assert run.stderr == ""
 
 
-def test_where_no_server_can_be_there_are_no_forks(tmp_path: Path) -> None:
+def test_there_are_no_forks_where_the_fork_server_cannot_start(tmp_path: Path) -> None:
     run = own_program(tmp_path, """
 import multiprocessing
 from lxmert_tickets.forked_jobs import Forks
@@ -281,7 +283,7 @@ print(Forks([]).is_ready(wait=True))
     assert "Traceback" not in run.stderr
 
 
-def test_imports_of_a_script_are_read_from_it(tmp_path: Path) -> None:
+def test_the_imports_of_a_script_are_read_from_its_source(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text("""
 import os, sys as system

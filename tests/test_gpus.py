@@ -1,4 +1,4 @@
-"""Jobs that run at once compute on different GPUs, or share them as told; a killed job gives its device back."""
+"""Concurrent jobs compute on different GPUs, or share them as configured; a killed job frees its device."""
 
 import logging
 import os
@@ -30,7 +30,7 @@ with claimed(sys.argv[3:], int(sys.argv[2]), Path(sys.argv[1])) as device:
 
 
 class Job:
-    """A process that claims a device, and holds it until it is told to end, or killed."""
+    """A process that claims a device and holds it until it is ended or killed."""
 
     def __init__(self, folder: Path, jobs_per_device: int, *devices: str) -> None:
         command = [sys.executable, "-c", CLAIMS, str(folder), str(jobs_per_device), *devices]
@@ -47,7 +47,7 @@ class Job:
 
 @pytest.fixture
 def tmp_of_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Have this machine GPUs, and return the folder of temporary files that jobs see."""
+    """Give this machine GPUs, as it seems to jobs, and return the folder that they take for temporary files."""
     monkeypatch.setattr(gpus, "has_gpu", lambda: True)
     monkeypatch.setattr(gpus.tempfile, "gettempdir", lambda: str(tmp_path))
     return tmp_path
@@ -64,17 +64,17 @@ def jobs(n: int, folder: Path, jobs_per_device: int, *devices: str) -> Iterator[
             job.process.communicate()
 
 
-def test_eight_jobs_on_two_devices_are_four_on_each_and_no_more(tmp_path: Path) -> None:
+def test_eight_jobs_on_two_devices_are_four_on_each_and_a_ninth_waits(tmp_path: Path) -> None:
     with jobs(8, tmp_path, 4, "0", "1") as eight:
         assert Counter(job.device() for job in eight) == {"0": 4, "1": 4}
         ninth = Job(tmp_path, 4, "0", "1")
         time.sleep(1)
-        eight[3].process.kill()  # kill -9: nothing of it can clean up
+        eight[3].process.kill()  # kill -9: it cannot clean up
         assert ninth.device() in {"0", "1"}
         ninth.end()
 
 
-def test_one_job_a_device_and_the_next_waits_for_the_first_that_is_killed(tmp_path: Path) -> None:
+def test_at_one_job_per_device_the_next_job_gets_the_device_of_one_that_is_killed(tmp_path: Path) -> None:
     with jobs(2, tmp_path, 1, "GPU-a", "GPU-b") as both:
         device_of = {job.device(): job for job in both}
         assert device_of.keys() == {"GPU-a", "GPU-b"}
@@ -85,7 +85,7 @@ def test_one_job_a_device_and_the_next_waits_for_the_first_that_is_killed(tmp_pa
             assert third.device() == "GPU-b"
 
 
-def test_eight_jobs_one_a_device_take_turns_though_some_are_killed(tmp_path: Path) -> None:
+def test_eight_jobs_at_one_per_device_take_turns_though_some_are_killed(tmp_path: Path) -> None:
     with jobs(8, tmp_path, 1, "0", "1") as eight:
         waiting, used = list(eight), Counter[str]()
         while waiting:
@@ -110,7 +110,7 @@ def test_the_device_with_the_fewest_jobs_is_taken(tmp_path: Path) -> None:
         assert first == ["0", "1", "2", "0"]
 
 
-def test_a_device_that_has_become_idle_comes_before_one_that_is_shared(tmp_path: Path) -> None:
+def test_a_device_that_has_become_idle_is_taken_before_a_busy_one(tmp_path: Path) -> None:
     held = [ExitStack() for _ in range(4)]
 
     def claims(stack: ExitStack) -> str:
@@ -140,12 +140,12 @@ def test_a_job_that_waits_says_so_once(
     assert caplog.messages == ["all of 0 have 1 jobs: waiting for one to end"]
 
 
-def test_allocations_of_a_scheduler_do_not_share_names(tmp_path: Path) -> None:
+def test_each_allocation_of_a_scheduler_has_its_own_device_names(tmp_path: Path) -> None:
     with claimed(["0"], 1, tmp_path, "job 17") as one, claimed(["0"], 1, tmp_path, "job 18") as other:
         assert one == other == "0"
 
 
-def test_jobs_share_names_with_those_of_their_user_and_their_allocation_alone(
+def test_device_names_are_shared_only_within_a_user_and_an_allocation(
     tmp_of_gpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def wait(seconds: float) -> None:
@@ -168,19 +168,19 @@ def test_jobs_share_names_with_those_of_their_user_and_their_allocation_alone(
         ("0,GPU-8932f937", ["0"]), ("GPU-8932f937,0", ["GPU-8932f937"]),
     ],
 )  # fmt: skip
-def test_what_a_user_or_scheduler_made_visible_is_obeyed(value: str, expected: list[str]) -> None:
+def test_only_devices_that_the_user_or_scheduler_made_visible_are_used(value: str, expected: list[str]) -> None:
     assert visible_devices({VISIBLE: value}) == expected
 
 
-def test_devices_are_counted_where_cuda_may_be_initialised(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it was, it would see them all for good, and every job compute on the first."""
+def test_devices_are_counted_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that initialised CUDA would see all devices for good, and every job would compute on the first."""
     here = os.getpid()
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0 if os.getpid() == here else 3)
     assert visible_devices({}) == ["0", "1", "2"]
 
 
-def test_who_hides_all_devices_has_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(environment, "SIGNS_OF_A_GPU", (tmp_path / "none", tmp_path))  # it is there
+def test_hiding_all_devices_counts_as_having_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(environment, "SIGNS_OF_A_GPU", (tmp_path / "none", tmp_path))  # which exists
     monkeypatch.delenv(VISIBLE, raising=False)
     assert has_gpu()
     monkeypatch.setenv(VISIBLE, "1")
@@ -194,7 +194,7 @@ def test_who_hides_all_devices_has_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 @pytest.mark.usefixtures("tmp_of_gpus")
-def test_a_job_sees_its_own_device_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_sees_only_its_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VISIBLE, "5,6")
     with gpu_of_this_job(1) as first:
         assert first == gpus.os.environ[VISIBLE] == "5"
@@ -204,7 +204,7 @@ def test_a_job_sees_its_own_device_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.usefixtures("tmp_of_gpus")
-def test_memory_of_a_gpu_that_is_full_is_told_with_what_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_gpu_memory_is_reported_with_the_setting_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VISIBLE, "5")
     told = r"GPU 5: its memory is full \(CUDA out of memory\); .* lower gpus\.trainings_per_gpu"
     with pytest.raises(TrainingError, match=told), gpu_of_this_job(1):

@@ -1,4 +1,4 @@
-"""Imports go one way, in the order that the package's docstring tells."""
+"""Imports go one way, in the order that the package's docstring gives."""
 
 import ast
 from collections.abc import Iterator
@@ -34,18 +34,18 @@ def imported_by(part: str, package: Path = PACKAGE) -> Iterator[tuple[str, str]]
                     yield path.name, other
 
 
-def test_the_order_tells_of_every_part_once() -> None:
+def test_the_order_names_every_part_once() -> None:
     assert sorted(name for place in order() for name in place) == PARTS
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_part_imports_only_what_stands_before_it(part: str) -> None:
+def test_a_part_imports_only_what_comes_before_it(part: str) -> None:
     at = next(position for position, place in enumerate(order()) if part in place)
     before = {name for place in order()[:at] for name in place}
     assert [(file, other) for file, other in imported_by(part) if other not in before] == []
 
 
-def test_imports_are_seen(tmp_path: Path) -> None:
+def test_imports_are_found_even_within_functions(tmp_path: Path) -> None:
     assert {other for _, other in imported_by("evaluation")} >= {"artifacts", "data", "errors"}
     (tmp_path / "a.py").write_text("import os, lxmert_tickets.b.c\n\ndef late(): import lxmert_tickets.d as d\n")
     assert list(imported_by("a", tmp_path)) == [("a.py", "b"), ("a.py", "d")]

@@ -1,4 +1,4 @@
-"""Any file of an experiment tells what it is, where it comes from, and how large it is."""
+"""Inspection says of any file of an experiment what it is, where it comes from, and how large it is."""
 
 import hashlib
 import json
@@ -121,7 +121,7 @@ ALL = ARTIFACTS | SOURCES
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_file_tells_what_it_is(tmp_path: Path, name: str) -> None:
+def test_inspection_says_what_a_file_is(tmp_path: Path, name: str) -> None:
     make, expected = ALL[name]
     make(tmp_path / name)
     found = inspect_file(tmp_path / name)
@@ -131,7 +131,7 @@ def test_a_file_tells_what_it_is(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_file_cut_short_is_refused_by_name(tmp_path: Path, name: str) -> None:
+def test_a_truncated_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
     ALL[name][0](tmp_path / name)
     whole = (tmp_path / name).read_bytes()
     for length in (0, len(whole) // 2, len(whole) - 3):
@@ -141,7 +141,7 @@ def test_a_file_cut_short_is_refused_by_name(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", INSPECTORS)
-def test_a_missing_file_and_one_of_noise_are_refused_by_name(tmp_path: Path, suffix: str) -> None:
+def test_a_missing_file_and_one_of_random_bytes_are_refused_by_name(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(ArtifactError, match=f"a{suffix}"):
         inspect_file(tmp_path / f"a{suffix}")
     (tmp_path / f"a{suffix}").write_bytes(np.random.default_rng(0).bytes(1000))
@@ -149,7 +149,7 @@ def test_a_missing_file_and_one_of_noise_are_refused_by_name(tmp_path: Path, suf
         inspect_file(tmp_path / f"a{suffix}")
 
 
-def test_a_mask_tells_the_sparsity_of_every_tensor(tmp_path: Path) -> None:
+def test_inspecting_a_mask_gives_the_sparsity_of_every_tensor(tmp_path: Path) -> None:
     make_mask(tmp_path / "mask.safetensors")
     assert inspect_file(tmp_path / "mask.safetensors")["tensors"] == {
         QUERY: {"shape": [2, 2], "n_prunable": 4, "n_kept": 2, "sparsity": 0.5},
@@ -157,12 +157,12 @@ def test_a_mask_tells_the_sparsity_of_every_tensor(tmp_path: Path) -> None:
     }
 
 
-def test_sparsities_are_exact_where_fractions_are(tmp_path: Path) -> None:
+def test_a_sparsity_has_no_rounding_error(tmp_path: Path) -> None:
     save_mask(tmp_path / "a.safetensors", {QUERY: np.arange(10).reshape(2, 5) > 0}, ORIGIN)
     assert inspect_file(tmp_path / "a.safetensors")["sparsity"] == 0.1
 
 
-def test_weights_tell_their_architecture_and_the_zeros_of_what_can_be_pruned(tmp_path: Path) -> None:
+def test_inspecting_weights_gives_their_architecture_and_the_zeros_among_prunable_ones(tmp_path: Path) -> None:
     make_weights(tmp_path / "weights.safetensors")
     found = inspect_file(tmp_path / "weights.safetensors")
     assert found["architecture"]["n_answers"] == 3
@@ -175,7 +175,7 @@ def test_weights_tell_their_architecture_and_the_zeros_of_what_can_be_pruned(tmp
     }
 
 
-def test_what_can_be_pruned_is_what_the_mask_beside_the_weights_prunes(tmp_path: Path) -> None:
+def test_prunable_weights_are_those_of_the_mask_beside_them_if_it_fits(tmp_path: Path) -> None:
     make_weights(tmp_path / "weights.safetensors")
     save_mask(tmp_path / "mask.safetensors", {POOLER: np.array([[True, False, True]])}, ORIGIN)
     found = inspect_file(tmp_path / "weights.safetensors")
@@ -184,7 +184,7 @@ def test_what_can_be_pruned_is_what_the_mask_beside_the_weights_prunes(tmp_path:
     save_mask(tmp_path / "mask.safetensors", {"of.another": np.ones((2, 2), dtype=bool)}, ORIGIN)
     assert inspect_file(tmp_path / "weights.safetensors")["n_prunable"] == 7
     (tmp_path / "mask.safetensors").write_bytes(b"damaged")
-    assert inspect_file(tmp_path / "weights.safetensors")["n_prunable"] == 7  # the paper's
+    assert inspect_file(tmp_path / "weights.safetensors")["n_prunable"] == 7  # the paper's prunable weights
 
 
 def test_weights_from_elsewhere_are_inspected_too(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_weights_from_elsewhere_are_inspected_too(tmp_path: Path) -> None:
     assert found["provenance"] is found["architecture"] is None
 
 
-def test_kinds_that_are_not_known_are_refused(tmp_path: Path) -> None:
+def test_unknown_kinds_are_refused(tmp_path: Path) -> None:
     save_tensors(tmp_path / "a.safetensors", "other", WEIGHTS, {})
     with hdf5.writing(tmp_path / "a.h5", "other", {}):
         pass
@@ -204,39 +204,39 @@ def test_kinds_that_are_not_known_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["3", "null", '"text"', "[1]", '["yes", "no"]'])
-def test_json_that_is_nothing_of_ours_is_refused(tmp_path: Path, text: str) -> None:
+def test_json_of_no_known_kind_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ArtifactError, match=r"a\.json: is a JSON"):
         inspect_file(tmp_path / "a.json")
 
 
-def test_json_nested_without_end_is_refused(tmp_path: Path) -> None:
+def test_json_nested_too_deeply_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("[" * 100_000 + "]" * 100_000)
     with pytest.raises(ArtifactError, match=r"a\.json: cannot be read"):
         inspect_file(tmp_path / "a.json")
 
 
 @pytest.mark.parametrize(("name", "found"), [("a.csv", "is a .csv file"), ("Snakefile", "is a file without a suffix")])
-def test_other_files_are_refused_with_what_can_be_inspected(tmp_path: Path, name: str, found: str) -> None:
+def test_other_files_are_refused_with_a_list_of_what_can_be_inspected(tmp_path: Path, name: str, found: str) -> None:
     (tmp_path / name).touch()
     with pytest.raises(ArtifactError, match=rf"{found}; expected one of \.safetensors, \.h5, \.parquet, \.json"):
         inspect_file(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["folder", "folder.json"])
-def test_a_folder_is_called_one(tmp_path: Path, name: str) -> None:
+def test_a_folder_is_refused_as_a_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     with pytest.raises(ArtifactError, match=rf"{name}: is a folder; expected a file"):
         inspect_file(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["missing", "missing.csv", "missing.json"])
-def test_a_missing_file_is_called_so_whatever_its_name(tmp_path: Path, name: str) -> None:
+def test_a_missing_file_is_reported_as_missing_whatever_its_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(ArtifactError, match=rf"{name}: no such file"):
         inspect_file(tmp_path / name)
 
 
-def test_what_is_neither_file_nor_folder_is_called_what_it_is(tmp_path: Path) -> None:
+def test_a_broken_link_a_pipe_and_a_device_are_refused_as_what_they_are(tmp_path: Path) -> None:
     (tmp_path / "loop.json").symlink_to("loop.json")
     os.mkfifo(tmp_path / "pipe.json")
     for path, found in (
@@ -249,7 +249,7 @@ def test_what_is_neither_file_nor_folder_is_called_what_it_is(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("settings", "shown"), [("", None), ("official", hashlib.sha256(b"official").hexdigest())])
-def test_what_no_settings_made_has_no_spec(tmp_path: Path, settings: str, shown: str | None) -> None:
+def test_a_file_made_without_settings_has_no_spec(tmp_path: Path, settings: str, shown: str | None) -> None:
     save_mask(tmp_path / "a.safetensors", MASK, provenance("prune_complement", settings, 0, []))
     assert inspect_file(tmp_path / "a.safetensors")["provenance"]["spec"] == shown
 

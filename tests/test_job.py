@@ -1,4 +1,4 @@
-"""A job logs to its file; a mistake that the user can mend ends it with one line and status 1."""
+"""A job logs to its file; a mistake that the user can fix ends it with one line and status 1."""
 
 import errno
 import gc
@@ -22,7 +22,7 @@ from lxmert_tickets.job import job
 
 @pytest.fixture(autouse=True)
 def no_sudden_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the tests fail, where a job would end their own process with status 0."""
+    """Make a test fail where a job would end the process of the tests, with status 0."""
 
     def refuse(status: int) -> None:
         raise AssertionError(f"the tests would have ended with {status}")
@@ -39,9 +39,7 @@ def lines(log_path: Path) -> list[str]:
     return log_path.read_text(encoding="utf-8").splitlines()
 
 
-def test_what_a_job_says_stands_in_its_log_and_on_the_terminal(
-    log_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_jobs_messages_go_to_its_log_and_to_the_terminal(log_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with job(log_path) as log:
         log.info("%d regions ± none", 12)
     assert len(lines(log_path)) == 1
@@ -49,7 +47,7 @@ def test_what_a_job_says_stands_in_its_log_and_on_the_terminal(
     assert capsys.readouterr().err == log_path.read_text(encoding="utf-8")
 
 
-def test_a_mistake_of_the_user_ends_the_job_with_one_line_and_status_1(
+def test_a_user_error_ends_the_job_with_one_line_and_status_1(
     log_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended, job(log_path):
@@ -61,7 +59,7 @@ def test_a_mistake_of_the_user_ends_the_job_with_one_line_and_status_1(
 
 
 @pytest.mark.parametrize("make", [torch.ones, np.ones])
-def test_memory_that_the_machine_has_not_is_told_with_what_to_do(log_path: Path, make: Callable[[int], object]) -> None:
+def test_running_out_of_memory_is_reported_with_the_remedy(log_path: Path, make: Callable[[int], object]) -> None:
     with pytest.raises(SystemExit) as ended, job(log_path):
         make(10**16)
     assert ended.value.code == 1
@@ -69,7 +67,7 @@ def test_memory_that_the_machine_has_not_is_told_with_what_to_do(log_path: Path,
     assert re.search(r"memory is full \(.*allocate .*\); expected memory .*lower batch sizes", lines(log_path)[0])
 
 
-def test_a_full_disk_is_told_by_the_file_that_has_no_room(log_path: Path) -> None:
+def test_a_full_disk_is_reported_with_the_file_being_written(log_path: Path) -> None:
     with pytest.raises(SystemExit) as ended, job(log_path):
         raise OSError(errno.ENOSPC, "No space left on device", "figure1.png")
     assert ended.value.code == 1
@@ -77,7 +75,7 @@ def test_a_full_disk_is_told_by_the_file_that_has_no_room(log_path: Path) -> Non
                                        "disk space. Free some.")  # fmt: skip
 
 
-def test_a_file_without_access_is_named_with_what_to_do(log_path: Path, tmp_path: Path) -> None:
+def test_a_file_without_access_is_reported_by_its_final_name_with_the_remedy(log_path: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as ended, job(log_path), replacing(tmp_path / "figure1.png") as temporary:
         raise PermissionError(errno.EACCES, "Permission denied", str(temporary))
     assert ended.value.code == 1
@@ -86,7 +84,9 @@ def test_a_file_without_access_is_named_with_what_to_do(log_path: Path, tmp_path
     )
 
 
-def test_a_log_without_room_costs_no_job_and_no_line_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_on_a_full_disk_fails_no_job_and_loses_no_line_on_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with job("/dev/full") as log:
         log.info("at work")
     said = capsys.readouterr().err
@@ -99,7 +99,7 @@ def test_a_log_that_cannot_be_opened_ends_the_job_with_one_line(tmp_path: Path) 
         raise AssertionError
 
 
-def test_any_other_failure_propagates_and_stands_in_the_log_alone(
+def test_any_other_failure_propagates_and_is_written_to_the_log_alone(
     log_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ZeroDivisionError), job(log_path):
@@ -124,7 +124,7 @@ def test_one_job_does_not_write_into_the_log_of_another(tmp_path: Path) -> None:
     assert [len(lines(tmp_path / name)) for name in ("a", "b")] == [1, 1]
 
 
-def test_a_job_looks_for_garbage_again_but_not_among_what_was_there_before(tmp_path: Path) -> None:
+def test_a_job_enables_garbage_collection_but_exempts_earlier_objects(tmp_path: Path) -> None:
     gc.disable()
     before = len(gc.get_objects())
     with job(tmp_path / "log"):
@@ -134,7 +134,7 @@ def test_a_job_looks_for_garbage_again_but_not_among_what_was_there_before(tmp_p
 
 
 def run_as_script(log_path: Path, ending: str) -> subprocess.CompletedProcess[str]:
-    """Run a script as Snakemake does, whose job ends with `ending`, and which would go on after it."""
+    """Run, as Snakemake does, a script whose job ends with `ending` and that has code after its job."""
     program = f"""
 snakemake = "what Snakemake hands over"
 from lxmert_tickets.job import job
@@ -148,19 +148,19 @@ print("went on")
     return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_process_of_a_script_ends_with_its_job_and_nothing_that_it_said_is_lost(log_path: Path) -> None:
+def test_the_process_of_a_script_ends_with_its_job_and_none_of_its_output_is_lost(log_path: Path) -> None:
     ended = run_as_script(log_path, "pass")
     assert (ended.returncode, ended.stdout) == (0, "begun")
     assert ended.stderr == log_path.read_text(encoding="utf-8")
     assert ended.stderr.endswith(" INFO at work\n")
 
 
-def test_a_script_whose_output_is_closed_ends_well(log_path: Path) -> None:
+def test_a_script_whose_output_is_closed_succeeds(log_path: Path) -> None:
     ended = run_as_script(log_path, "import sys; sys.stdout = sys.stderr = None")  # as Python has it after `>&- 2>&-`
     assert ended.returncode == 0
 
 
-def test_a_script_that_is_told_to_end_removes_what_is_half_written(log_path: Path) -> None:
+def test_a_script_that_gets_sigterm_removes_half_written_files(log_path: Path) -> None:
     ending = f"""
     import os, signal
     from lxmert_tickets.artifacts import replacing
@@ -174,7 +174,7 @@ def test_a_script_that_is_told_to_end_removes_what_is_half_written(log_path: Pat
     assert [path.name for path in log_path.parent.iterdir()] == [log_path.name]
 
 
-def test_a_worker_of_a_script_ends_at_once_when_it_is_told_to(log_path: Path) -> None:
+def test_a_worker_of_a_script_ends_at_once_on_sigterm(log_path: Path) -> None:
     ending = """
     import os, signal
     worker = os.fork()
@@ -187,7 +187,7 @@ def test_a_worker_of_a_script_ends_at_once_when_it_is_told_to(log_path: Path) ->
     assert ended.stderr.endswith(f"it ended with {128 + signal.SIGTERM}\n")
 
 
-def test_a_file_that_is_cut_while_it_is_read_from_memory_leaves_a_traceback_in_the_log(log_path: Path) -> None:
+def test_a_memory_mapped_file_truncated_while_it_is_read_leaves_a_traceback_in_the_log(log_path: Path) -> None:
     ending = f"""
     import os
     import numpy as np

@@ -1,4 +1,4 @@
-"""Every file has a place of its own under the experiment's folder, and one place however it is asked for."""
+"""Every file has its own place under the experiment's folder, the same however it is asked for."""
 
 import string
 
@@ -24,7 +24,7 @@ def test_every_file_lies_under_the_folder_of_its_experiment() -> None:
     assert all(path.startswith("results/scenes/") for name, path in PATHS.items() if name != "root")
 
 
-def test_paths_have_no_other_wildcards_than_the_workflow_knows() -> None:
+def test_paths_have_exactly_the_wildcards_that_the_workflow_knows() -> None:
     assert set().union(*map(wildcards, PATHS.values())) == WILDCARDS
 
 
@@ -35,14 +35,14 @@ def test_no_two_files_share_a_place() -> None:
         assert len({filled(of_any_model[name], model) for name in names}) == len(names)
 
 
-def test_a_subnetwork_is_found_as_a_model_and_by_its_parts() -> None:
+def test_a_subnetwork_has_the_same_paths_as_a_model_and_by_its_parts() -> None:
     paths = Layout("r")
     assert filled(paths.weights, "random/s97.5") == filled(paths.subnetwork_weights, "random/s97.5")
     assert filled(paths.history, "random/s50") == filled(paths.subnetwork_history, "random/s50")
     assert filled(paths.model_sparsity, "random/s50") == filled(paths.sparsity, "random/s50")
 
 
-def test_a_model_is_named_as_its_folder() -> None:
+def test_a_model_is_named_after_its_folder() -> None:
     paths = Layout("r")
     assert paths.history.format(seed=0, model=model_of("random", "50")) == filled(
         paths.subnetwork_history, "random/s50"

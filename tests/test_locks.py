@@ -1,4 +1,4 @@
-"""One process at a time has a lock; the next gets it when the holder ends, in whatever way."""
+"""One process at a time holds a lock; the next gets it when the holder ends, however it ends."""
 
 import errno
 import fcntl
@@ -57,7 +57,7 @@ for _ in range(100):
 
 
 class RefusedError(Exception):
-    """That of a caller who does not want to wait."""
+    """Raised by a caller that does not want to wait."""
 
 
 def refuse(holder: str) -> None:
@@ -100,11 +100,11 @@ def lock(tmp_path: Path) -> Path:
     return tmp_path / "folder" / "lock"
 
 
-def test_a_second_process_is_told_who_has_the_lock_and_may_give_up(lock: Path) -> None:
+def test_a_second_process_learns_who_holds_the_lock_and_may_give_up(lock: Path) -> None:
     lock.parent.mkdir()
-    lock.write_text(f"process 1 on {'x' * 100}")  # of one that was killed
+    lock.write_text(f"process 1 on {'x' * 100}")  # of a process that was killed
     with held_elsewhere(lock) as (holder, _):
-        for _ in range(2):  # whoever was refused has taken nothing
+        for _ in range(2):  # a refused process takes nothing
             with pytest.raises(RefusedError) as refused, alone(lock, "it", "do it", refuse):
                 raise AssertionError
             assert str(refused.value) == f"process {holder.pid} on {socket.gethostname()}"
@@ -113,7 +113,7 @@ def test_a_second_process_is_told_who_has_the_lock_and_may_give_up(lock: Path) -
     assert not is_held(lock)
 
 
-def test_a_second_process_is_told_once_and_may_wait(lock: Path) -> None:
+def test_a_second_process_learns_once_who_holds_the_lock_and_may_wait(lock: Path) -> None:
     told: list[str] = []
     with held_elsewhere(lock) as (holder, _):
         assert holder.stdin is not None
@@ -129,7 +129,7 @@ def test_a_second_process_is_told_once_and_may_wait(lock: Path) -> None:
 
 
 @pytest.mark.parametrize("child", ["", "subprocess", "fork"])
-def test_a_killed_holder_has_the_lock_no_more_whatever_it_leaves_behind(lock: Path, child: str) -> None:
+def test_a_killed_holder_loses_the_lock_whatever_processes_it_leaves_behind(lock: Path, child: str) -> None:
     with held_elsewhere(lock, child) as (holder, left_behind):
         assert is_held(lock)
         holder.kill()
@@ -137,18 +137,20 @@ def test_a_killed_holder_has_the_lock_no_more_whatever_it_leaves_behind(lock: Pa
         assert not is_held(lock)
         assert bool(left_behind) == bool(child)
         if left_behind:
-            os.kill(left_behind, 0)  # it lives
+            os.kill(left_behind, 0)  # it is alive
 
 
-def test_the_lock_goes_with_the_block_however_it_ends(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    alive: list[FileLock] = []  # or it would go when nobody knows it any more
+def test_the_lock_is_released_however_the_block_ends(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[FileLock] = []  # else garbage collection would release it
     monkeypatch.setattr(locks, "FileLock", lambda *of, **how: alive.append(FileLock(*of, **how)) or alive[-1])
     with pytest.raises(KeyboardInterrupt), alone(lock, "it", "do it", refuse):
         raise KeyboardInterrupt
     assert not is_held(lock)
 
 
-def test_processes_that_remove_the_folder_and_take_turns_never_meet(lock: Path, tmp_path: Path) -> None:
+def test_processes_that_take_turns_and_remove_the_folder_never_hold_the_lock_at_once(
+    lock: Path, tmp_path: Path
+) -> None:
     turns = tmp_path / "turns"
     with ExitStack() as stack:
         processes = [stack.enter_context(started(TAKE_TURNS, lock, tmp_path / "busy", turns)) for _ in range(4)]
@@ -157,7 +159,9 @@ def test_processes_that_remove_the_folder_and_take_turns_never_meet(lock: Path, 
     assert not lock.parent.exists()
 
 
-def test_a_folder_removed_while_it_is_asked_for_is_nobody_s(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_whose_folder_is_removed_while_it_is_taken_is_made_again(
+    lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     flock, removed = fcntl.flock, []
 
     def late(descriptor: int, how: int) -> None:
@@ -171,7 +175,7 @@ def test_a_folder_removed_while_it_is_asked_for_is_nobody_s(lock: Path, monkeypa
     assert removed
 
 
-def test_a_folder_that_another_process_has_taken_for_its_own_stays(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_the_next_process_has_locked_is_not_removed(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unlink = Path.unlink
 
     def unlink_and_meet_the_next(path: Path, missing_ok: bool = False) -> None:
@@ -186,7 +190,7 @@ def test_a_folder_that_another_process_has_taken_for_its_own_stays(lock: Path, m
     assert [path.read_text() for path in lock.parent.iterdir()] == ["the next one's"]
 
 
-def test_what_is_to_be_kept_stays_and_so_does_what_cannot_be_removed(
+def test_files_to_be_kept_stay_and_so_do_those_that_cannot_be_removed(
     lock: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with alone(lock, "it", "do it"):
@@ -198,7 +202,7 @@ def test_what_is_to_be_kept_stays_and_so_does_what_cannot_be_removed(
     assert caplog.messages == [f"{lock.parent / 'busy'}: cannot be removed (Is a directory)"]
 
 
-def test_a_folder_that_somebody_has_removed_is_no_error(lock: Path) -> None:
+def test_removing_a_folder_that_is_already_gone_is_no_error(lock: Path) -> None:
     with alone(lock, "it", "do it"):
         shutil.rmtree(lock.parent)
         remove_with_folder(lock)
@@ -206,7 +210,7 @@ def test_a_folder_that_somebody_has_removed_is_no_error(lock: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_a_disk_without_locks_is_worth_a_warning_and_no_more(
+def test_a_file_system_without_locks_causes_only_a_warning(
     lock: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
 ) -> None:
     def no_locks(*_: object) -> None:
@@ -221,12 +225,14 @@ def test_a_disk_without_locks_is_worth_a_warning_and_no_more(
     assert not lock.parent.exists()
 
 
-def test_an_error_within_the_block_is_not_taken_for_one_of_the_lock(lock: Path) -> None:
+def test_an_error_within_the_block_is_not_mistaken_for_a_lock_error(lock: Path) -> None:
     with pytest.raises(OSError, match="the block's"), alone(lock, "it", "do it"):
         raise OSError(errno.ENOLCK, "the block's")
 
 
-def test_a_lock_that_says_nothing_sensible_is_another_process_s(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_with_garbled_content_is_reported_as_held_by_another_process(
+    lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -246,7 +252,7 @@ def test_a_lock_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
             raise AssertionError
 
 
-def test_whoever_took_a_lock_last_can_be_read_from_it(lock: Path) -> None:
+def test_a_lock_names_the_process_that_took_it_last(lock: Path) -> None:
     assert holder_of(lock) is None
     assert not lock.parent.exists()
     with alone(lock, "it", "do it"):
@@ -255,7 +261,7 @@ def test_whoever_took_a_lock_last_can_be_read_from_it(lock: Path) -> None:
         assert str(holder) == f"process {os.getpid()} on {socket.gethostname()}"
 
 
-def test_a_lock_that_cannot_be_read_tells_nobody_and_a_strange_host_is_told_as_far_as_it_goes(lock: Path) -> None:
+def test_an_unreadable_lock_names_nobody_and_an_undecodable_host_is_shown_as_far_as_possible(lock: Path) -> None:
     lock.mkdir(parents=True)
     assert holder_of(lock) is None
     lock.rmdir()

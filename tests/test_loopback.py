@@ -1,4 +1,4 @@
-"""Ports for servers that are told theirs are free, and no two servers are told the same."""
+"""Ports given to servers are free, and no two servers get the same."""
 
 import socket
 from contextlib import ExitStack
@@ -9,7 +9,7 @@ import pytest
 FEW = loopback.PORTS[-40:]
 
 
-def test_ports_are_different_and_can_all_be_listened_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ports_are_distinct_and_can_all_be_listened_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loopback, "PORTS", FEW)
     with ExitStack() as stack:
         [taken] = loopback.free_ports(1)

@@ -21,16 +21,16 @@ def rules_of(file: str) -> set[str]:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_what_the_workflow_needs_everywhere_is_the_same_in_every_profile(profile: str) -> None:
+def test_settings_that_the_workflow_needs_everywhere_are_the_same_in_every_profile(profile: str) -> None:
     expected = {name: value for name, value in PROFILES["default"].items() if name not in OF_ONE_MACHINE}
     assert {name: PROFILES[profile].get(name) for name in expected} == expected
 
 
-def test_all_of_the_report_is_one_job_of_slurm() -> None:
+def test_the_whole_report_is_one_slurm_job() -> None:
     groups = PROFILES["slurm"]["groups"]
     assert {rule for rule, group in groups.items() if group == "report"} == rules_of("report.smk")
 
 
-def test_the_slurm_profile_speaks_of_rules_that_there_are() -> None:
+def test_the_slurm_profile_names_only_rules_that_exist() -> None:
     rules = set().union(*(rules_of(path.name) for path in PROJECT.glob("rules/*.smk")))
     assert PROFILES["slurm"]["groups"].keys() | PROFILES["slurm"]["set-resources"].keys() <= rules

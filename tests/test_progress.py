@@ -1,4 +1,4 @@
-"""Progress tells the log now and then, and always at the end."""
+"""Progress is logged now and then, and always at the end."""
 
 import logging
 
@@ -10,7 +10,7 @@ from lxmert_tickets.progress import Progress, bytes_text, duration_text
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return a list whose only number is the time, in seconds."""
+    """Return a list whose only element is the time, in seconds."""
     now = [100.0]
     monkeypatch.setattr(subject.time, "monotonic", lambda: now[0])
     return now
@@ -22,7 +22,7 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-def test_a_line_is_logged_an_interval_and_at_the_end(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
+def test_a_line_is_logged_every_interval_and_at_the_end(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
     with Progress("training", 30) as progress:
         for _ in range(30):
             clock[0] += 1
@@ -32,14 +32,14 @@ def test_a_line_is_logged_an_interval_and_at_the_end(log: pytest.LogCaptureFixtu
     ]  # fmt: skip
 
 
-def test_a_line_tells_the_speed_the_time_left_and_the_note(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
+def test_a_line_gives_the_speed_the_time_left_and_the_note(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
     with Progress("pretraining", 100, unit="batch") as progress:
         clock[0] += 20
         progress.advance(40, note="loss 2.1")
     assert log.messages == ["pretraining: batch 40 of 100, 2.0 a second, 30 s left, loss 2.1"]
 
 
-def test_a_short_loop_is_told_once_at_its_end(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
+def test_a_short_loop_is_logged_once_at_its_end(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
     with Progress("drawing", 3) as progress:
         for _ in range(3):
             progress.advance()
@@ -47,18 +47,18 @@ def test_a_short_loop_is_told_once_at_its_end(log: pytest.LogCaptureFixture, clo
     assert log.messages[0].startswith("drawing: step 3 of 3")
 
 
-def test_a_failure_inside_goes_through(clock: list[float]) -> None:
+def test_an_exception_inside_propagates(clock: list[float]) -> None:
     with pytest.raises(ZeroDivisionError), Progress("drawing", 3):
         raise ZeroDivisionError
 
 
-def test_no_bar_is_drawn_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
+def test_no_bar_is_drawn_without_a_terminal(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
     with Progress("drawing", 3) as progress:
         progress.advance(3)
     assert "it/s" not in capsys.readouterr().err
 
 
-def test_bytes_are_told_in_units_that_people_read(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
+def test_bytes_are_logged_in_readable_units(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
     with Progress("downloading a.zip", 17_000_000_000, unit="B") as progress:
         clock[0] += 20
         progress.advance(2_000_000_000)
@@ -72,14 +72,16 @@ def test_resumed_work_counts_as_done_but_not_for_the_speed(log: pytest.LogCaptur
     assert log.messages == ["converting: block 80 of 100, 2.0 a second, 10 s left"]
 
 
-def test_work_of_unknown_size_tells_what_is_done(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
+def test_for_work_of_unknown_size_the_amount_done_is_logged(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
     with Progress("downloading a.zip", None, unit="B") as progress:
         clock[0] += 10
         progress.advance(5_000_000)
     assert log.messages == ["downloading a.zip: 5.0 MB, 500.0 kB/s"]
 
 
-def test_a_loop_that_has_not_moved_has_no_time_left_to_tell(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
+def test_for_a_loop_that_has_not_moved_no_time_left_is_logged(
+    log: pytest.LogCaptureFixture, clock: list[float]
+) -> None:
     with Progress("downloading a.zip", 10, unit="B", initial=4) as progress:
         clock[0] += 10
         progress.advance(0)
@@ -116,7 +118,7 @@ def test_a_duration_reads_well_at_every_magnitude(seconds: float, text: str) -> 
     assert duration_text(seconds) == text
 
 
-def test_days_that_are_left_are_told_as_days(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
+def test_a_time_left_of_days_is_logged_in_days(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
     with Progress("training", 400_001) as progress:
         clock[0] += 10
         progress.advance(20)

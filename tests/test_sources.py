@@ -69,7 +69,7 @@ def test_the_test_split_of_vqa_v2_has_questions_and_no_answers() -> None:
     assert vqa2(test=[]).scored_elsewhere == ()
 
 
-def test_lxmerts_prepared_questions_stand_for_all_official_files() -> None:
+def test_lxmerts_prepared_questions_replace_all_official_files() -> None:
     found = vqa2(questions="lxmert")
     assert found.questions("train") == [receipt("train.json"), receipt("nominival.json")]
     assert (found.questions("minival"), found.questions("test")) == ([receipt("minival.json")], [receipt("test.json")])
@@ -95,11 +95,11 @@ def test_a_file_is_looked_for_in_every_mirror_in_turn() -> None:
 
 
 @pytest.mark.parametrize("name", VQA2_FILES)
-def test_every_file_has_a_place_to_be_downloaded_from(name: str) -> None:
+def test_every_file_has_addresses_to_be_downloaded_from(name: str) -> None:
     assert all(url.startswith("https://") and url.endswith(f"/{name}") for url in vqa2().urls(name))
 
 
-def test_lxmerts_minival_is_used_unless_another_is_to_be_drawn_and_readers_are_told_what_that_means() -> None:
+def test_lxmerts_minival_is_used_unless_another_is_drawn_and_notes_say_what_that_means() -> None:
     assert vqa2().minival_ids() == ["resources/vqa2/minival.json.verified"]
     assert vqa2().notes == [CHOSEN_ON_IT]
     drawn = vqa2(minival="drawn")
@@ -108,13 +108,13 @@ def test_lxmerts_minival_is_used_unless_another_is_to_be_drawn_and_readers_are_t
     assert (prepared.minival_ids(), prepared.notes) == ([], [SOFT_LABELS])
 
 
-def test_published_weights_need_just_the_files_that_are_read() -> None:
+def test_published_weights_need_only_the_files_that_are_read() -> None:
     assert vqa2().published_weights() == {}
     assert vqa2(source="original").published_weights() == {"checkpoint": receipt("model_LXRT.pth")}
     assert vqa2(answer_head="pretrained").published_weights() == {"pretraining_answers": receipt("all_ans.json")}
 
 
-def test_what_is_of_use_only_beside_the_downloads_is_marked_and_nothing_else() -> None:
+def test_only_files_that_are_useless_away_from_the_downloads_are_marked() -> None:
     found = vqa2(kept_here="here:{}".format)
     splits = [path for split in found.splits for path in (*found.questions(split), *found.annotations(split))]
     tables = [path for images in found.image_sets for path in found.feature_tables(images)]
@@ -123,7 +123,7 @@ def test_what_is_of_use_only_beside_the_downloads_is_marked_and_nothing_else() -
     assert not any(path.startswith("here:") for path in found.features_of(found.splits))
 
 
-def test_pictures_are_read_where_someone_has_put_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_are_read_if_someone_has_put_them_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     found = vqa2(kept_here="here:{}".format)
     assert found.pictures("minival") == []

@@ -1,6 +1,6 @@
-"""What is dear is made anew when its version rises: whoever edits the code behind it says whether it must.
+"""Costly files are made anew when their version rises: whoever edits the code behind them says whether they must be.
 
-`python tests/test_version.py` records the code as it stands.
+`python tests/test_version.py` records the present code.
 """
 
 import json
@@ -13,7 +13,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[1]
 RECORD = Path(__file__).with_name("versions.json")
 
-if __name__ == "__main__":  # a script finds the package by itself only where it is installed
+if __name__ == "__main__":  # a script finds the package only where it is installed
     sys.path.insert(0, str(PROJECT))
 
 from lxmert_tickets.artifacts import write_json  # noqa: E402
@@ -35,7 +35,7 @@ VERSIONS = {
 
 
 def present() -> dict[str, Any]:
-    """Return what is recorded."""
+    """Return the versions and code digests to be recorded."""
     found: dict[str, Any] = {}
     for what, (_, version, scripts) in VERSIONS.items():
         digests = {script: code_digest(PROJECT / "workflow_scripts" / f"{script}.py") for script in scripts}
@@ -44,7 +44,7 @@ def present() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("what", VERSIONS)
-def test_whoever_changed_the_code_behind_what_is_dear_said_what_it_means(what: str) -> None:
+def test_a_change_to_the_code_behind_costly_files_is_recorded_with_what_it_means(what: str) -> None:
     recorded = json.loads(RECORD.read_text(encoding="utf-8"))
     assert present()[what] == recorded[what], ADVICE.format(what=what, constant=VERSIONS[what][0])
 

@@ -25,7 +25,7 @@ N_REGIONS = 4
 TINY = Architecture(
     n_answers=7,
     vocab_size=30,
-    hidden_size=32,  # two heads of 16, which the kernels for a GPU take
+    hidden_size=32,  # two heads of 16, which the GPU kernels accept
     n_heads=2,
     intermediate_size=24,
     n_language_layers=2,
@@ -57,7 +57,7 @@ def random_weights(architecture: Architecture = TINY, seed: int = 0, std: float 
 
 
 def is_scale(name: str) -> bool:
-    """Tell whether a parameter multiplies normalised values."""
+    """Return whether a parameter multiplies normalised values."""
     return name.endswith((".LayerNorm.weight", "_layer_norm.weight", ".logit_fc.2.weight"))
 
 

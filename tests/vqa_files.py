@@ -13,7 +13,7 @@ from lxmert_tickets.data.features import Features
 
 
 def features_of(names: list[str]) -> Features:
-    """Return features of nothing, for images of these names."""
+    """Return features that are all zero, for images of these names."""
     nothing = np.zeros((len(names), 1, 4), dtype=np.float16)
     row_of = {name: row for row, name in enumerate(names)}
     return Features(Path("features.h5"), nothing, nothing, nothing[:, 0, :2], tuple(names), row_of)

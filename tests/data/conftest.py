@@ -1,4 +1,4 @@
-"""A small table of region features, and the file it becomes."""
+"""A small table of region features, and the file it is converted to."""
 
 from pathlib import Path
 

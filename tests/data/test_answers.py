@@ -1,4 +1,4 @@
-"""The vocabulary of answers and soft labels, against the facts of VQA v2 and on the real annotations."""
+"""The answer vocabulary and soft labels, against known facts of VQA v2 and on the real annotations."""
 
 import json
 from collections import Counter
@@ -41,7 +41,7 @@ def published(shared_data: Path) -> tuple[str, ...]:
     return read_answers(shared_data / "answers" / "trainval_label2ans.json")
 
 
-def test_the_vocabulary_is_every_answer_frequent_enough_most_frequent_first_then_by_name() -> None:
+def test_the_vocabulary_holds_all_frequent_answers_ordered_by_frequency_then_name() -> None:
     assert build_vocabulary(majorities(rare=8, dog=9, cat=9, yes=30), min_count=9) == ("yes", "cat", "dog")
 
 
@@ -57,7 +57,7 @@ def test_the_vocabulary_is_every_answer_frequent_enough_most_frequent_first_then
         ("the", ""),
     ],
 )
-def test_answers_stand_in_the_vocabulary_as_the_evaluator_reads_them(typed: str, entry: str) -> None:
+def test_answers_enter_the_vocabulary_as_the_evaluator_normalises_them(typed: str, entry: str) -> None:
     assert vocabulary_form(typed) == entry
     assert build_vocabulary([annotation(typed)], min_count=1) == (entry,)
 
@@ -89,7 +89,7 @@ def test_answers_are_counted_as_they_were_typed() -> None:
 
 
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=10))
-def test_soft_labels_are_the_counts_and_within_a_vocabulary_those_it_knows_by_index(answers: list[str]) -> None:
+def test_soft_labels_score_every_answer_and_a_vocabulary_keeps_those_it_has_by_index(answers: list[str]) -> None:
     index_of = {"d": 0, "a": 1, "c": 2, "b": 3}
     labels = soft_labels(annotation("a", answers))
     assert dict(labels) == {answer: (0.3, 0.6, 0.9, 1.0)[min(n, 4) - 1] for answer, n in Counter(answers).items()}
@@ -98,7 +98,7 @@ def test_soft_labels_are_the_counts_and_within_a_vocabulary_those_it_knows_by_in
     assert [index for index, _ in known] == sorted(dict(known))
 
 
-def test_real_soft_labels_lie_within_what_ten_people_can_give(real, published) -> None:
+def test_real_soft_labels_are_scores_that_ten_people_can_give(real, published) -> None:
     index_of = {answer: index for index, answer in enumerate(published)}
     labels = [within_vocabulary(soft_labels(one), index_of) for one in real]
     assert {score for found in labels for _, score in found} == {0.3, 0.6, 0.9, 1.0}
@@ -106,7 +106,7 @@ def test_real_soft_labels_lie_within_what_ten_people_can_give(real, published) -
     assert all(sum(score for _, score in found) <= 3 + 1e-9 for found in labels)
 
 
-def test_what_is_written_is_read_back_with_equal_bytes_for_equal_content(tmp_path: Path) -> None:
+def test_a_vocabulary_is_read_back_as_written_and_equal_ones_give_equal_bytes(tmp_path: Path) -> None:
     for name in ("a.json", "b.json"):
         write_answers(tmp_path / name, ("yes", "", "señor"), {"rule": "answers", "seed": None})
     assert read_answers(tmp_path / "a.json") == ("yes", "", "señor")

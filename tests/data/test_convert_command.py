@@ -1,4 +1,4 @@
-"""`convert-features` and the rule's script take tables, zipped or not, and say what it cost."""
+"""`convert-features` and the rule's script convert tables, zipped or not, and report size and rounding error."""
 
 import os
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_several_tables_become_one_file(tables: list[Path], tmp_path: Path, caps
     )
 
 
-def test_a_conversion_that_goes_on_says_so(
+def test_a_conversion_that_resumes_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tsv = write_tsv(tmp_path / "a.tsv", ["A", "B"])
@@ -46,13 +46,13 @@ def test_a_conversion_that_goes_on_says_so(
     assert "f.h5.partial: resumes after the 2 images already done" in capsys.readouterr().err
 
 
-def test_any_name_that_a_file_can_have_will_do(tmp_path: Path) -> None:
+def test_any_valid_file_name_is_accepted(tmp_path: Path) -> None:
     tsv = write_tsv(tmp_path / os.fsdecode(b"\xff.tsv"), ["A"])
     assert main(["convert-features", str(tsv), "--out", str(tmp_path / "f.h5")]) == 0
     assert open_features(tmp_path / "f.h5").image_ids == ("A",)
 
 
-def test_a_bad_row_in_an_archive_is_one_line_with_archive_table_and_line(
+def test_a_bad_row_in_an_archive_gives_one_line_naming_archive_table_and_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tsv = write_tsv(tmp_path / "a.tsv", ["A", "A"])
@@ -63,13 +63,13 @@ def test_a_bad_row_in_an_archive_is_one_line_with_archive_table_and_line(
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "two"])
-def test_a_number_of_workers_is_positive(workers: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_number_of_workers_must_be_positive(workers: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["convert-features", "a.tsv", "--out", "f.h5", "--workers", workers])
     assert f"{workers}: expected a positive whole number" in capsys.readouterr().err
 
 
-def test_help_tells_what_is_accepted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_says_what_is_accepted(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["convert-features", "--help"])
     printed = " ".join(capsys.readouterr().out.split())
@@ -82,7 +82,7 @@ def test_help_tells_what_is_accepted(capsys: pytest.CaptureFixture[str]) -> None
         assert words in printed
 
 
-def test_the_rule_takes_receipts_of_archives_and_plain_tables(tables: list[Path], tmp_path: Path) -> None:
+def test_the_rule_accepts_receipts_of_archives_and_plain_tables(tables: list[Path], tmp_path: Path) -> None:
     archive, plain = tables
     receipt = tmp_path / "train.zip.verified"
     write_receipt(receipt, Receipt(file_digest(archive), archive.stat().st_size))

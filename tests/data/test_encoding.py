@@ -1,4 +1,4 @@
-"""Questions to arrays: tokens, rows of images and soft labels that agree with their sources."""
+"""Questions become arrays: tokens, image rows and soft labels that agree with their sources."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ SCORES = st.sampled_from([0.3, 0.6, 0.9, 1.0])
     labels=st.lists(st.dictionaries(st.sampled_from([*ANSWERS, "purple"]), SCORES), max_size=6),
     data=st.data(),
 )
-def test_targets_are_the_labels_of_each_question_that_the_vocabulary_has(labels, data) -> None:
+def test_targets_are_those_labels_of_each_question_that_are_in_the_vocabulary(labels, data) -> None:
     n = len(labels)
     asked = tuple(AskedQuestion(i, IMAGES[0], "Is it?", labels=tuple(own.items())) for i, own in enumerate(labels))
     rows = data.draw(st.lists(st.integers(0, n - 1), max_size=8)) if n else []
@@ -75,13 +75,13 @@ def test_a_split_without_annotations_has_tokens_but_no_targets() -> None:
         found.targets(np.array([0]))
 
 
-def test_a_split_whose_answers_are_all_unknown_is_labelled_all_the_same() -> None:
+def test_a_split_whose_answers_are_all_unknown_still_counts_as_labelled() -> None:
     found = encoded(ASKED[2:])
     assert (found.labelled, found.label_start.tolist()) == (True, [0, 0])
     assert not found.targets(np.array([0])).any()
 
 
-def test_no_questions_at_all_are_encoded() -> None:
+def test_an_empty_list_of_questions_can_be_encoded() -> None:
     found = encoded(())
     assert (len(found), found.input_ids.shape, found.label_start.tolist()) == (0, (0, 0), [0])
 
@@ -91,7 +91,7 @@ def test_questions_about_images_without_features_are_refused() -> None:
         encode_questions(ASKED, features_of([IMAGES[0]]), TOKENIZER, ANSWERS, 20)
 
 
-def test_questions_of_which_some_have_no_labels_are_refused() -> None:
+def test_a_mix_of_labelled_and_unlabelled_questions_is_refused() -> None:
     with pytest.raises(DataError, match="2 of 3 have no labels; expected labels for all questions of a split"):
         encoded((ASKED[0], *UNLABELLED[1:]))
 

@@ -16,7 +16,7 @@ LONGEST = 64
 
 
 class InPieces(Reader):
-    """Gives as many bytes as `sizes` tell, one after the other and round again."""
+    """Reads as many bytes at a time as `sizes` says, cycling through it."""
 
     def __init__(self, content: bytes, sizes: list[int]) -> None:
         self._content, self._sizes = content, sizes
@@ -56,7 +56,7 @@ piece_sizes = st.lists(st.integers(1, LONGEST), min_size=1, max_size=5)
 @example(content=b"\n\n", sizes=[1], block_bytes=1)
 @example(content=b"a\nb", sizes=[64], block_bytes=64)
 @example(content=b"a\r\nb\r\n", sizes=[2], block_bytes=2)
-def test_blocks_are_the_lines_in_order_wherever_reading_stops(content: bytes, sizes: list[int], block_bytes: int):
+def test_blocks_are_the_lines_in_order_wherever_a_read_ends(content: bytes, sizes: list[int], block_bytes: int):
     found = cut(content, Position(), sizes, block_bytes)
     assert b"".join(block for block, _ in found) == content
     lines = content.splitlines(keepends=True) if b"\r" not in content.replace(b"\r\n", b"") else None
@@ -73,7 +73,7 @@ def test_blocks_are_the_lines_in_order_wherever_reading_stops(content: bytes, si
 
 
 @given(content=tables, sizes=piece_sizes, block_bytes=st.integers(1, LONGEST), first=st.integers(0, 20))
-def test_after_any_block_the_rest_is_cut_as_if_nothing_had_happened(content, sizes, block_bytes, first) -> None:
+def test_cutting_can_resume_after_any_block(content, sizes, block_bytes, first) -> None:
     whole = cut(content, Position(), sizes, block_bytes)
     if not whole:
         return
@@ -85,17 +85,17 @@ def test_after_any_block_the_rest_is_cut_as_if_nothing_had_happened(content, siz
 
 
 @given(content=st.binary(max_size=200).map(lambda text: text.replace(b"\0", b"\n")))
-def test_line_ends_are_the_places_after_them(content: bytes) -> None:
+def test_line_ends_are_the_positions_after_newlines(content: bytes) -> None:
     assert line_ends(memoryview(content)).tolist() == [k + 1 for k, byte in enumerate(content) if byte == ord("\n")]
 
 
-def test_line_ends_are_found_across_the_pieces_that_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_line_ends_are_found_across_all_pieces_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lxmert_tickets.data.feature_blocks.SEARCH_BYTES", 3)
     assert line_ends(memoryview(b"ab\n\ncd\ne\n")).tolist() == [3, 4, 7, 9]
     assert line_ends(memoryview(b"")).dtype == np.intp
 
 
-def test_a_line_as_long_as_a_buffer_passes_and_a_longer_one_is_refused_at_its_place() -> None:
+def test_a_line_that_fills_a_buffer_is_accepted_and_a_longer_one_refused_with_its_place() -> None:
     fits = b"a\n" + b"x" * (LONGEST - 1) + b"\n"
     assert len(cut(fits, Position(), [10], 5)) == 2
     with pytest.raises(DataError, match=r"a\.zip/a\.tsv:2: a line of more than 64 bytes"):
@@ -103,7 +103,7 @@ def test_a_line_as_long_as_a_buffer_passes_and_a_longer_one_is_refused_at_its_pl
 
 
 @pytest.mark.parametrize("content", [b"a\nb\n", b"a\nb", b"a\n", b""])
-def test_a_checksum_that_differs_is_refused_at_the_end(content: bytes) -> None:
+def test_a_checksum_mismatch_is_refused_at_the_end(content: bytes) -> None:
     blocks = cut_blocks(
         table_of(content, crc=1), InPieces(content, [1]), Position(), lambda: memoryview(bytearray(64)), 1
     )
@@ -111,7 +111,7 @@ def test_a_checksum_that_differs_is_refused_at_the_end(content: bytes) -> None:
         list(blocks)
 
 
-def test_skipping_tells_the_checksum_of_what_was_skipped() -> None:
+def test_skipping_returns_the_checksum_of_the_skipped_bytes() -> None:
     reader = InPieces(b"0123456789", [3])
     assert skip(reader, 7, memoryview(bytearray(4))) == zlib.crc32(b"0123456")
     assert skip(reader, 100, memoryview(bytearray(4))) == zlib.crc32(b"789")

@@ -22,7 +22,7 @@ from lxmert_tickets.errors import DataError
 
 
 @pytest.mark.parametrize("kind", ["tsv", "zip"])
-def test_the_real_images_come_back_within_half_precision(shared_data: Path, tmp_path: Path, kind: str) -> None:
+def test_real_features_are_kept_to_half_precision(shared_data: Path, tmp_path: Path, kind: str) -> None:
     tsv = shared_data / "coco-obj36-sample" / "train2014_obj36.tsv"
     source = zipped(tsv, tmp_path / "train2014_obj36.zip", name="train2014_obj36.tsv") if kind == "zip" else tsv
     report = convert_features([source], tmp_path / "features.h5", metadata={})
@@ -32,7 +32,7 @@ def test_the_real_images_come_back_within_half_precision(shared_data: Path, tmp_
     assert found.sizes[2].tolist() == [394, 640]
     errors = []
     for row, line in enumerate(tsv.read_text().splitlines()):
-        cells = line.split("\t")  # decoded here in another way than by the code under test
+        cells = line.split("\t")  # decoded here independently of the code under test
         features = np.frombuffer(base64.b64decode(cells[9]), "<f4").reshape(36, 2048)
         assert np.array_equal(found.features[row], features.astype(np.float16))
         errors.append(np.abs(found.features[row].astype(np.float64) - features).max())
@@ -45,7 +45,7 @@ def test_the_real_images_come_back_within_half_precision(shared_data: Path, tmp_
     assert report.size_bytes == (tmp_path / "features.h5").stat().st_size
 
 
-def test_the_old_layout_is_refused_by_name_whatever_it_is_packed_in(shared_data: Path, tmp_path: Path) -> None:
+def test_the_older_layout_is_refused_by_name_zipped_or_not(shared_data: Path, tmp_path: Path) -> None:
     lines = (shared_data / "coco-obj36-sample" / "train2014_obj36.tsv").read_text().splitlines()
     older = tmp_path / "older.tsv"
     with open(older, "w") as file:
@@ -68,7 +68,7 @@ def test_the_old_layout_is_refused_by_name_whatever_it_is_packed_in(shared_data:
         lambda shape: arrays(np.float32, shape, elements=st.floats(-65504, 65504, width=32))
     )
 )
-def test_whatever_is_written_comes_back_within_half_precision(tmp_path: Path, given_features: np.ndarray) -> None:
+def test_any_features_are_kept_to_half_precision(tmp_path: Path, given_features: np.ndarray) -> None:
     names = [f"IMAGE_{index}" for index in range(len(given_features))]
     boxes = np.zeros((given_features.shape[1], 4))
     tsv = write_tsv(tmp_path / "a.tsv", names, lambda index: given_features[index], boxes)
@@ -81,7 +81,7 @@ def test_whatever_is_written_comes_back_within_half_precision(tmp_path: Path, gi
     assert report.max_relative_error <= 2**-11
 
 
-def test_images_of_several_files_follow_one_another(tmp_path: Path, tsv: Path) -> None:
+def test_images_of_several_files_are_concatenated_in_order(tmp_path: Path, tsv: Path) -> None:
     other = write_tsv(tmp_path / "b.tsv", ["Ä", "LONGER_NAME"], lambda index: numbers(index + 3))
     convert_features([tsv, other], tmp_path / "features.h5", metadata={})
     found = open_features(tmp_path / "features.h5")
@@ -92,7 +92,7 @@ def test_images_of_several_files_follow_one_another(tmp_path: Path, tsv: Path) -
     assert [found.row_of[name] for name in found.image_ids] == [0, 1, 2, 3, 4]
 
 
-def test_a_last_line_without_its_end_is_a_row(tmp_path: Path, tsv: Path) -> None:
+def test_a_last_line_without_a_newline_is_a_row(tmp_path: Path, tsv: Path) -> None:
     tsv.write_bytes(tsv.read_bytes().rstrip(b"\n"))
     assert convert_features([tsv], tmp_path / "features.h5", metadata={}).n_images == 3
 
@@ -124,7 +124,7 @@ def test_bytes_depend_on_the_rows_alone(tmp_path: Path, kind: str, workers: int,
     assert not list(tmp_path.glob(".*"))
 
 
-def test_progress_goes_from_nothing_to_the_size_of_all_tables(tmp_path: Path, tsv: Path) -> None:
+def test_progress_goes_from_0_to_the_size_of_all_tables(tmp_path: Path, tsv: Path) -> None:
     other = write_tsv(tmp_path / "b.tsv", ["D"])
     seen: list[tuple[int, int]] = []
     convert_features(
@@ -164,7 +164,9 @@ def broken(row: int, **change: object) -> Callable[[Path], Path]:
         (broken(1, height=0), 1, "img_h is b'0'"),
     ],
 )
-def test_a_broken_row_is_refused_at_its_line_and_nothing_remains(tmp_path: Path, write, line: int, found: str) -> None:
+def test_a_broken_row_is_refused_with_its_line_and_no_output_remains(
+    tmp_path: Path, write, line: int, found: str
+) -> None:
     tsv = write(tmp_path / "a.tsv")
     with pytest.raises(DataError, match=found) as refused:
         convert_features([tsv], tmp_path / "features.h5", metadata={})
@@ -173,7 +175,7 @@ def test_a_broken_row_is_refused_at_its_line_and_nothing_remains(tmp_path: Path,
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_of_several_bad_rows_the_first_is_told_however_many_work(tmp_path: Path, workers: int) -> None:
+def test_of_several_bad_rows_the_first_is_reported_for_any_number_of_workers(tmp_path: Path, workers: int) -> None:
     tsv = write_tsv(tmp_path / "a.tsv", [f"I{index}" for index in range(50)])
     lines = tsv.read_bytes().splitlines(keepends=True)
     lines[30] = lines[30].replace(b"I30", b"I7")
@@ -198,7 +200,9 @@ def test_an_image_in_two_files_is_refused_with_both_places(tmp_path: Path, tsv: 
     ("again", "place", "before"),
     [("A1", "b.tsv:20", "a.tsv:2"), ("B3", "b.tsv:20", "b.tsv:4"), ("B19", "c.tsv:20", "b.tsv:20")],
 )
-def test_places_are_right_in_any_block_of_any_table(tmp_path: Path, again: str, place: str, before: str) -> None:
+def test_errors_name_the_right_line_in_any_block_of_any_table(
+    tmp_path: Path, again: str, place: str, before: str
+) -> None:
     names = {table: [f"{table.upper()}{k}" for k in range(20)] for table in "abc"}
     names[place[0]][19] = again
     tables = [write_tsv(tmp_path / f"{table}.tsv", names[table]) for table in "abc"]
@@ -207,7 +211,7 @@ def test_places_are_right_in_any_block_of_any_table(tmp_path: Path, again: str, 
     assert refused.value.place == f"{tmp_path}/{place}"
 
 
-def test_a_failing_conversion_leaves_the_older_file_as_it_was(tmp_path: Path, tsv: Path, converted: Path) -> None:
+def test_a_failing_conversion_leaves_the_older_file_unchanged(tmp_path: Path, tsv: Path, converted: Path) -> None:
     before = converted.read_bytes()
     tsv.write_bytes(tsv.read_bytes()[:-20])
     with pytest.raises(DataError, match=r"a\.tsv:3"):
@@ -237,7 +241,7 @@ def test_an_output_that_is_one_of_the_tables_is_refused_before_anything_is_done(
         (b"x" * 100, "a line of more than 64 bytes"),
     ],
 )
-def test_what_is_no_tsv_is_refused_before_it_is_read_whole(tmp_path: Path, monkeypatch, content, found) -> None:
+def test_a_file_that_is_no_tsv_is_refused_before_all_of_it_is_read(tmp_path: Path, monkeypatch, content, found) -> None:
     monkeypatch.setattr(feature_blocks, "MAX_LINE_BYTES", 64)
     (tmp_path / "a.tsv").write_bytes(content)
     with pytest.raises(DataError, match=found):

@@ -1,4 +1,4 @@
-"""A killed conversion goes on where it stopped, and what it ends with is what an uninterrupted one gives."""
+"""A killed conversion resumes where it stopped, and ends in the bytes of an uninterrupted one."""
 
 import errno
 import os
@@ -37,7 +37,7 @@ convert_features(
 
 
 class KilledError(Exception):
-    """Stands for a kill, where a test needs one at an exact moment."""
+    """Stands in for a kill at an exact moment."""
 
 
 def start(paths: list[Path], output: Path, workers: int, pause: float = 0.01) -> "subprocess.Popen[bytes]":
@@ -68,7 +68,7 @@ def whole(sources: list[Path], tmp_path: Path) -> bytes:
 
 
 def count_blocks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Count, by the rows they begin with, the blocks that are decoded from here on in this process."""
+    """Return a list that fills with the first row of every block decoded in this process from now on."""
     rows: list[int] = []
     task_of = feature_conversion._Conversion._task
 
@@ -81,7 +81,7 @@ def count_blocks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize(("kind", "workers"), [("tsv", 1), ("zip", 2), ("both", 2)])
-def test_killed_again_and_again_at_random_moments_it_still_ends_with_the_same_bytes(
+def test_a_conversion_killed_repeatedly_at_random_moments_ends_in_the_same_bytes(
     tmp_path: Path, kind: str, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sources = sources_of(kind, tmp_path / "in")
@@ -108,7 +108,7 @@ def test_killed_again_and_again_at_random_moments_it_still_ends_with_the_same_by
 
 
 def broken_off(sources: list[Path], output: Path, after_blocks: int = 20) -> Path:
-    """Convert until so many blocks are done, and return the folder of what is done."""
+    """Convert until `after_blocks` blocks are done, and return the folder of the partial work."""
     calls = []
 
     def stop(done: int, total: int) -> None:
@@ -158,7 +158,7 @@ def append_to_journal(folder: Path) -> None:
         (lambda folder: (folder / "about.json").write_text('{"version": 0}'), False),
     ],
 )
-def test_what_is_torn_or_damaged_is_done_again(tmp_path: Path, monkeypatch, harm, kept_most: bool) -> None:
+def test_truncated_or_damaged_partial_work_is_redone(tmp_path: Path, monkeypatch, harm, kept_most: bool) -> None:
     source = write_table(tmp_path / "a.tsv", 0, N_IMAGES)
     folder = broken_off([source], tmp_path / "f.h5")
     harm(folder)
@@ -177,7 +177,7 @@ def touched(source: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [with_other_rows, touched])
-def test_work_on_other_input_is_thrown_away_with_a_word(tmp_path: Path, monkeypatch, change, caplog) -> None:
+def test_partial_work_on_other_input_is_discarded_with_a_warning(tmp_path: Path, monkeypatch, change, caplog) -> None:
     source = write_table(tmp_path / "a.tsv", 0, N_IMAGES)
     broken_off([source], tmp_path / "f.h5")
     change(source)
@@ -188,7 +188,7 @@ def test_work_on_other_input_is_thrown_away_with_a_word(tmp_path: Path, monkeypa
     assert (tmp_path / "f.h5").read_bytes() == whole([source], tmp_path)
 
 
-def test_work_with_other_metadata_or_more_inputs_is_thrown_away(tmp_path: Path, monkeypatch) -> None:
+def test_partial_work_is_discarded_if_metadata_changes_or_inputs_are_added(tmp_path: Path, monkeypatch) -> None:
     source = write_table(tmp_path / "a.tsv", 0, N_IMAGES)
     more = write_table(tmp_path / "b.tsv", 5000, 3)
     for paths, metadata in (([source], {"a": 2}), ([source, more], {"a": 1})):
@@ -200,7 +200,7 @@ def test_work_with_other_metadata_or_more_inputs_is_thrown_away(tmp_path: Path, 
         (tmp_path / "f.h5").unlink()
 
 
-def test_another_block_size_or_number_of_workers_goes_on_with_the_same_work(tmp_path: Path, monkeypatch) -> None:
+def test_another_block_size_or_number_of_workers_resumes_the_same_work(tmp_path: Path, monkeypatch) -> None:
     source = zipped(write_table(tmp_path / "a.tsv", 0, N_IMAGES), tmp_path / "a.zip")
     broken_off([source], tmp_path / "f.h5")
     decoded = count_blocks(monkeypatch)
@@ -209,7 +209,7 @@ def test_another_block_size_or_number_of_workers_goes_on_with_the_same_work(tmp_
     assert (tmp_path / "f.h5").read_bytes() == whole([source], tmp_path)
 
 
-def test_images_of_before_the_kill_are_known_after_it(tmp_path: Path, monkeypatch) -> None:
+def test_after_a_kill_an_image_converted_before_it_is_still_refused_as_a_repeat(tmp_path: Path, monkeypatch) -> None:
     source = write_table(tmp_path / "a.tsv", 0, N_IMAGES)
     again = write_tsv(tmp_path / "b.tsv", ["IMAGE_3"], lambda index: np.ones((2, 200), np.float32))
     broken_off([source, again], tmp_path / "f.h5")
@@ -218,7 +218,7 @@ def test_images_of_before_the_kill_are_known_after_it(tmp_path: Path, monkeypatc
     assert not (tmp_path / ".f.h5.partial").exists()
 
 
-def test_the_report_counts_what_was_done_before_the_kill(tmp_path: Path, monkeypatch) -> None:
+def test_the_report_includes_the_work_done_before_the_kill(tmp_path: Path, monkeypatch) -> None:
     largest = [np.full((2, 200), 1000.2, np.float32)] + [np.ones((2, 200), np.float32)] * (N_IMAGES - 1)
     source = write_tsv(tmp_path / "a.tsv", [f"I{index}" for index in range(N_IMAGES)], lambda index: largest[index])
     broken_off([source], tmp_path / "f.h5")
@@ -235,7 +235,7 @@ def test_the_report_counts_what_was_done_before_the_kill(tmp_path: Path, monkeyp
     assert 0 < told[0] < told[-1] == source.stat().st_size
 
 
-def test_killed_when_all_but_the_last_step_was_done_nothing_is_decoded_again(tmp_path: Path, monkeypatch) -> None:
+def test_a_conversion_killed_before_its_last_step_decodes_nothing_again(tmp_path: Path, monkeypatch) -> None:
     source = zipped(write_table(tmp_path / "a.tsv", 0, N_IMAGES), tmp_path / "a.zip")
 
     def killed(conversion: object) -> int:
@@ -266,7 +266,7 @@ def test_a_second_conversion_to_the_same_file_is_refused_and_does_no_harm(tmp_pa
     assert output.read_bytes() == (tmp_path / "other.h5").read_bytes()
 
 
-def test_a_disk_without_locks_is_worth_a_warning_and_no_more(tmp_path: Path, monkeypatch, caplog) -> None:
+def test_a_disk_without_locks_only_causes_a_warning(tmp_path: Path, monkeypatch, caplog) -> None:
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -279,7 +279,7 @@ def test_a_disk_without_locks_is_worth_a_warning_and_no_more(tmp_path: Path, mon
     assert {path.name for path in tmp_path.iterdir()} == {"a.tsv", "f.h5"}
 
 
-def test_a_full_disk_is_told_with_a_remedy_and_what_is_done_stays(tmp_path: Path, monkeypatch) -> None:
+def test_a_full_disk_is_reported_with_a_remedy_and_partial_work_is_kept(tmp_path: Path, monkeypatch) -> None:
     source = write_table(tmp_path / "a.tsv", 0, N_IMAGES)
     output = tmp_path / "f.h5"
     limited = CONVERT.replace(
@@ -297,7 +297,7 @@ def test_a_full_disk_is_told_with_a_remedy_and_what_is_done_stays(tmp_path: Path
     assert output.read_bytes() == whole([source], tmp_path)
 
 
-def test_a_disk_that_is_full_from_the_start_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full_from_the_start_is_reported_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:  # in the words of h5py
         raise RuntimeError("Disable slist on flush dest failure failed (file write failed: errno = 28, ...)")
 

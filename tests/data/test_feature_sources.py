@@ -45,13 +45,13 @@ def test_a_table_reads_the_same_zipped_or_not(tmp_path: Path, tsv: Path, method:
     content=st.binary(max_size=2000).flatmap(lambda piece: st.integers(1, 400).map(lambda times: piece * times)),
     sizes=st.lists(st.integers(1, 1 << 20), min_size=1, max_size=4),
 )
-def test_whatever_is_deflated_is_inflated_to_the_same(tmp_path_factory, content: bytes, sizes: list[int]) -> None:
+def test_any_deflated_content_is_inflated_exactly(tmp_path_factory, content: bytes, sizes: list[int]) -> None:
     folder = tmp_path_factory.mktemp("zips")
     (folder / "a.tsv").write_bytes(content)
     assert read(zipped(folder / "a.tsv", folder / "a.zip"), sizes=tuple(size + 99 for size in sizes)) == content
 
 
-def test_what_can_be_sought_is_read_from_anywhere(tmp_path: Path, tsv: Path) -> None:
+def test_seekable_tables_can_be_read_from_any_position(tmp_path: Path, tsv: Path) -> None:
     stored = zipped(tsv, tmp_path / "s.zip", method=zipfile.ZIP_STORED)
     assert read(stored, 1234) == read(tsv, 1234) == CONTENT[1234:]
     assert find_table(stored).can_seek
@@ -76,7 +76,7 @@ def test_zip64_is_read(tmp_path: Path) -> None:
     assert read(tmp_path / "a.zip") == CONTENT
 
 
-def test_a_member_of_more_than_4_gb_is_known_by_its_true_size(tmp_path: Path) -> None:
+def test_a_member_of_more_than_4_gb_has_its_true_size(tmp_path: Path) -> None:
     sparse = tmp_path / "large.zip"
     with zipfile.ZipFile(sparse, "w") as archive:
         info = zipfile.ZipInfo("large.tsv")
@@ -97,7 +97,7 @@ def test_a_member_of_more_than_4_gb_is_known_by_its_true_size(tmp_path: Path) ->
     assert find_table(sparse).size_bytes == 5 << 30
 
 
-def test_a_name_that_leads_elsewhere_is_only_a_name(tmp_path: Path) -> None:
+def test_a_member_name_that_points_outside_the_folder_is_only_a_label(tmp_path: Path) -> None:
     (tmp_path / "inner").mkdir()
     tsv = write_tsv(tmp_path / "inner" / "a.tsv", ["A"])
     for name in ("../../evil.tsv", "/tmp/evil.tsv", "a\x1b[31m\n.tsv"):
@@ -119,7 +119,7 @@ def members(*names: str) -> Callable[[Path], None]:
 def encrypted(path: Path) -> None:
     members("a.tsv")(path)
     content = bytearray(path.read_bytes())
-    content[6] |= 1  # the flags in the header of the file, and in the directory
+    content[6] |= 1  # the flags in the member's header and in the directory
     content[content.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(content)
 
@@ -156,7 +156,9 @@ def header_elsewhere(path: Path) -> None:
         (lambda path: path.mkdir(), "cannot be read"),
     ],
 )
-def test_what_is_not_one_table_is_refused_by_name(tmp_path: Path, write: Callable[[Path], None], found: str) -> None:
+def test_an_archive_that_is_not_one_readable_table_is_refused_by_name(
+    tmp_path: Path, write: Callable[[Path], None], found: str
+) -> None:
     write(tmp_path / "a.zip")
     with pytest.raises(DataError, match=found):
         find_table(tmp_path / "a.zip")
@@ -167,10 +169,10 @@ def test_what_is_not_one_table_is_refused_by_name(tmp_path: Path, write: Callabl
     [
         (b"PK\x01\x02", 42, 5, "byte 5"),  # where the member begins
         (b"PK\x01\x02", 42, 2**32 - 2, "byte 4294967294"),
-        (b"PK\x05\x06", 16, 2**31, "byte -"),  # where the directory begins, from which that is counted
+        (b"PK\x05\x06", 16, 2**31, "byte -"),  # where the directory begins; that position is counted from here
     ],
 )
-def test_a_directory_that_points_elsewhere_is_refused(
+def test_a_zip_directory_with_wrong_positions_is_refused(
     tmp_path: Path, tsv: Path, record: bytes, field: int, value: int, found: str
 ) -> None:
     archive = zipped(tsv, tmp_path / "a.zip")
@@ -184,7 +186,7 @@ def test_a_directory_that_points_elsewhere_is_refused(
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_any_damage_within_an_archive_ends_the_conversion_and_leaves_nothing(
+def test_any_damage_within_an_archive_stops_the_conversion_and_leaves_no_output(
     tmp_path: Path, method: int, workers: int
 ) -> None:
     tsv = write_tsv(tmp_path / "a.tsv", [f"IMAGE_{index}" for index in range(60)])
@@ -199,8 +201,8 @@ def test_any_damage_within_an_archive_ends_the_conversion_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_row_that_damage_made_bad_is_put_down_to_the_damage(tmp_path: Path, monkeypatch, workers: int) -> None:
-    monkeypatch.setattr(feature_conversion, "SEARCH_BYTES", 500)  # so that the first row is not all that there is
+def test_a_row_that_damage_made_bad_is_reported_as_damage(tmp_path: Path, monkeypatch, workers: int) -> None:
+    monkeypatch.setattr(feature_conversion, "SEARCH_BYTES", 500)  # the first row is found before the table ends
     tsv = write_tsv(tmp_path / "a.tsv", [f"IMAGE_{index}" for index in range(60)])
     archive = zipped(tsv, tmp_path / "a.zip", method=zipfile.ZIP_STORED)
     whole = archive.read_bytes()
@@ -213,7 +215,7 @@ def test_a_row_that_damage_made_bad_is_put_down_to_the_damage(tmp_path: Path, mo
         convert_features([archive], tmp_path / "f.h5", metadata={}, workers=workers, block_bytes=500)
 
 
-def test_a_deflated_table_that_ends_early_or_goes_on_is_damaged(tmp_path: Path, tsv: Path) -> None:
+def test_a_deflated_table_that_ends_early_is_refused_as_damaged(tmp_path: Path, tsv: Path) -> None:
     archive = zipped(tsv, tmp_path / "a.zip")
     content = bytearray(archive.read_bytes())
     at = content.rindex(b"PK\x01\x02")
@@ -224,7 +226,7 @@ def test_a_deflated_table_that_ends_early_or_goes_on_is_damaged(tmp_path: Path, 
         read(archive)
 
 
-def test_a_file_that_shrinks_or_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+def test_a_file_that_shrinks_or_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
     tsv = write_tsv(tmp_path / "a.tsv", [f"I{index}" for index in range(20)])
     whole = tsv.read_bytes()
 

@@ -28,7 +28,7 @@ def encoded(numbers, dtype="<f4") -> bytes:
 
 
 def changed(**cells: bytes) -> bytes:
-    """The good line with some cells replaced."""
+    """Return the good line with some cells replaced."""
     good = dict(zip(COLUMNS, line_of().rstrip(b"\n").split(b"\t"), strict=True))
     return b"\t".join((good | cells).values()) + b"\n"
 
@@ -63,11 +63,11 @@ def test_a_real_row_is_written_as_it_was_published(shared_data: Path) -> None:
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
-def test_any_line_end_will_do(end: bytes) -> None:
+def test_any_line_ending_is_accepted(end: bytes) -> None:
     assert np.array_equal(parse_feature_row(line_of().rstrip(b"\n") + end, "a.tsv:1").features, FEATURES)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_name() -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_name() -> None:
     assert parse_feature_row(b"\xef\xbb\xbf" + line_of(), "a.tsv:1").image_id == "IMAGE_1"
 
 
@@ -125,7 +125,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("line", "found"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_row_is_refused_at_its_place(line: bytes, found: str) -> None:
+def test_a_broken_row_is_refused_with_its_place(line: bytes, found: str) -> None:
     with pytest.raises(DataError) as refused:
         parse_feature_row(line, "a.tsv:7")
     assert refused.value.place == "a.tsv:7"
@@ -134,7 +134,7 @@ def test_a_broken_row_is_refused_at_its_place(line: bytes, found: str) -> None:
     assert refused.value.expected
 
 
-def test_a_column_too_many_is_told_however_long_the_features_are() -> None:
+def test_an_extra_column_is_reported_however_long_the_features_are() -> None:
     long = line_of(features=np.ones((3, 5000)))
     with pytest.raises(DataError, match="11 columns"):
         parse_feature_row(long.rstrip(b"\n") + b"\tmore\n", "a.tsv:7")
@@ -147,7 +147,7 @@ def test_columns_before_the_features_may_be_long() -> None:
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_what_was_read_does_not_change_with_the_buffer_it_was_in(kind) -> None:
+def test_a_parsed_row_does_not_change_with_the_buffer_it_came_from(kind) -> None:
     buffer = bytearray(line_of())
     row = parse_feature_row(memoryview(buffer) if kind is memoryview else kind(buffer), "a.tsv:7")
     buffer[:] = b"x" * len(buffer)
@@ -155,14 +155,14 @@ def test_what_was_read_does_not_change_with_the_buffer_it_was_in(kind) -> None:
     assert np.array_equal(row.boxes, BOXES)
 
 
-def test_a_good_row_passes_where_the_broken_ones_do_not() -> None:
+def test_the_row_that_the_broken_ones_are_made_from_is_accepted() -> None:
     assert parse_feature_row(changed(), "a.tsv:7").image_id == "IMAGE_1"
 
 
 @given(cut=st.integers(0, len(line_of()) - 2))
-def test_a_row_that_was_cut_off_is_refused_or_narrower_than_the_others(cut: int) -> None:
+def test_a_truncated_row_is_refused_or_has_narrower_features(cut: int) -> None:
     try:
         row = parse_feature_row(line_of()[:cut], "a.tsv:7")
     except DataError:
         return
-    assert row.features.shape[1] < FEATURES.shape[1]  # cut between two regions: only the first row of a file can tell
+    assert row.features.shape[1] < FEATURES.shape[1]  # cut evenly: only the first row of a file can tell

@@ -1,4 +1,4 @@
-"""Processes that decode give what one process gives, in order, and say when they cannot."""
+"""Decoding processes give what one process gives, in order, and report failures."""
 
 import mmap
 import os
@@ -36,7 +36,7 @@ def test_results_come_in_the_order_of_the_tasks_and_features_go_to_their_place(t
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
-def test_a_bad_row_is_the_failure_of_its_block_only(tmp_path: Path, n_workers: int) -> None:
+def test_a_bad_row_fails_only_its_own_block(tmp_path: Path, n_workers: int) -> None:
     line = write_tsv(tmp_path / "a.tsv", ["A"]).read_bytes()
     with open(tmp_path / "out", "wb+") as out, decoding(n_workers, out.fileno(), 4096) as decoders:
         submit(decoders, line + b"bad\n", 0)
@@ -49,7 +49,7 @@ def test_a_bad_row_is_the_failure_of_its_block_only(tmp_path: Path, n_workers: i
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
-def test_features_that_cannot_be_written_are_an_error_of_the_one_who_asked(tmp_path: Path, n_workers: int) -> None:
+def test_failure_to_write_features_raises_in_the_calling_process(tmp_path: Path, n_workers: int) -> None:
     line = write_tsv(tmp_path / "a.tsv", ["A"]).read_bytes()
     with open(tmp_path / "a.tsv", "rb") as read_only, decoding(n_workers, read_only.fileno(), 4096) as decoders:
 
@@ -61,7 +61,7 @@ def test_features_that_cannot_be_written_are_an_error_of_the_one_who_asked(tmp_p
             work()
 
 
-def test_a_process_that_was_killed_is_an_error_that_tells_its_status(tmp_path: Path) -> None:
+def test_a_killed_worker_raises_an_error_with_its_exit_status(tmp_path: Path) -> None:
     line = write_tsv(tmp_path / "a.tsv", ["A"]).read_bytes()
     with open(tmp_path / "out", "wb+") as out, decoding(2, out.fileno(), 4096) as decoders:
         decoders._workers[0]._process.kill()
@@ -75,7 +75,7 @@ def test_a_process_that_was_killed_is_an_error_that_tells_its_status(tmp_path: P
             work()
 
 
-def test_no_process_remains_when_the_one_that_started_them_is_gone(tmp_path: Path) -> None:
+def test_workers_end_when_the_process_that_started_them_is_gone(tmp_path: Path) -> None:
     with open(tmp_path / "out", "wb+") as out, feature_workers._shared_file(4096) as shared:
         worker = feature_workers._Worker(shared, out.fileno(), 4096)
         worker._orders.close()  # as when its writer was killed
@@ -89,11 +89,11 @@ def test_buffers_take_memory_only_where_they_are_filled() -> None:
         assert os.fstat(shared).st_blocks * 512 < 1 << 20
 
 
-def test_where_memory_has_no_files_a_temporary_one_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_files_in_memory_a_temporary_file_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "memfd_create")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with feature_workers._shared_file(4096) as shared:
         assert os.fstat(shared).st_dev == tmp_path.stat().st_dev
-        assert (os.fstat(shared).st_size, os.fstat(shared).st_nlink) == (4096, 0)  # no name: it goes with its users
+        assert (os.fstat(shared).st_size, os.fstat(shared).st_nlink) == (4096, 0)  # no name: it vanishes with its users
     assert not list(tmp_path.iterdir())
     test_results_come_in_the_order_of_the_tasks_and_features_go_to_their_place(tmp_path, 2)

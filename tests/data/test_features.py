@@ -1,4 +1,4 @@
-"""The file of region features is mapped, and refused when it is damaged or something else."""
+"""The file of region features is memory-mapped, and refused if damaged or of another kind."""
 
 import errno
 from collections.abc import Callable
@@ -26,13 +26,13 @@ def test_the_file_is_mapped_read_only_and_aligned(tmp_path: Path) -> None:
     assert (found.features.dtype, found.boxes.dtype, found.sizes.dtype) == (np.float16, np.float32, np.int32)
 
 
-def test_a_disk_without_room_is_told_by_its_number_and_the_file() -> None:
+def test_a_full_disk_raises_with_its_errno_and_the_file() -> None:
     with pytest.raises(OSError, match="No space left on device: '/dev/full'") as told:
         hdf5.lay_out("/dev/full", "features", {}, {"features": ((2, 2), "float16")})
     assert told.value.errno == errno.ENOSPC
 
 
-def test_the_layout_is_what_any_hdf5_reader_sees(converted: Path) -> None:
+def test_any_hdf5_reader_sees_the_layout(converted: Path) -> None:
     with h5py.File(converted) as file:
         assert {name: file[name].shape for name in file} == {
             "features": (3, 2, 3),
@@ -62,7 +62,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(converted: Path) -> None:
             open_features(converted)
 
 
-def test_any_damage_to_what_describes_the_data_is_refused(converted: Path) -> None:
+def test_any_damage_to_the_headers_is_refused(converted: Path) -> None:
     whole = converted.read_bytes()
     assert b"GCOL" not in whole  # HDF5's heap, whose parts have no checksum
     described = whole.index(b"\0" * 64)  # the headers come first; then unused space, up to the features
@@ -114,12 +114,12 @@ COMPRESSED = np.zeros((2, 2, 3), np.float16)
         (with_datasets(features=COMPRESSED), "compressed or in chunks"),
     ],
 )
-def test_a_file_of_something_else_is_refused(tmp_path: Path, write, found: str) -> None:
+def test_a_file_with_other_content_is_refused(tmp_path: Path, write, found: str) -> None:
     write(tmp_path / "features.h5")
     with pytest.raises(ArtifactError, match=found):
         open_features(tmp_path / "features.h5")
 
 
-def test_a_file_of_the_right_datasets_passes_where_the_others_do_not(tmp_path: Path) -> None:
+def test_the_file_that_the_wrong_ones_are_made_from_is_accepted(tmp_path: Path) -> None:
     with_datasets()(tmp_path / "features.h5")
     assert open_features(tmp_path / "features.h5").image_ids == ("A", "B")

@@ -1,4 +1,4 @@
-"""Rounding to float16 is numpy's own, number for number, and its errors are the true ones."""
+"""Rounding to float16 matches NumPy's, number for number, and its reported errors are the true ones."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def rounded(values: np.ndarray) -> tuple[np.ndarray, HalfPrecision, bool]:
     return out, half, half.round_into(values, out)
 
 
-def test_every_float16_and_its_neighbours_between_are_rounded_as_numpy_does() -> None:
+def test_every_float16_and_values_between_two_of_them_are_rounded_as_by_numpy() -> None:
     exact = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
     halfway = (exact[:-1] + exact[1:]) / 2
     above = np.nextafter(halfway, np.float32(np.inf))
@@ -47,6 +47,6 @@ def test_errors_are_the_largest_of_all_arrays_so_far() -> None:
 
 
 @pytest.mark.parametrize("bad", [65520, -65520, np.inf, -np.inf, np.nan, -np.nan])
-def test_what_float16_has_no_number_for_does_not_fit(bad: float) -> None:
+def test_values_that_float16_cannot_hold_do_not_fit(bad: float) -> None:
     assert not rounded(np.array([1, bad, 2], np.float32))[2]
     assert rounded(np.array([1, 65519, 2], np.float32))[2]

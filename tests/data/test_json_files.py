@@ -1,4 +1,4 @@
-"""JSON from outside: archives read in place, sizes limited, and every damage told as one readable error."""
+"""JSON from outside: archives are read in place, sizes are limited, and any damage gives one readable error."""
 
 import gzip
 import json
@@ -25,12 +25,12 @@ TEST_DEV = "v2_OpenEnded_mscoco_test-dev2015_questions.json"
 
 
 @pytest.mark.parametrize(("subtype", "name"), [("test2015", TEST), ("test-dev2015", TEST_DEV)])
-def test_the_member_of_the_part_is_read_among_others_and_junk(tmp_path: Path, subtype: str, name: str) -> None:
+def test_the_member_for_the_subtype_is_found_among_others_and_junk(tmp_path: Path, subtype: str, name: str) -> None:
     path = zipped(tmp_path / "Q.zip", *JUNK, TEST_DEV, f"folder/{TEST}")
     assert read_json(path, str, "a name", subtype=subtype).endswith(name)
 
 
-def test_an_only_member_is_read_without_saying_which(tmp_path: Path) -> None:
+def test_a_single_member_is_read_without_naming_a_subtype(tmp_path: Path) -> None:
     assert read_json(zipped(tmp_path / "Q.zip", *JUNK, TEST), str, "a name") == TEST
 
 
@@ -49,14 +49,14 @@ def test_nothing_is_extracted_and_no_path_is_made_of_a_members_name(tmp_path: Pa
         ([TEST], "val2014", f"with 0 fitting .json files ({TEST})"),
         ([TEST, f"copy/{TEST}"], "test2015", f"with 2 fitting .json files ({TEST}, copy/{TEST})"),
         ([TEST, TEST], "test2015", "with 2 fitting"),
-        (["_test2015_/questions.json"], "test2015", "with 0 fitting"),  # a folder's name says nothing
+        (["_test2015_/questions.json"], "test2015", "with 0 fitting"),  # a folder's name does not count
         (["License.txt"], None, "with 0 .json files (License.txt)"),
         (["a\nb\x1b[31m.json"], "test2015", "(a?b?[31m.json)"),
         ([f"{number}.json" for number in range(9)], None, "with 9 .json files (0.json, 1.json, "),
         ([], None, "with 0 .json files (nothing)"),
     ],
 )
-def test_an_archive_without_just_one_such_member_is_refused_and_listed(
+def test_an_archive_without_exactly_one_fitting_member_is_refused_and_listed(
     tmp_path: Path, names: list[str], subtype: str | None, found: str
 ) -> None:
     with pytest.raises(DataError) as refused:
@@ -74,21 +74,21 @@ def test_a_mistake_within_an_archive_names_archive_and_member(tmp_path: Path) ->
     assert refused.value.place == f"{path}/{TEST} at $[...][0]"
 
 
-def test_a_member_that_declares_too_much_is_refused_before_it_is_unpacked(
+def test_a_member_that_declares_too_many_bytes_is_refused_before_it_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = zipped(tmp_path / "bomb.zip", TEST, content="0" * 1000)
     monkeypatch.setattr(json_files, "MAX_BYTES", 1001)
-    monkeypatch.setattr(zipfile.ZipFile, "read", None)  # what is not there cannot be called
+    monkeypatch.setattr(zipfile.ZipFile, "read", None)  # so that a call would fail
     with pytest.raises(DataError, match=rf"{TEST}: 1,002 bytes unpacked; .* at most 1,001 bytes"):
         read_json(path, Any, "questions")
 
 
-def test_a_member_that_declares_less_than_it_holds_gives_no_more_than_that(tmp_path: Path) -> None:
+def test_a_member_that_declares_fewer_bytes_than_it_holds_is_refused(tmp_path: Path) -> None:
     path = zipped(tmp_path / "liar.zip", TEST, content="0" * 100_000)
     content = path.read_bytes()
     real, declared = (100_002).to_bytes(4, "little"), (50).to_bytes(4, "little")
-    assert content.count(real) == 2  # beside the member, and in the directory
+    assert content.count(real) == 2  # in the member's header and in the directory
     path.write_bytes(content.replace(real, declared))
     with pytest.raises(DataError, match=r"cannot be read .*CRC"):
         read_json(path, Any, "questions")
@@ -117,14 +117,14 @@ def test_a_gzip_bomb_is_not_unpacked_beyond_the_limit(tmp_path: Path, monkeypatc
     assert sum(map(len, read)) == (1 << 20) + 1
 
 
-def test_an_encrypted_or_strangely_packed_member_is_refused(tmp_path: Path) -> None:
+def test_an_encrypted_member_or_one_of_unknown_compression_is_refused(tmp_path: Path) -> None:
     path = zipped(tmp_path / "Q.zip", TEST, method=zipfile.ZIP_STORED)
     content = path.read_bytes()
     directory = content.index(b"PK\x01\x02")
     for name, at, value, found in [("locked", 8, 1, "encrypted"), ("strange", 10, 99, "compression method")]:
         changed = bytearray(content)
         changed[directory + at] = value
-        changed[at - 2] = value  # the same field beside the member
+        changed[at - 2] = value  # the same field in the member's header
         (tmp_path / f"{name}.zip").write_bytes(changed)
         with pytest.raises(DataError, match=f"cannot be read .*{found}"):
             read_json(tmp_path / f"{name}.zip", Any, "questions")
@@ -144,9 +144,9 @@ def test_an_archive_damaged_anywhere_is_refused_or_reads_as_before(tmp_path: Pat
         assert read_json(tmp_path / "D.zip", list[int], "numbers") == [1, 2, 3] * 20
 
 
-def test_a_member_whose_packing_is_damaged_is_refused(tmp_path: Path) -> None:
+def test_a_member_with_damaged_compression_properties_is_refused(tmp_path: Path) -> None:
     content = bytearray(zipped(tmp_path / "Q.zip", TEST, method=zipfile.ZIP_LZMA).read_bytes())
-    content[content.index(TEST.encode()) + len(TEST) + 4] ^= 0xFF  # how LZMA packed it
+    content[content.index(TEST.encode()) + len(TEST) + 4] ^= 0xFF  # in LZMA's properties
     (tmp_path / "Q.zip").write_bytes(content)
     with pytest.raises(DataError, match=rf"{TEST}: cannot be read"):
         read_json(tmp_path / "Q.zip", Any, "questions")
@@ -166,7 +166,7 @@ JSON_PIECES = st.sampled_from(
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.lists(JSON_PIECES, max_size=12).map(b"".join) | st.binary(max_size=40))
-def test_no_content_whatsoever_gives_another_error_than_the_readable_one(tmp_path: Path, content: bytes) -> None:
+def test_any_content_is_read_or_refused_with_a_readable_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
 
@@ -197,7 +197,7 @@ def test_no_content_whatsoever_gives_another_error_than_the_readable_one(tmp_pat
         (b'[{"number": 1}, 5]', r"\$\[1\]: Expected `object`"),
     ],
 )
-def test_a_wrong_record_is_named_when_its_turn_comes(tmp_path: Path, content: bytes, found: str) -> None:
+def test_a_wrong_record_is_refused_when_it_is_reached(tmp_path: Path, content: bytes, found: str) -> None:
     (tmp_path / "a.json").write_bytes(content)
     file = JsonFile(tmp_path / "a.json", "records")
     records: Records[Record] = Records(file, file.decode(list[msgspec.Raw]), "$", Record, "Mend it.")

@@ -125,7 +125,7 @@ def test_there_are_as_many_contractions_as_the_evaluator_can_ever_apply() -> Non
     ("text", "normalised"),
     [("a/c", "c"), ("T-Shirt!", "t shirt"), ("The U.S. flag", "us flag"), ("one-two", "1 2"), ("don t", "don t")],
 )
-def test_punctuation_goes_before_words_are_looked_at(text: str, normalised: str) -> None:
+def test_punctuation_is_processed_before_words(text: str, normalised: str) -> None:
     assert normalise(text) == normalised
 
 

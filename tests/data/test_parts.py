@@ -1,4 +1,4 @@
-"""The parts of a split put together, from official files, zip archives and prepared files."""
+"""Splits put together from their parts: official files, zip archives and prepared files."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def prepared(folder: Path, *ids: int) -> Path:
     return path
 
 
-def test_an_official_part_gives_questions_with_images_types_and_what_everybody_typed(tmp_path: Path) -> None:
+def test_an_official_part_gives_questions_with_images_types_and_labels_as_typed(tmp_path: Path) -> None:
     questions, annotations = official(tmp_path, "train2014", 420, 421)
     first = AskedQuestion(420, "COCO_train2014_000000000042", "What is 420?", "what is", "other", LABELS)
     assert read_split([questions], [annotations])[0] == first
@@ -51,7 +51,7 @@ def test_official_questions_without_annotations_have_no_labels(tmp_path: Path) -
     assert read_split([questions]) == (AskedQuestion(420, "COCO_test2015_000000000042", "What is 420?"),)
 
 
-def test_parts_follow_one_another(tmp_path: Path) -> None:
+def test_parts_are_concatenated_in_order(tmp_path: Path) -> None:
     parts = [official(tmp_path, "train2014", 30, 10), official(tmp_path, "val2014", 20)]
     asked = read_split([questions for questions, _ in parts], [annotations for _, annotations in parts])
     assert [(one.question_id, one.image[5:12]) for one in asked] == [(30, "train20"), (10, "train20"), (20, "val2014")]
@@ -75,7 +75,7 @@ def test_a_question_in_two_parts_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_parts_with_and_without_labels_do_not_make_a_split(tmp_path: Path, order: tuple[int, int]) -> None:
+def test_labelled_and_unlabelled_parts_cannot_form_one_split(tmp_path: Path, order: tuple[int, int]) -> None:
     labelled = tmp_path / "labelled.json"
     record = {"label": {}, "question_type": "", "answer_type": ""}
     labelled.write_text(json.dumps([{"question_id": 10, "img_id": "COCO_a", "sent": "?"} | record]))
@@ -85,13 +85,13 @@ def test_parts_with_and_without_labels_do_not_make_a_split(tmp_path: Path, order
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_an_empty_part_counts_neither_as_labelled_nor_as_not(tmp_path: Path, order: tuple[int, int]) -> None:
+def test_an_empty_part_counts_neither_as_labelled_nor_as_unlabelled(tmp_path: Path, order: tuple[int, int]) -> None:
     parts = [official(tmp_path, "train2014"), official(tmp_path, "val2014", 20)]
     chosen = [parts[position] for position in order]
     assert len(read_split([questions for questions, _ in chosen], [annotations for _, annotations in chosen])) == 1
 
 
-def test_annotations_beside_prepared_questions_are_refused(tmp_path: Path) -> None:
+def test_annotations_given_with_prepared_questions_are_refused(tmp_path: Path) -> None:
     _, annotations = official(tmp_path, "val2014", 20)
     with pytest.raises(DataError, match=r"prepared\.json: prepared questions; .*Leave out .*val2014\.annotations"):
         read_split([prepared(tmp_path, 20)], [annotations])
@@ -111,7 +111,7 @@ def test_lists_of_unequal_length_are_refused(tmp_path: Path, more) -> None:
         read_split([prepared(tmp_path, 20)], **more)
 
 
-def test_equal_images_types_and_labels_are_one_object_each(tmp_path: Path) -> None:
+def test_questions_share_equal_images_types_and_labels_as_one_object_each(tmp_path: Path) -> None:
     questions, annotations = official(tmp_path, "train2014", 420, 421)
     one, other = read_split([questions], [annotations])
     assert one.image is other.image

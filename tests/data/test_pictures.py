@@ -1,4 +1,4 @@
-"""Pictures come from a zip or a folder, small enough for a page; what is not there is left out."""
+"""Pictures come from a zip or a folder, small enough for a page; missing ones are left out."""
 
 import io
 import struct
@@ -24,7 +24,7 @@ def write_photo(folder: Path, width: int, height: int) -> bytes:
     return (folder / f"{PHOTO}.jpg").read_bytes()
 
 
-def test_pictures_of_scenes_come_as_they_are_in_their_zip(tmp_path: Path) -> None:
+def test_pictures_of_scenes_are_read_unchanged_from_their_zip(tmp_path: Path) -> None:
     scenes = {f"SCENES_val_{number:012}": draw_scene(number, np.random.default_rng(number)) for number in (1, 2, 3)}
     write_images(tmp_path / "images.zip", scenes)
     found = read_pictures(tmp_path / "images.zip", {"SCENES_val_000000000002", "SCENES_val_000000000009"})
@@ -39,7 +39,7 @@ def test_a_missing_or_damaged_zip_is_named_with_the_remedy(tmp_path: Path) -> No
     write_images(path, {PHOTO: draw_scene(1, np.random.default_rng(1))})
     whole = path.read_bytes()
     flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 1  # within the picture: its checksum tells
+    flipped[len(whole) // 2] ^= 1  # within the picture, so that its checksum fails
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(f"{PHOTO}.png", "a picture")
     start = 30 + len(f"{PHOTO}.png")  # behind the member's header
@@ -50,14 +50,14 @@ def test_a_missing_or_damaged_zip_is_named_with_the_remedy(tmp_path: Path) -> No
             read_pictures(path, {PHOTO})
 
 
-def test_a_small_photograph_comes_as_it_is(tmp_path: Path) -> None:
+def test_a_small_photograph_is_read_unchanged(tmp_path: Path) -> None:
     content = write_photo(tmp_path, LARGEST_SIDE, 10)
     assert read_pictures(tmp_path, {PHOTO, "COCO_val2014_000000000043"}) == {PHOTO: content}
     assert mime_type(content) == "image/jpeg"
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (427, 640), (2 * LARGEST_SIDE, 1)])
-def test_a_large_photograph_is_made_smaller_in_its_own_shape(tmp_path: Path, width: int, height: int) -> None:
+def test_a_large_photograph_is_shrunk_and_keeps_its_aspect_ratio(tmp_path: Path, width: int, height: int) -> None:
     content = write_photo(tmp_path, width, height)
     picture = read_pictures(tmp_path, {PHOTO})[PHOTO]
     size = Image.open(io.BytesIO(picture)).size
@@ -84,7 +84,7 @@ def bomb() -> bytes:
 
 
 @pytest.mark.parametrize("content", [b"<html>not found</html>", damaged_png(), bomb()], ids=["page", "PNG", "bomb"])
-def test_what_is_no_picture_is_refused_by_its_name(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_picture_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / f"{PHOTO}.jpg").write_bytes(content)
     with pytest.raises(DataError, match=rf"{PHOTO}\.jpg.*is not an image.*remove it"):
         read_pictures(tmp_path, {PHOTO})

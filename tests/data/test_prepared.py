@@ -1,4 +1,4 @@
-"""LXMERT's prepared questions: the same questions and arrays as from the official files, and mistakes named."""
+"""LXMERT's prepared questions give the same questions and arrays as the official files; wrong records are named."""
 
 import dataclasses
 import json
@@ -39,7 +39,7 @@ def without(key: str) -> dict[str, Any]:
     return {name: value for name, value in RECORD.items() if name != key}
 
 
-def test_a_record_of_lxmert_is_read_as_it_means(tmp_path: Path) -> None:
+def test_all_fields_of_a_prepared_record_are_read(tmp_path: Path) -> None:
     assert read_split([written(tmp_path, RECORD)]) == (
         AskedQuestion(
             question_id=458752000,
@@ -52,14 +52,16 @@ def test_a_record_of_lxmert_is_read_as_it_means(tmp_path: Path) -> None:
     )
 
 
-def test_a_record_without_answers_has_no_labels_which_is_not_an_empty_list(tmp_path: Path) -> None:
+def test_a_record_without_a_label_field_is_unlabelled_unlike_one_with_an_empty_label(tmp_path: Path) -> None:
     [test] = read_split([written(tmp_path, UNLABELLED)])
     [nobody] = read_split([written(tmp_path, RECORD | {"label": {}})])
     assert (test.labels, nobody.labels) == (None, ())
 
 
 @pytest.mark.parametrize("split", ["train", "valid"])
-def test_both_ways_give_equal_arrays_on_real_questions(shared_data: Path, tmp_path: Path, split: str) -> None:
+def test_official_and_prepared_files_give_equal_arrays_on_real_questions(
+    shared_data: Path, tmp_path: Path, split: str
+) -> None:
     folder = shared_data / "vqa2-sample"
     questions = folder / f"v2_OpenEnded_mscoco_{split}_sample_questions.json.gz"
     annotations = folder / f"v2_mscoco_{split}_sample_annotations.json.gz"
@@ -81,7 +83,7 @@ def all_but_labels(asked: AskedQuestion) -> tuple[object, ...]:
     return asked.question_id, asked.image, asked.text, asked.question_type, asked.answer_type
 
 
-def test_both_ways_give_equal_arrays_without_answers(shared_data: Path, tmp_path: Path) -> None:
+def test_official_and_prepared_files_give_equal_questions_without_answers(shared_data: Path, tmp_path: Path) -> None:
     questions = shared_data / "vqa2-sample" / "v2_OpenEnded_mscoco_valid_sample_questions.json.gz"
     assert read_split([questions]) == read_split([written(tmp_path, *prepared_records(questions, None, []))])
 
@@ -110,13 +112,13 @@ def test_a_wrong_record_is_named(tmp_path: Path, second: Any, place: str, found:
         read_split([written(tmp_path, RECORD, second)])
 
 
-def test_a_label_after_records_without_is_named(tmp_path: Path) -> None:
+def test_a_label_after_unlabelled_records_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"part\.json at \$\[1\]: a label, unlike the records before"):
         read_split([written(tmp_path, UNLABELLED, RECORD)])
 
 
 @pytest.mark.parametrize("content", ["{}", '{"questions": []}', "5", "", "[", '[{"question_id": 1}'])
-def test_what_is_no_list_is_refused_and_the_right_files_are_named(tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_no_list_is_refused_naming_the_right_files(tmp_path: Path, content: str) -> None:
     (tmp_path / "part.json").write_text(content)
     with pytest.raises(DataError, match=r"part\.json.* LXMERT's prepared questions"):
         read_split([tmp_path / "part.json"])

@@ -1,4 +1,4 @@
-"""The scripts of the rules on real questions: from official archives and from prepared files to the same arrays."""
+"""The rules' scripts on real questions: official archives and prepared files give the same arrays."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def received(path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def files(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Real questions as archives, as prepared files, and what encoding them takes besides."""
+    """Real questions as archives and as prepared files, and what else encoding needs."""
     folder, sample = tmp_path_factory.mktemp("vqa2"), shared_data / "vqa2-sample"
     sources = [
         sample / "v2_OpenEnded_mscoco_valid_sample_questions.json.gz",
@@ -141,7 +141,7 @@ def scored(files: dict[str, Any], folder: Path, inputs: dict[str, Any]) -> tuple
     return msgspec.json.decode((folder / "s.json").read_bytes(), type=Score), log
 
 
-def test_scores_are_official_where_the_ten_answers_are_known_and_say_where_not(
+def test_scores_are_official_if_the_ten_answers_are_known_and_otherwise_say_soft_labels(
     files: dict[str, Any], tmp_path: Path
 ) -> None:
     paths = {"questions": [files["questions"]], "annotations": [files["annotations"]]}
@@ -153,7 +153,7 @@ def test_scores_are_official_where_the_ten_answers_are_known_and_say_where_not(
     assert "(soft labels)" in log
 
 
-def test_annotations_without_human_answers_are_told_with_their_file(files: dict[str, Any], tmp_path: Path) -> None:
+def test_annotations_without_human_answers_are_refused_naming_their_file(files: dict[str, Any], tmp_path: Path) -> None:
     write_questions(tmp_path / "q.json", "mscoco", "val2014", [Question(1, 9, "Is it?")])
     write_annotations(tmp_path / "a.json", "mscoco", "val2014", [Annotation(1, 9, "is", "yes/no", "yes", ())])
     save_predictions(tmp_path / "one.parquet", [1], ["yes"], [0.5], {})

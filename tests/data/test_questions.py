@@ -1,4 +1,4 @@
-"""The file of encoded questions: it survives the disk, and what is damaged or disagrees is refused."""
+"""The file of encoded questions is read back as saved, and refused if damaged or inconsistent."""
 
 import dataclasses
 import subprocess
@@ -32,7 +32,7 @@ def encoded(labelled: bool = True) -> EncodedQuestions:
 
 
 @pytest.mark.parametrize("labelled", [True, False])
-def test_what_is_saved_is_loaded_and_has_equal_bytes(tmp_path: Path, labelled: bool) -> None:
+def test_questions_are_loaded_as_saved_and_equal_ones_give_equal_bytes(tmp_path: Path, labelled: bool) -> None:
     saved = encoded(labelled)
     for name in ("a.h5", "b.h5"):
         save_questions(tmp_path / name, saved, {"parents": ["0" * 64] * 2000})  # more than HDF5 keeps in a header
@@ -46,7 +46,7 @@ def test_what_is_saved_is_loaded_and_has_equal_bytes(tmp_path: Path, labelled: b
         assert len(hdf5.metadata(file)["parents"]) == 2000
 
 
-def test_a_failing_save_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failing_save_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         save_questions(tmp_path / "q.h5", dataclasses.replace(encoded(), length=np.array(["one"])), {})
     assert list(tmp_path.iterdir()) == []

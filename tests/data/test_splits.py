@@ -1,4 +1,4 @@
-"""val2014 in two: whoever chooses, all questions of an image stay together and none is lost."""
+"""val2014 in two: however it is split, all questions of an image stay together and none is lost."""
 
 import json
 from pathlib import Path
@@ -54,11 +54,11 @@ def test_other_seeds_choose_other_images_and_every_image_is_chosen_by_some() -> 
     assert len(frozenset.union(*choices)) == 20
 
 
-def test_a_larger_choice_holds_the_smaller() -> None:
+def test_a_larger_choice_contains_the_smaller() -> None:
     assert draw_minival(QUESTIONS, 5, seed=1).images < draw_minival(QUESTIONS, 9, seed=1).images
 
 
-def test_the_choice_for_a_seed_is_the_same_tomorrow() -> None:
+def test_the_choice_for_a_seed_never_changes() -> None:
     assert sorted(draw_minival(QUESTIONS, 5, seed=9595).images) == [7, 9, 12, 13, 16]
 
 
@@ -78,7 +78,9 @@ def test_no_part_may_be_empty(n_images: int) -> None:
         ([name(7), name(3), name(3)], None),
     ],
 )
-def test_a_list_decides_by_questions_by_images_or_by_names(tmp_path: Path, content: Any, n_listed: int | None) -> None:
+def test_a_list_may_choose_by_question_ids_image_ids_or_image_names(
+    tmp_path: Path, content: Any, n_listed: int | None
+) -> None:
     minival = read_minival(written(tmp_path, content), FILE)
     assert (minival.images, minival.chosen_by, minival.n_listed) == ({3, 7}, OF_LXMERT, n_listed)
     about = minival.about(QUESTIONS)
@@ -103,12 +105,12 @@ def test_a_list_decides_by_questions_by_images_or_by_names(tmp_path: Path, conte
         ([{"img_id": name(3)}], "missing required field `question_id`"),
     ],
 )
-def test_a_list_that_is_not_of_these_questions_is_refused(tmp_path: Path, content: Any, found: str) -> None:
+def test_a_list_that_does_not_fit_the_questions_is_refused(tmp_path: Path, content: Any, found: str) -> None:
     with pytest.raises(DataError, match=found):
         read_minival(written(tmp_path, content), FILE)
 
 
-def test_numbers_that_are_ids_of_questions_and_of_images_alike_are_refused(tmp_path: Path) -> None:
+def test_ids_that_could_be_of_questions_or_of_images_are_refused(tmp_path: Path) -> None:
     twisted = QuestionFile("mscoco", "val2014", (Question(1, 2, "?"), Question(2, 1, "?"), Question(3, 4, "?")))
     with pytest.raises(DataError, match="ids of questions and of images alike"):
         read_minival(written(tmp_path, [1, 2]), twisted)
@@ -116,7 +118,7 @@ def test_numbers_that_are_ids_of_questions_and_of_images_alike_are_refused(tmp_p
 
 @pytest.fixture
 def official(shared_data: Path, tmp_path: Path) -> dict[str, Path]:
-    """Real questions in archives as those of val2014 are."""
+    """Real questions in archives like those of val2014."""
     folder = shared_data / "vqa2-sample"
     questions = load(folder / "v2_OpenEnded_mscoco_valid_sample_questions.json.gz") | {"data_subtype": "val2014"}
     annotations = load(folder / "v2_mscoco_valid_sample_annotations.json.gz") | {"data_subtype": "val2014"}

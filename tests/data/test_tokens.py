@@ -1,4 +1,4 @@
-"""Word pieces: BERT's ids for BERT's vocabulary, and a vocabulary of our own that two runs agree on."""
+"""Word pieces: BERT's ids for BERT's vocabulary, and a reproducible vocabulary of our own."""
 
 import os
 import re
@@ -64,7 +64,7 @@ def real_questions(shared_data: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def vocab_txt(real_questions: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """BERT's own vocabulary where $LXT_BERT_VOCAB names it, else one of the same size and make from real text."""
+    """BERT's own vocabulary if $LXT_BERT_VOCAB names it, else one of the same size and kind from real text."""
     if given_path := os.environ.get("LXT_BERT_VOCAB"):
         return Path(given_path)
     path = tmp_path_factory.mktemp("bert") / "vocab.txt"
@@ -77,7 +77,7 @@ def vocabulary_like_berts(texts: list[str]) -> list[str]:
     bare = [unicodedata.normalize("NFD", text.lower()) for text in texts]
     words = [word for word, _ in Counter(re.findall(r"\w+", " ".join(bare))).most_common()]
     characters = [*sorted(set("".join(bare)) - {" "}), "水", "ß"]
-    known = words[: len(words) // 2]  # the rarer half is told by its pieces
+    known = words[: len(words) // 2]  # the rarer half is covered by its pieces
     ends = Counter("##" + word[-size:] for word in words for size in range(2, 14) if len(word) > size)
     begins = Counter(word[:size] for word in words for size in range(2, 14) if len(word) > size)
     pieces = [piece for piece, _ in (ends + begins).most_common()]
@@ -89,7 +89,7 @@ def vocabulary_like_berts(texts: list[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def berts(vocab_txt: Path) -> dict[str, Any]:
-    """The tokenizers of transformers: today's, and the one in Python that BERT was published with."""
+    """The tokenizers of transformers: today's, and the Python one that BERT was published with."""
     transformers = pytest.importorskip("transformers")
     return {
         "today's": transformers.BertTokenizer(vocab=str(vocab_txt), do_lower_case=True),
@@ -102,7 +102,7 @@ def ids_of(tokenizer: Tokenizer, texts: list[str], max_length: int = 20) -> list
     return [row[:length].tolist() for row, length in zip(ids, lengths, strict=True)]
 
 
-def test_ids_of_all_real_questions_are_those_of_transformers(
+def test_ids_of_all_real_questions_match_transformers(
     real_questions: list[str], vocab_txt: Path, berts: dict[str, Any]
 ) -> None:
     found = ids_of(load_tokenizer(vocab_txt), real_questions)
@@ -116,7 +116,7 @@ def test_ids_of_all_real_questions_are_those_of_transformers(
     assert unlike == []
 
 
-# Assigned ones: of the others, which Unicode has yet to name, the first tokenizer drops what today's keeps.
+# Only assigned code points: of the others, the first tokenizer drops some that today's keeps.
 CODES = [*range(0x20, 0x7F), *range(0xA0, 0x180), *range(0x391, 0x3CA)]
 LETTERS = st.sampled_from([chr(code) for code in CODES if unicodedata.category(chr(code)) != "Cn"])
 AWKWARD = st.sampled_from(
@@ -127,9 +127,7 @@ AWKWARD = st.sampled_from(
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(LETTERS | AWKWARD, max_size=40).map("".join), st.integers(2, 24))
-def test_any_text_has_the_ids_of_transformers(
-    vocab_txt: Path, berts: dict[str, Any], text: str, max_length: int
-) -> None:
+def test_ids_of_any_text_match_transformers(vocab_txt: Path, berts: dict[str, Any], text: str, max_length: int) -> None:
     [found] = ids_of(loaded(vocab_txt), [text], max_length)
     for name, tokenizer in berts.items():
         assert found == tokenizer(text, truncation=True, max_length=max_length)["input_ids"], name
@@ -140,9 +138,7 @@ def loaded(path: Path) -> Tokenizer:
     return load_tokenizer(path)
 
 
-def test_ids_of_real_questions_are_those_of_the_rules_in_berts_paper(
-    real_questions: list[str], vocab_txt: Path
-) -> None:
+def test_ids_of_real_questions_follow_the_rules_of_berts_paper(real_questions: list[str], vocab_txt: Path) -> None:
     tokenizer = load_tokenizer(vocab_txt)
     latin = [text for text in real_questions[::10] if text.isascii() and text.isprintable()]
     ids, lengths = encode_texts(tokenizer, latin, max_length=100)
@@ -165,7 +161,7 @@ def test_frequent_words_are_one_piece_and_case_and_accents_do_not_matter() -> No
     assert TOKENIZER.encode("CUBE the Réd?").tokens == ["[CLS]", "cube", "the", "red", "?", "[SEP]"]
 
 
-def test_no_word_over_known_characters_is_unknown_and_others_are() -> None:
+def test_only_words_with_unknown_characters_are_unknown() -> None:
     assert "[UNK]" not in TOKENIZER.encode("dearth bolt").tokens
     assert TOKENIZER.encode("zebra").tokens == ["[CLS]", "[UNK]", "[SEP]"]
 
@@ -184,13 +180,13 @@ def test_training_gives_equal_ids_in_every_process() -> None:
     assert len(runs) == 1
 
 
-def test_the_vocabulary_keeps_to_its_size_and_a_size_below_the_characters_is_refused() -> None:
+def test_the_vocabulary_respects_its_size_and_one_too_small_for_the_characters_is_refused() -> None:
     assert TOKENIZER.get_vocab_size() <= 80
     with pytest.raises(DataError, match=r"vocab_size is 9; expected at least 11: 5 special tokens and 3 characters"):
         train_tokenizer(["ab?"], vocab_size=9)
 
 
-def test_texts_are_framed_padded_with_zero_and_as_wide_as_the_longest() -> None:
+def test_texts_get_cls_and_sep_and_are_padded_with_0_to_the_longest() -> None:
     ids, lengths = encode_texts(TOKENIZER, ["the cube", "", "is the cube red?"], max_length=20)
     assert (ids.dtype, lengths.dtype) == (np.int32, np.int32)
     assert lengths.tolist() == [4, 2, 7]
@@ -206,7 +202,7 @@ def test_long_texts_are_cut_before_the_last_separator() -> None:
 
 
 @given(st.lists(st.sampled_from([*TEXTS, "", "the " * 30]), max_size=8), st.integers(2, 24))
-def test_a_text_gets_the_same_ids_alone_and_in_company(texts: list[str], max_length: int) -> None:
+def test_a_text_gets_the_same_ids_alone_and_in_a_batch(texts: list[str], max_length: int) -> None:
     ids, lengths = encode_texts(TOKENIZER, texts, max_length)
     assert ids.shape == (len(texts), max(lengths, default=0))
     assert all(length <= max_length for length in lengths)
@@ -215,19 +211,19 @@ def test_a_text_gets_the_same_ids_alone_and_in_company(texts: list[str], max_len
         assert not row[length:].any()
 
 
-def test_no_room_for_the_frame_is_refused() -> None:
+def test_a_length_without_room_for_cls_and_sep_is_refused() -> None:
     with pytest.raises(ValueError, match="max_length=1: expected at least 2"):
         encode_texts(TOKENIZER, ["cube"], max_length=1)
 
 
-def test_a_saved_tokenizer_is_the_same_and_has_equal_bytes(tmp_path: Path) -> None:
+def test_a_tokenizer_is_loaded_as_saved_and_saves_again_to_equal_bytes(tmp_path: Path) -> None:
     save_tokenizer(tmp_path / "a.json", TOKENIZER)
     save_tokenizer(tmp_path / "b.json", load_tokenizer(tmp_path / "a.json"))
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     assert load_tokenizer(tmp_path / "a.json").encode("is it red?").ids == TOKENIZER.encode("is it red?").ids
 
 
-def test_settings_for_another_length_in_a_published_file_do_not_matter(tmp_path: Path) -> None:
+def test_truncation_and_padding_settings_in_a_published_file_do_not_matter(tmp_path: Path) -> None:
     other = Tokenizer.from_str(TOKENIZER.to_str())
     other.enable_truncation(3)
     other.enable_padding(length=512)
@@ -259,7 +255,7 @@ def test_a_broken_tokenizer_is_refused(tmp_path: Path, name: str, content: str, 
         load_tokenizer(tmp_path / name)
 
 
-def test_a_tokenizer_without_special_tokens_or_a_missing_one_is_refused(tmp_path: Path) -> None:
+def test_a_tokenizer_without_special_tokens_or_a_missing_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(TOKENIZER.to_str().replace("[MASK]", "[OTHER]"))
     with pytest.raises(DataError, match=r"no \[MASK\] in it"):
         load_tokenizer(tmp_path / "other.json")
@@ -268,7 +264,7 @@ def test_a_tokenizer_without_special_tokens_or_a_missing_one_is_refused(tmp_path
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_vocabulary_may_have_any_line_end(tmp_path: Path, end: str) -> None:
+def test_a_vocabulary_may_have_any_line_ending(tmp_path: Path, end: str) -> None:
     (tmp_path / "vocab.txt").write_bytes((SPECIAL + "red\n##s\n").replace("\n", end).encode())
     assert load_tokenizer(tmp_path / "vocab.txt").encode("Reds").ids == [2, 5, 6, 3]
 

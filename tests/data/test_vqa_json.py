@@ -1,4 +1,4 @@
-"""Official questions and annotations: real files read, damaged ones are refused with their place, pairs are checked."""
+"""Official questions and annotations: real files are read, damaged ones refused with their place, pairs checked."""
 
 import gzip
 import json
@@ -55,7 +55,7 @@ def test_a_real_record_is_read_as_it_was_written(shared_data: Path) -> None:
     texts=st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=5),
     suffix=st.sampled_from([".json", ".json.gz"]),
 )
-def test_what_is_written_is_read_back(tmp_path: Path, texts: list[str], suffix: str) -> None:
+def test_questions_and_annotations_are_read_back_as_written(tmp_path: Path, texts: list[str], suffix: str) -> None:
     path = tmp_path / f"file{suffix}"
     questions = tuple(Question(number, 2**63 - 1, text) for number, text in enumerate(texts))
     write_questions(path, "scenes", "val", questions)
@@ -162,7 +162,7 @@ def test_files_that_do_not_belong_together_are_refused(questions, annotations, f
 
 
 @given(st.permutations(ANNOTATIONS), st.sampled_from(ANNOTATIONS))
-def test_files_belong_together_in_any_order_until_one_annotation_is_about_another_image(
+def test_files_belong_together_in_any_order_unless_an_annotation_is_about_another_image(
     annotations: list[Annotation], changed: Annotation
 ) -> None:
     check_belong_together(asked(), annotations, "q.json", "a.json")

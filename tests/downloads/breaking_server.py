@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that speaks ranges, and breaks on demand in the ways that real ones do."""
+"""A real HTTP server on loopback that supports ranges, and fails on demand in the ways that real ones do."""
 
 import re
 import socket
@@ -51,7 +51,7 @@ class Asked:
 
     @property
     def first_byte(self) -> int | None:
-        """Where the range asked for begins; None when all was asked for."""
+        """The first byte of the requested range; None when the whole file was requested."""
         match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("range", ""))
         return int(match[1]) if match else None
 
@@ -79,7 +79,7 @@ class BreakingServer(ThreadingHTTPServer):
         return sum(asked.sent for asked in self.asked)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: clients that are killed break connections."""
+        """Say nothing: killed clients break connections."""
 
 
 class _Handler(BaseHTTPRequestHandler):

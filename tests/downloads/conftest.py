@@ -26,7 +26,7 @@ def mirror() -> Iterator[BreakingServer]:
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """Where the file is to lie."""
+    """Where the file is to be put."""
     return tmp_path / "resources" / "vqa2" / "train.zip"
 
 

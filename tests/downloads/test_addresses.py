@@ -19,7 +19,7 @@ def test_an_address_is_shown_without_user_query_and_fragment(address: str, text:
     assert shown(URL(address)) == text
 
 
-def test_a_refused_address_keeps_its_secrets() -> None:
+def test_the_error_for_a_refused_address_shows_no_secrets() -> None:
     with pytest.raises(ConfigError) as caught:
         parsed("ftp://me:hunter2@host/a?hunter2")
     assert "hunter2" not in str(caught.value)

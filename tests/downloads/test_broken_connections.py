@@ -1,4 +1,4 @@
-"""A download goes on after whatever breaks it, and each byte is sent once."""
+"""A download resumes after whatever breaks it, and each byte is sent once."""
 
 import time
 from pathlib import Path
@@ -14,7 +14,9 @@ from lxmert_tickets.downloads.fetch import Patience, fetch
 from lxmert_tickets.errors import DataError
 
 
-def test_a_connection_that_breaks_is_gone_on_from_by_range(server: BreakingServer, get: Get, target: Path) -> None:
+def test_a_download_resumes_by_range_after_its_connection_breaks(
+    server: BreakingServer, get: Get, target: Path
+) -> None:
     server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(break_after=70_000), Answer(break_after=50_000)]
     assert get(server.url()) == receipt_of(ZIP)
@@ -24,7 +26,7 @@ def test_a_connection_that_breaks_is_gone_on_from_by_range(server: BreakingServe
     assert server.sent == len(ZIP)
 
 
-def test_a_date_serves_as_well_as_an_etag_to_tell_the_version(server: BreakingServer, get: Get) -> None:
+def test_a_modification_date_identifies_the_version_as_well_as_an_etag(server: BreakingServer, get: Get) -> None:
     old = "Wed, 21 Oct 2015 07:28:00 GMT"
     server.files["/train.zip"] = Served(ZIP, etag=None, last_modified=old)
     server.answers = [Answer(break_after=70_000)]
@@ -34,7 +36,7 @@ def test_a_date_serves_as_well_as_an_etag_to_tell_the_version(server: BreakingSe
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"one"'])
-def test_without_a_strong_validator_a_half_file_is_not_gone_on_from(
+def test_a_half_file_without_a_strong_validator_is_not_resumed(
     server: BreakingServer, get: Get, target: Path, etag: str | None
 ) -> None:
     server.files["/train.zip"] = Served(ZIP, etag=etag)
@@ -44,14 +46,14 @@ def test_without_a_strong_validator_a_half_file_is_not_gone_on_from(
     assert target.read_bytes() == ZIP
 
 
-def test_more_breaks_than_attempts_do_no_harm_while_bytes_come(server: BreakingServer, get: Get) -> None:
+def test_more_breaks_than_attempts_do_no_harm_while_bytes_arrive(server: BreakingServer, get: Get) -> None:
     server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(break_after=20_000)] * 9
     assert get(server.url()) == receipt_of(ZIP)
     assert server.sent == len(ZIP)
 
 
-def test_the_next_run_goes_on_where_the_last_gave_up(server: BreakingServer, get: Get, target: Path) -> None:
+def test_the_next_run_resumes_where_the_last_gave_up(server: BreakingServer, get: Get, target: Path) -> None:
     break_off(get, server, 150_000)
     assert part_of(target).read_bytes() == ZIP[:150_000]
     assert get(server.url()) == receipt_of(ZIP)
@@ -66,7 +68,7 @@ def test_a_server_that_fails_for_a_while_is_asked_again(server: BreakingServer, 
     assert [asked.status for asked in server.asked] == [503, 500, 200]
 
 
-def test_a_server_that_asks_for_time_gets_it(server: BreakingServer, get: Get) -> None:
+def test_a_server_that_asks_for_a_pause_gets_it(server: BreakingServer, get: Get) -> None:
     server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(status=429, headers={"Retry-After": "1"})]
     started = time.monotonic()
@@ -74,7 +76,9 @@ def test_a_server_that_asks_for_time_gets_it(server: BreakingServer, get: Get) -
     assert time.monotonic() - started >= 1
 
 
-def test_a_server_that_asks_for_too_much_time_is_left(server: BreakingServer, mirror: BreakingServer, get: Get) -> None:
+def test_a_server_that_asks_for_too_long_a_pause_is_left_for_the_next_mirror(
+    server: BreakingServer, mirror: BreakingServer, get: Get
+) -> None:
     mirror.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(status=503, headers={"Retry-After": "86400"})]
     assert get(server.url(), mirror.url()) == receipt_of(ZIP)
@@ -90,12 +94,12 @@ def test_a_server_that_falls_silent_is_asked_again(server: BreakingServer, get: 
 
 def test_a_slow_server_is_waited_for(server: BreakingServer, get: Get) -> None:
     server.files["/train.zip"] = Served(ZIP)
-    server.answers = [Answer(bytes_per_second=200_000)]  # a second in all, twice the silence that is borne
+    server.answers = [Answer(bytes_per_second=200_000)]  # a second in all, twice the silence that is tolerated
     assert get(server.url()) == receipt_of(ZIP)
     assert len(server.asked) == 1
 
 
-def test_a_server_without_ranges_is_taken_from_the_start(server: BreakingServer, get: Get, target: Path) -> None:
+def test_a_download_from_a_server_without_ranges_begins_anew(server: BreakingServer, get: Get, target: Path) -> None:
     server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(break_after=70_000), Answer(ignores_range=True)]
     assert get(server.url()) == receipt_of(ZIP)
@@ -103,7 +107,7 @@ def test_a_server_without_ranges_is_taken_from_the_start(server: BreakingServer,
     assert target.read_bytes() == ZIP
 
 
-def test_a_server_without_ranges_that_always_breaks_is_given_up(server: BreakingServer, get: Get) -> None:
+def test_a_server_without_ranges_whose_connection_always_breaks_is_given_up(server: BreakingServer, get: Get) -> None:
     server.files["/train.zip"] = Served(ZIP)
     server.always = Answer(break_after=70_000, ignores_range=True)
     with pytest.raises(DataError, match="breaks off"):
@@ -111,7 +115,7 @@ def test_a_server_without_ranges_that_always_breaks_is_given_up(server: Breaking
     assert len(server.asked) == QUICK.attempts + 1
 
 
-def test_only_bytes_beyond_all_earlier_ones_are_worth_more_patience(server: BreakingServer, get: Get) -> None:
+def test_only_bytes_beyond_all_earlier_ones_earn_more_attempts(server: BreakingServer, get: Get) -> None:
     server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(break_after=n, ignores_range=True) for n in (70_000, 50_000, 60_000, 50_000, 60_000)]
     with pytest.raises(DataError, match="breaks off"):
@@ -119,7 +123,7 @@ def test_only_bytes_beyond_all_earlier_ones_are_worth_more_patience(server: Brea
     assert len(server.asked) == QUICK.attempts + 1
 
 
-def test_halves_of_two_versions_are_never_glued(server: BreakingServer, get: Get, target: Path) -> None:
+def test_halves_of_two_versions_are_never_joined(server: BreakingServer, get: Get, target: Path) -> None:
     break_off(get, server, 70_000)
     server.files["/train.zip"] = Served(OTHER_ZIP, etag='"two"')
     assert get(server.url()) == receipt_of(OTHER_ZIP)
@@ -137,10 +141,10 @@ def test_halves_of_two_versions_are_never_glued(server: BreakingServer, get: Get
         ),
     ],
 )
-def test_nor_are_they_where_the_server_knows_ranges_but_no_conditions(
+def test_halves_of_two_versions_are_not_joined_where_the_server_ignores_if_range(
     server: BreakingServer, target: Path, lock: Path, before: Served, now: Served
 ) -> None:
-    target = target.with_name("a.tsv")  # no checksum within tells the seam
+    target = target.with_name("a.tsv")  # no checksum within would reveal the join
     server.files["/a.tsv"] = before
     server.answers = [Answer(break_after=5000), Answer(status=404)]
     with pytest.raises(DataError):
@@ -150,14 +154,14 @@ def test_nor_are_they_where_the_server_knows_ranges_but_no_conditions(
     assert target.read_bytes() == now.content
 
 
-def test_no_such_range_for_a_whole_file_means_that_all_is_there(server: BreakingServer, get: Get) -> None:
+def test_status_416_for_a_whole_file_means_that_it_is_complete(server: BreakingServer, get: Get) -> None:
     server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(break_after=70_000), Answer(chunked=True, break_after=len(ZIP))]  # all but the last chunk
     assert get(server.url()) == receipt_of(ZIP)
     assert [asked.status for asked in server.asked] == [200, 206, 416]
 
 
-def test_no_such_range_for_a_file_of_unknown_size_means_that_it_begins_anew(server: BreakingServer, get: Get) -> None:
+def test_status_416_for_a_file_of_unknown_size_makes_it_begin_anew(server: BreakingServer, get: Get) -> None:
     server.files["/train.zip"] = Served(ZIP)
     shrunk = {"Content-Range": "bytes */70000"}
     server.answers = [Answer(chunked=True, break_after=70_000), Answer(status=416, headers=shrunk)]
@@ -165,7 +169,7 @@ def test_no_such_range_for_a_file_of_unknown_size_means_that_it_begins_anew(serv
     assert [asked.first_byte for asked in server.asked] == [None, 70_000, None]
 
 
-def test_no_such_range_for_a_half_file_means_that_it_begins_anew(server: BreakingServer, get: Get) -> None:
+def test_status_416_for_a_half_file_makes_it_begin_anew(server: BreakingServer, get: Get) -> None:
     server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(break_after=70_000), Answer(status=416, headers={"Content-Range": "bytes */100"})]
     assert get(server.url()) == receipt_of(ZIP)
@@ -183,7 +187,7 @@ def test_no_such_range_for_a_half_file_means_that_it_begins_anew(server: Breakin
         "",
     ],
 )
-def test_a_range_that_was_not_asked_for_is_not_taken(
+def test_a_range_that_was_not_asked_for_is_not_accepted(
     server: BreakingServer, get: Get, target: Path, content_range: str
 ) -> None:
     assert len(ZIP) == 200_116
@@ -226,7 +230,7 @@ def test_a_size_that_is_too_small_shows_in_the_content(server: BreakingServer, g
     breaks=st.lists(st.integers(0, 60_000), max_size=6),
     n_kept=st.integers(1, 3),
 )
-def test_whatever_breaks_a_file_ends_equal_and_is_sent_once(
+def test_whatever_breaks_a_file_arrives_intact_and_is_sent_once(
     server: BreakingServer,
     tmp_path_factory: pytest.TempPathFactory,
     size: int,
@@ -241,7 +245,7 @@ def test_whatever_breaks_a_file_ends_equal_and_is_sent_once(
     patience = Patience(attempts=n_kept + 6, first_pause_seconds=0, longest_pause_seconds=0)
     fetch([server.url()], folder / "train.zip", lock=folder / "lock.json", patience=patience)
     assert (folder / "train.zip").read_bytes() == content
-    assert server.sent <= len(content) + 4096 * len(breaks)  # what comes before a kind can be told is not kept
+    assert server.sent <= len(content) + 4096 * len(breaks)  # bytes too few to tell the kind of file are not kept
 
 
 def test_pauses_grow_up_to_the_longest() -> None:

@@ -22,7 +22,7 @@ Checked = Callable[[str, bytes], None]
 
 @pytest.fixture
 def checked(tmp_path: Path) -> Checked:
-    """Call `checked(name, content)` to check a file of that content, which stays as it is, and alone."""
+    """Call `checked(name, content)` to check a file of that content, which must stay unchanged and alone."""
 
     def call(name: str, content: bytes) -> None:
         (tmp_path / "file").write_bytes(content)
@@ -163,7 +163,7 @@ def test_a_flipped_bit_in_the_content_of_a_zip_is_noticed(checked: Checked, data
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_damage_anywhere_is_told_in_words_however_the_zip_is_packed(checked: Checked, method: int) -> None:
+def test_damage_anywhere_gives_an_error_message_however_the_zip_is_compressed(checked: Checked, method: int) -> None:
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w", method) as archive:
         archive.writestr("train.tsv", bytes(range(50)))
@@ -180,7 +180,7 @@ def test_damage_anywhere_is_told_in_words_however_the_zip_is_packed(checked: Che
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 2100))
-def test_a_zip_cut_anywhere_is_refused(checked: Checked, n_cut: int) -> None:
+def test_a_zip_truncated_anywhere_is_refused(checked: Checked, n_cut: int) -> None:
     with pytest.raises(DataError):
         checked("a.zip", zip_bytes(2000)[:-n_cut])
 
@@ -191,7 +191,7 @@ def test_a_zip_cut_anywhere_is_refused(checked: Checked, n_cut: int) -> None:
         st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
     )
 )
-def test_json_passes_whole_and_fails_cut(checked: Checked, value: object) -> None:
+def test_whole_json_passes_and_truncated_json_is_refused(checked: Checked, value: object) -> None:
     text = json.dumps([value], ensure_ascii=False).encode()
     checked("a.json", text)
     with pytest.raises(DataError):
@@ -200,7 +200,9 @@ def test_json_passes_whole_and_fails_cut(checked: Checked, value: object) -> Non
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(["a.zip", "a.json", "a.pth", "a.txt", "a"]), st.binary(), st.sampled_from([b"", b"PK\x03\x04"]))
-def test_arbitrary_bytes_pass_or_are_refused_in_words(checked: Checked, name: str, rest: bytes, magic: bytes) -> None:
+def test_arbitrary_bytes_pass_or_are_refused_with_an_error_message(
+    checked: Checked, name: str, rest: bytes, magic: bytes
+) -> None:
     content, refused = magic + rest, None
     try:
         checked(name, content)
@@ -219,7 +221,7 @@ def test_arbitrary_bytes_pass_or_are_refused_in_words(checked: Checked, name: st
         assert content
 
 
-def test_a_page_is_known_by_its_type_or_by_its_beginning() -> None:
+def test_a_web_page_is_recognised_by_its_type_or_by_its_beginning() -> None:
     assert opening_fault("a.txt", b"Sorry", "text/html; charset=utf-8") is not None
     assert opening_fault("a.txt", b"Sorry", "text/plain") is None
     assert opening_fault("a.txt", b"<html>", "text/plain") is not None
@@ -236,5 +238,5 @@ def test_a_page_is_known_by_its_type_or_by_its_beginning() -> None:
         (b"<h1>none</h1>", ""),
     ],
 )
-def test_the_title_of_a_page_is_told_in_printable_words(page: bytes, title: str) -> None:
+def test_the_title_of_a_page_is_shown_in_printable_characters(page: bytes, title: str) -> None:
     assert page_title(page) == title

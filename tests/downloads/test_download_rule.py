@@ -1,4 +1,4 @@
-"""The script under the real Snakemake: files from elsewhere outlive what Snakemake does to outputs."""
+"""The script under the real Snakemake: downloaded files survive what Snakemake does to outputs."""
 
 import os
 import subprocess
@@ -41,7 +41,7 @@ def run(project: Path, *urls: str, triggers: str = "mtime") -> subprocess.Comple
 
 
 @pytest.mark.slow
-def test_files_and_receipts_outlive_broken_runs_and_changed_mirrors(
+def test_files_and_receipts_survive_broken_runs_and_changed_mirrors(
     project: Path, server: BreakingServer, mirror: BreakingServer
 ) -> None:
     file = project / "resources/vqa2/train.zip"
@@ -55,7 +55,7 @@ def test_files_and_receipts_outlive_broken_runs_and_changed_mirrors(
     assert "answers 404 Not Found" in (project / "download.log").read_text()
     assert not receipt.exists()
 
-    done = run(project, server.url())  # the half file has outlived the failed job
+    done = run(project, server.url())  # the half file has survived the failed job
     assert done.returncode == 0, done.stderr
     assert file.read_bytes() == ZIP
     assert server.sent == len(ZIP)

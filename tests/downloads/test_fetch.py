@@ -1,4 +1,4 @@
-"""A file ends in place and verified, whether it was downloaded or put there by hand; no secret is told."""
+"""A file ends up in place and verified, whether downloaded or put there by hand; no secret is shown."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ def test_nothing_is_left_beside_the_file_but_its_lock(server: BreakingServer, ge
     assert sorted(path.name for path in target.parent.iterdir()) == [".train.zip.lock", "train.zip"]
 
 
-def test_a_file_put_in_place_by_hand_is_taken_without_network(get: Get, target: Path, lock: Path) -> None:
+def test_a_file_put_in_place_by_hand_is_accepted_without_network(get: Get, target: Path, lock: Path) -> None:
     target.parent.mkdir(parents=True)
     target.write_bytes(ZIP)
     assert get("http://127.0.0.1:9/train.zip") == receipt_of(ZIP)
@@ -73,7 +73,7 @@ def test_a_file_put_in_place_that_is_not_the_pinned_one_is_refused(get: Get, tar
     assert target.read_bytes() == OTHER_ZIP
 
 
-def test_a_file_put_in_place_ends_a_download_begun(server: BreakingServer, get: Get, target: Path) -> None:
+def test_a_file_put_in_place_replaces_an_unfinished_download(server: BreakingServer, get: Get, target: Path) -> None:
     break_off(get, server, 150_000)
     target.write_bytes(ZIP)
     get(server.url())
@@ -97,13 +97,13 @@ def test_a_file_put_in_place_during_the_download_is_not_overwritten(
     assert target.read_bytes() == content
 
 
-def test_no_mirror_and_no_file_says_what_to_do(get: Get, target: Path) -> None:
+def test_without_a_mirror_or_a_file_the_error_gives_the_remedy(get: Get, target: Path) -> None:
     with pytest.raises(DataError, match=f"expected a mirror in the configuration.*{target} by hand"):
         get()
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/x", "vqa.zip", "http://", "http://[::1"])
-def test_an_address_that_is_none_is_refused(get: Get, url: str) -> None:
+def test_an_invalid_address_is_refused(get: Get, url: str) -> None:
     with pytest.raises(ConfigError, match="address"):
         get(url)
 
@@ -124,7 +124,7 @@ def test_a_proxy_is_used_when_the_environment_names_one(
         ("http://[::1", "HTTPS_PROXY: an address that cannot be read"),
     ],
 )
-def test_a_proxy_that_cannot_be_used_is_told_by_its_variable(
+def test_a_proxy_that_cannot_be_used_is_reported_with_its_variable(
     get: Get, monkeypatch: pytest.MonkeyPatch, proxy: str, message: str
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "127.0.0.1:9")
@@ -135,7 +135,7 @@ def test_a_proxy_that_cannot_be_used_is_told_by_its_variable(
     assert "hunter2" not in str(caught.value)
 
 
-def test_secrets_in_addresses_are_used_but_never_told(
+def test_secrets_in_addresses_are_used_but_never_shown(
     server: BreakingServer, mirror: BreakingServer, get: Get, target: Path, lock: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -152,7 +152,7 @@ def test_secrets_in_addresses_are_used_but_never_told(
     assert "hunter2" not in "".join([*told, caplog.text, lock.read_text()])
 
 
-def test_a_half_file_is_gone_on_from_though_the_signature_is_new(server: BreakingServer, get: Get) -> None:
+def test_a_half_file_is_resumed_though_the_signature_in_its_address_is_new(server: BreakingServer, get: Get) -> None:
     server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(break_after=70_000), Answer(status=404)]
     with pytest.raises(DataError):
@@ -161,7 +161,7 @@ def test_a_half_file_is_gone_on_from_though_the_signature_is_new(server: Breakin
     assert server.sent == len(ZIP)
 
 
-def test_a_resumed_download_tells_its_progress_from_what_is_there(
+def test_the_progress_of_a_resumed_download_counts_the_bytes_already_there(
     server: BreakingServer, get: Get, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

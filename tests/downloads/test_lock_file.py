@@ -14,7 +14,7 @@ FIRST = Receipt(sha256="1" * 64, size_bytes=1)
 SECOND = Receipt(sha256="2" * 64, size_bytes=1)
 
 
-def test_the_first_use_pins_and_the_same_bytes_pass_ever_after(tmp_path: Path, lock: Path) -> None:
+def test_the_first_use_pins_the_bytes_and_the_same_bytes_always_pass(tmp_path: Path, lock: Path) -> None:
     target = lock.parent / "vqa2" / "a.zip"
     hold_to_pin(lock, target, FIRST, "http://host/a.zip")
     before = lock.read_bytes()

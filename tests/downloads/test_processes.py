@@ -39,7 +39,7 @@ def wait_for_bytes(part: Path, n: int) -> None:
         time.sleep(0.005)
 
 
-def test_a_download_killed_at_random_moments_brings_each_byte_once(
+def test_a_download_killed_at_random_moments_fetches_each_byte_once(
     server: BreakingServer, target: Path, lock: Path
 ) -> None:
     server.files["/train.zip"] = Served(BIG_ZIP)
@@ -56,13 +56,15 @@ def test_a_download_killed_at_random_moments_brings_each_byte_once(
     process.communicate()
     assert process.returncode == 0
     assert target.read_bytes() == BIG_ZIP
-    # Each run asked for what was missing, no more: what was sent into a dead connection is not counted.
+    # Each run asked only for what was missing; bytes sent into a dead connection do not count.
     assert [asked.first_byte for asked in server.asked] == [None, *kept]
     assert server.asked[-1].sent == len(BIG_ZIP) - kept[-1]
 
 
 @pytest.mark.slow
-def test_a_download_killed_at_any_time_of_its_life_ends_equal(server: BreakingServer, target: Path, lock: Path) -> None:
+def test_a_download_killed_again_and_again_ends_with_the_right_bytes(
+    server: BreakingServer, target: Path, lock: Path
+) -> None:
     server.files["/train.zip"] = Served(BIG_ZIP)
     server.always = Answer(bytes_per_second=10_000_000)
     part, chance, kept, n_kills = target.with_name(".train.zip.part"), random.Random(4), 0, 0
@@ -75,7 +77,7 @@ def test_a_download_killed_at_any_time_of_its_life_ends_equal(server: BreakingSe
         n_kills += 1
         assert n_kills < 100
         asked_for = [asked.first_byte or 0 for asked in server.asked[n_asked:]]
-        assert asked_for in ([], [kept])  # from the first byte that is missing, or killed before it asked
+        assert asked_for in ([], [kept])  # from the first missing byte, or killed before it asked
         kept = part.stat().st_size if part.exists() else 0
     process = start(server.url(), target, lock)
     process.communicate()
@@ -84,7 +86,7 @@ def test_a_download_killed_at_any_time_of_its_life_ends_equal(server: BreakingSe
     assert n_kills > 3
 
 
-def test_two_processes_at_once_bring_the_file_once(server: BreakingServer, target: Path, lock: Path) -> None:
+def test_two_concurrent_processes_download_the_file_once(server: BreakingServer, target: Path, lock: Path) -> None:
     server.files["/train.zip"] = Served(BIG_ZIP)
     second_waits = threading.Event()
     server.always = Answer(held_by=second_waits)
@@ -124,7 +126,9 @@ def test_a_half_file_needs_room_only_for_the_rest(
     with pytest.raises(DataError):
         get(server.url())
     rest = len(BIG_ZIP) - 19_000_000
-    monkeypatch.setattr(half_file, "free_bytes", lambda _: MARGIN_BYTES + rest)  # without the margin that grows
+    monkeypatch.setattr(
+        half_file, "free_bytes", lambda _: MARGIN_BYTES + rest
+    )  # without the margin that grows with the file
     with pytest.raises(DataError, match="free on the disk"):
         get(server.url())
     monkeypatch.setattr(half_file, "free_bytes", lambda _: MARGIN_BYTES + rest + rest // 50)
@@ -149,7 +153,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_disk_that_fills_up_on_the_way_is_told_and_what_came_is_kept(
+def test_a_disk_that_fills_up_during_a_download_is_reported_and_what_arrived_is_kept(
     server: BreakingServer, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _check_that_a_full_disk_is_told(server, small_disk, monkeypatch)
@@ -163,7 +167,7 @@ def test_a_disk_that_fills_up_on_the_way_is_told_and_what_came_is_kept(
     assert (small_disk / "train.zip").read_bytes() == BIG_ZIP
 
 
-def test_a_disk_that_takes_little_at_a_time_gets_every_byte(
+def test_a_disk_that_accepts_only_short_writes_gets_every_byte(
     server: BreakingServer, get: Get, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Sluggish(half_file.FileIO):
@@ -177,7 +181,7 @@ def test_a_disk_that_takes_little_at_a_time_gets_every_byte(
     assert target.read_bytes() == content
 
 
-def test_a_refused_write_is_told_as_a_full_disk(
+def test_a_refused_write_is_reported_as_a_full_disk(
     server: BreakingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class FullDisk(half_file.FileIO):
@@ -189,7 +193,7 @@ def test_a_refused_write_is_told_as_a_full_disk(
 
 
 def _check_that_a_full_disk_is_told(server: BreakingServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process fills the disk after the check: here the check is told of room that is not there."""
+    """As if another process filled the disk after the check: the check sees free space that does not exist."""
     server.files["/train.zip"] = Served(BIG_ZIP)
     with monkeypatch.context() as patch:
         patch.setattr(half_file, "free_bytes", lambda _: 10**12)

@@ -1,4 +1,4 @@
-"""A receipt names the file beside it, and notices when that file is gone or another."""
+"""A receipt names the file beside it, and notices when that file is missing or has changed."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ RECEIPT = Receipt(sha256="ab" * 32, size_bytes=5)
 
 @pytest.fixture
 def receipt(tmp_path: Path) -> Path:
-    """The path of a receipt whose file is there."""
+    """The path of a receipt whose file exists."""
     (tmp_path / "train.zip").write_bytes(b"12345")
     write_receipt(tmp_path / "train.zip.verified", RECEIPT)
     return tmp_path / "train.zip.verified"
@@ -25,7 +25,7 @@ def test_a_receipt_leads_to_the_file_beside_it(receipt: Path) -> None:
     assert source_file(str(receipt)) == receipt.with_name("train.zip")
 
 
-def test_any_other_path_comes_back_unchanged_even_if_nothing_is_there() -> None:
+def test_any_other_path_comes_back_unchanged_even_if_it_does_not_exist() -> None:
     assert source_file("nowhere/train.tsv") == Path("nowhere/train.tsv")
 
 

@@ -1,4 +1,4 @@
-"""What is not the file is refused; the next mirror is asked, and every reason told."""
+"""What is not the file is refused; the next mirror is asked, and every reason is reported."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from lxmert_tickets.errors import DataError
 
 
 @pytest.mark.parametrize("content_type", ["text/html; charset=utf-8", "application/zip"])
-def test_a_page_instead_of_the_file_is_refused_by_its_title(
+def test_a_page_instead_of_the_file_is_refused_with_its_title(
     server: BreakingServer, mirror: BreakingServer, get: Get, target: Path, content_type: str
 ) -> None:
     server.files["/train.zip"] = Served(PAGE, content_type=content_type)
@@ -25,13 +25,15 @@ def test_a_page_instead_of_the_file_is_refused_by_its_title(
     assert target.read_bytes() == ZIP
 
 
-def test_a_page_may_be_known_by_its_type_alone(server: BreakingServer, target: Path, lock: Path) -> None:
+def test_a_page_is_recognised_even_by_its_type_alone(server: BreakingServer, target: Path, lock: Path) -> None:
     server.files["/a.txt"] = Served(b"Sorry", content_type="text/html")
     with pytest.raises(DataError, match="is a web page"):
         fetch([server.url("/a.txt")], target.with_name("a.txt"), lock=lock, patience=QUICK)
 
 
-def test_a_page_does_not_cost_the_half_file(server: BreakingServer, get: Get, target: Path) -> None:
+def test_a_page_instead_of_the_rest_leaves_the_half_file_unharmed(
+    server: BreakingServer, get: Get, target: Path
+) -> None:
     break_off(get, server, 150_000)
     server.files["/train.zip"] = Served(PAGE, etag='"page"', content_type="text/html")
     with pytest.raises(DataError, match=r"150\.0 kB have arrived and are kept"):
@@ -39,7 +41,9 @@ def test_a_page_does_not_cost_the_half_file(server: BreakingServer, get: Get, ta
     assert part_of(target).read_bytes() == ZIP[:150_000]
 
 
-def test_a_cut_zip_is_refused_though_its_size_is_as_announced(server: BreakingServer, get: Get, target: Path) -> None:
+def test_a_truncated_zip_is_refused_though_its_size_is_as_announced(
+    server: BreakingServer, get: Get, target: Path
+) -> None:
     server.files["/train.zip"] = Served(ZIP[:-100])
     with pytest.raises(DataError, match="damaged zip"):
         get(server.url())
@@ -47,13 +51,15 @@ def test_a_cut_zip_is_refused_though_its_size_is_as_announced(server: BreakingSe
     assert not part_of(target).exists()
 
 
-def test_a_cut_zip_on_one_mirror_leads_to_the_next(server: BreakingServer, mirror: BreakingServer, get: Get) -> None:
+def test_a_truncated_zip_on_one_mirror_leads_to_the_next(
+    server: BreakingServer, mirror: BreakingServer, get: Get
+) -> None:
     server.files["/train.zip"] = Served(ZIP[:-100])
     mirror.files["/train.zip"] = Served(ZIP)
     assert get(server.url(), mirror.url()) == receipt_of(ZIP)
 
 
-def test_json_nested_without_end_leads_to_the_next_mirror(
+def test_json_nested_too_deeply_leads_to_the_next_mirror(
     server: BreakingServer, mirror: BreakingServer, target: Path, lock: Path
 ) -> None:
     target = target.with_name("a.json")
@@ -65,7 +71,7 @@ def test_json_nested_without_end_leads_to_the_next_mirror(
     assert fetch(urls, target, lock=lock, patience=QUICK) == receipt_of(b"[]")
 
 
-def test_other_bytes_than_the_pinned_are_refused_with_both_digests_and_the_remedy(
+def test_bytes_other_than_the_pinned_ones_are_refused_with_both_digests_and_the_remedy(
     server: BreakingServer, get: Get, target: Path, lock: Path
 ) -> None:
     server.files["/train.zip"] = Served(OTHER_ZIP)
@@ -80,7 +86,7 @@ def test_other_bytes_than_the_pinned_are_refused_with_both_digests_and_the_remed
     assert lock.read_bytes() == before
 
 
-def test_a_file_of_another_size_than_the_pinned_is_not_even_downloaded(
+def test_a_file_of_another_size_than_the_pinned_one_is_not_even_downloaded(
     server: BreakingServer, get: Get, lock: Path
 ) -> None:
     pin(lock, zip_bytes(5_000_000))
@@ -97,14 +103,14 @@ def test_a_gzipped_answer_is_refused(server: BreakingServer, get: Get) -> None:
         get(server.url())
 
 
-def test_chunks_without_a_size_are_taken(server: BreakingServer, get: Get, target: Path) -> None:
+def test_a_chunked_answer_without_a_size_is_accepted(server: BreakingServer, get: Get, target: Path) -> None:
     server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(chunked=True, break_after=70_000)]
     assert get(server.url()) == receipt_of(ZIP)
     assert server.sent == len(ZIP)
 
 
-def test_an_end_that_may_be_a_break_is_not_taken_for_kinds_that_do_not_tell(
+def test_an_answer_of_unknown_length_is_refused_unless_the_file_itself_shows_its_end(
     server: BreakingServer, target: Path, lock: Path
 ) -> None:
     server.files["/a.txt"] = Served(b"a line\n" * 1000)
@@ -123,7 +129,7 @@ def test_a_redirect_is_followed_with_its_range(server: BreakingServer, mirror: B
     assert [asked.first_byte for asked in mirror.asked] == [None, 70_000]
 
 
-def test_redirects_in_a_circle_end(server: BreakingServer, get: Get) -> None:
+def test_circular_redirects_end_with_an_error(server: BreakingServer, get: Get) -> None:
     server.always = Answer(status=302, headers={"Location": "/train.zip"})
     with pytest.raises(DataError, match="redirects more than 10 times"):
         get(server.url())
@@ -154,14 +160,14 @@ def test_a_host_that_is_down_leads_to_the_next_mirror(server: BreakingServer, ge
     assert get("http://127.0.0.1:9/train.zip", server.url()) == receipt_of(ZIP)
 
 
-def test_a_host_that_no_name_can_be_leads_to_the_next_mirror(server: BreakingServer, get: Get) -> None:
+def test_an_impossible_host_name_leads_to_the_next_mirror(server: BreakingServer, get: Get) -> None:
     with pytest.raises(DataError, match="host name that cannot be looked up"):
         get(f"http://{'a' * 64}.invalid/train.zip")
     server.files["/train.zip"] = Served(ZIP)
     assert get(f"http://{'a' * 64}.invalid/train.zip", server.url()) == receipt_of(ZIP)
 
 
-def test_the_half_file_is_asked_for_first_where_it_came_from(
+def test_the_rest_of_a_half_file_is_first_asked_for_where_it_came_from(
     server: BreakingServer, mirror: BreakingServer, get: Get
 ) -> None:
     break_off(get, mirror, 150_000)
@@ -170,7 +176,7 @@ def test_the_half_file_is_asked_for_first_where_it_came_from(
     assert (server.sent, mirror.sent) == (0, len(ZIP) - 150_000)
 
 
-def test_another_mirror_goes_on_with_the_half_file_when_the_digest_is_pinned(
+def test_a_half_file_is_resumed_from_another_mirror_when_its_digest_is_pinned(
     server: BreakingServer, mirror: BreakingServer, get: Get, lock: Path, target: Path
 ) -> None:
     pin(lock, ZIP)
@@ -181,7 +187,7 @@ def test_another_mirror_goes_on_with_the_half_file_when_the_digest_is_pinned(
     assert target.read_bytes() == ZIP
 
 
-def test_another_mirror_begins_anew_when_nothing_is_pinned(
+def test_another_mirror_begins_a_half_file_anew_when_nothing_is_pinned(
     server: BreakingServer, mirror: BreakingServer, get: Get
 ) -> None:
     break_off(get, server, 150_000)
@@ -190,7 +196,7 @@ def test_another_mirror_begins_anew_when_nothing_is_pinned(
     assert mirror.sent == len(ZIP)
 
 
-def test_a_wrong_seam_is_downloaded_once_more_from_the_start(
+def test_mismatched_halves_are_downloaded_once_more_from_the_start(
     server: BreakingServer, get: Get, lock: Path, target: Path
 ) -> None:
     break_off(get, server, 150_000, content=OTHER_ZIP)  # the same ETag: a server that lies
@@ -201,7 +207,7 @@ def test_a_wrong_seam_is_downloaded_once_more_from_the_start(
     assert target.read_bytes() == ZIP
 
 
-def test_a_wrong_seam_between_two_mirrors_is_mended_too(
+def test_mismatched_halves_of_two_mirrors_are_downloaded_once_more_too(
     server: BreakingServer, mirror: BreakingServer, get: Get, lock: Path
 ) -> None:
     pin(lock, ZIP)
@@ -212,7 +218,7 @@ def test_a_wrong_seam_between_two_mirrors_is_mended_too(
     assert [asked.first_byte for asked in mirror.asked] == [150_000, None]
 
 
-def test_bytes_of_unknown_origin_are_thrown_away(server: BreakingServer, get: Get, target: Path) -> None:
+def test_a_half_file_of_unknown_origin_is_discarded(server: BreakingServer, get: Get, target: Path) -> None:
     break_off(get, server, 150_000)
     target.with_name(".train.zip.part.json").write_text("{")
     with pytest.raises(DataError):
@@ -222,7 +228,9 @@ def test_bytes_of_unknown_origin_are_thrown_away(server: BreakingServer, get: Ge
     assert server.sent == len(ZIP)
 
 
-def test_a_run_killed_before_the_last_step_needs_no_network(server: BreakingServer, get: Get, target: Path) -> None:
+def test_a_download_killed_before_its_last_step_is_finished_without_network(
+    server: BreakingServer, get: Get, target: Path
+) -> None:
     break_off(get, server, 150_000)
     part_of(target).write_bytes(ZIP)
     assert get() == receipt_of(ZIP)
@@ -230,7 +238,7 @@ def test_a_run_killed_before_the_last_step_needs_no_network(server: BreakingServ
     assert not server.asked
 
 
-def test_what_a_killed_run_has_brought_is_thrown_away_when_it_is_nested_without_end(
+def test_json_left_by_a_killed_run_is_discarded_when_nested_too_deeply(
     server: BreakingServer, mirror: BreakingServer, target: Path, lock: Path
 ) -> None:
     target, bad = target.with_name("a.json"), b"[" * 200_000

@@ -1,4 +1,4 @@
-"""What may be trusted of an answer's headers."""
+"""Which headers of an answer may be trusted."""
 
 from datetime import UTC, datetime
 
@@ -27,7 +27,7 @@ BEYOND_ALL_DATES = "Wed, 21 Oct 2015 07:28:00 +99999999999999"
         ({}, None),
     ],
 )
-def test_only_what_tells_one_version_from_all_others_is_a_validator(
+def test_only_a_header_that_identifies_one_version_is_a_strong_validator(
     headers: dict[str, str], validator: str | None
 ) -> None:
     assert strong_validator(headers) == validator
@@ -38,5 +38,5 @@ def test_only_what_tells_one_version_from_all_others_is_a_validator(
     [(None, None), ("7", 7), (" 0 ", 0), (SECOND_LATER, 1), ("Wed, 21 Oct 2015 07:20:00 GMT", 0), ("soon", None),
      ("-5", None), ("1.5", None), ("9" * 400, None), (BEYOND_ALL_DATES, None)],
 )  # fmt: skip
-def test_the_time_that_a_server_asks_for_is_read_as_seconds_or_date(text: str | None, seconds: float | None) -> None:
+def test_retry_after_is_read_as_seconds_or_as_a_date(text: str | None, seconds: float | None) -> None:
     assert retry_after_seconds(text, NOW) == seconds

@@ -39,13 +39,13 @@ def annotation(question_id: int, *answers: str, question_type: str = "what", ans
 
 
 def matched_by(n_humans: int) -> tuple[str, ...]:
-    """Ten answers of which `n_humans` are "cat" and no other two agree."""
+    """Return ten answers, of which `n_humans` are "cat" and no other two agree."""
     return ("cat",) * n_humans + tuple(f"dog{index}" for index in range(10 - n_humans))
 
 
 @pytest.fixture(scope="module")
 def golden(shared_data: Path) -> tuple[Score, dict[str, Any]]:
-    """Our score of the awkward predictions, and what the official evaluator says of them."""
+    """Our score of awkward predictions, and the official evaluator's."""
     folder = shared_data / "vqa2-sample"
     annotations = read_annotations(folder / "v2_mscoco_valid_sample_annotations.json.gz")
     with gzip.open(folder / "official_evaluator_predictions.json.gz") as file:
@@ -103,8 +103,8 @@ def test_humans_are_told_apart_by_answer_id() -> None:
     assert answer_accuracy(others + same_id, "cat") == pytest.approx(0.7)
 
 
-def test_nobody_has_more_than_full_credit_however_many_agree() -> None:
-    # Of four that match, two are left out together: they have 2 / 3 each. The six others see four, and have 1 each.
+def test_credit_is_capped_at_1_however_many_agree() -> None:
+    # Of four that match, two share an id and are left out together: they get 2 / 3 each. All others get 1 each.
     matching = [HumanAnswer("cat", answer_id) for answer_id in (1, 1, 2, 3)]
     others = [HumanAnswer("dog", answer_id) for answer_id in range(4, 10)]
     assert answer_accuracy([*matching, *others], "cat") == pytest.approx((6 + 2 + 2 * 2 / 3) / 10)
@@ -119,7 +119,7 @@ def test_humans_with_one_id_are_told_apart_by_confidence_and_by_normalised_answe
 
 
 @pytest.mark.parametrize(("n_humans", "percent"), [(1, 0), (2, 100 / 3), (3, 200 / 3), (4, 100), (12, 100)])
-def test_any_number_of_humans_is_averaged_over(n_humans: int, percent: float) -> None:
+def test_accuracy_is_averaged_over_any_number_of_humans(n_humans: int, percent: float) -> None:
     assert answer_accuracy(humans(*["cat"] * n_humans), "cat") == pytest.approx(percent / 100)
 
 
@@ -164,12 +164,10 @@ def test_percentages_are_rounded_to_two_places() -> None:
     ("n_matching", "overall"),
     [
         ([1] + 10 * [2] + 5 * [0], 39.37),  # the exact mean is 39.375; plain addition ends a hair below
-        (3 * [1] + 45 * [0], 1.87),  # 1.875; and 100 times the sum, divided, below where 100 times the mean is not
+        (3 * [1] + 45 * [0], 1.87),  # 1.875; 100 times the sum, divided, is below it, 100 times the mean is not
     ],
 )
-def test_accuracies_are_averaged_in_the_order_in_which_the_evaluator_does_it(
-    n_matching: list[int], overall: float
-) -> None:
+def test_accuracies_are_averaged_in_the_evaluators_order_of_operations(n_matching: list[int], overall: float) -> None:
     annotations = [annotation(key, *matched_by(n_humans)) for key, n_humans in enumerate(n_matching)]
     assert score_predictions(annotations, [(key, "cat") for key in range(len(n_matching))]).overall == overall
 
@@ -181,7 +179,7 @@ SOFT = (
 )
 
 
-def test_without_the_ten_answers_a_prediction_scores_its_soft_label_as_it_was_typed() -> None:
+def test_without_the_ten_answers_a_prediction_scores_the_soft_label_of_its_exact_text() -> None:
     score = score_by_soft_labels(SOFT, [(3, "red"), (1, "no"), (2, "Red")])
     assert score == Score(
         overall=40.0,
@@ -202,7 +200,7 @@ def test_soft_labels_and_the_official_accuracy_agree_closely_on_real_answers(sha
     assert soft.overall == pytest.approx(official.overall, abs=1)
 
 
-def test_soft_labels_are_asked_of_every_question_once_and_must_be_there() -> None:
+def test_scoring_by_soft_labels_needs_a_prediction_and_labels_for_every_question() -> None:
     with pytest.raises(DataError, match=r"mine\.json: without a prediction: 1 \(question_id 3\)"):
         score_by_soft_labels(SOFT, [(1, "yes"), (2, "red")], place="mine.json")
     with pytest.raises(DataError, match=r"minival\.json, question_id 4: no labels;.* Score another split"):
@@ -212,7 +210,7 @@ def test_soft_labels_are_asked_of_every_question_once_and_must_be_there() -> Non
 OLD = '{"overall": 1.0, "per_answer_type": {}, "per_question_type": {}, "per_question": {}}'
 
 
-def test_files_without_a_measure_are_official(tmp_path: Path) -> None:
+def test_score_files_without_a_measure_count_as_official(tmp_path: Path) -> None:
     (tmp_path / "score.json").write_text(OLD)
     assert read_score(tmp_path / "score.json").measure == "official"
 
@@ -257,7 +255,7 @@ def test_a_question_annotated_twice_is_refused() -> None:
         score_predictions([annotation(5, "cat"), annotation(5, "dog")], [(5, "cat")])
 
 
-def test_no_questions_have_no_accuracy() -> None:
+def test_scoring_no_questions_is_refused() -> None:
     with pytest.raises(DataError, match="no annotated questions"):
         score_predictions([], [])
 

@@ -1,4 +1,4 @@
-"""Columns without pandas are those that pyarrow makes with it, and come back as they were."""
+"""Columns made without pandas equal those that pyarrow makes with it, and convert back unchanged."""
 
 import subprocess
 import sys
@@ -23,14 +23,14 @@ print("pandas" in sys.modules)
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]))))
-def test_texts_make_the_column_that_pyarrow_makes(texts: list[str]) -> None:
+def test_texts_become_the_column_that_pyarrow_makes(texts: list[str]) -> None:
     column = texts_to_column(texts)
     column.validate(full=True)
     assert column.equals(pa.array(texts, pa.string()))
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.float32])
-def test_numbers_make_the_column_that_pyarrow_makes_and_come_back(dtype: type[np.generic]) -> None:
+def test_numbers_become_the_column_that_pyarrow_makes_and_convert_back(dtype: type[np.generic]) -> None:
     numbers = np.arange(10, dtype=dtype)[::2]
     column = numbers_to_column(numbers)
     column.validate(full=True)
@@ -38,13 +38,13 @@ def test_numbers_make_the_column_that_pyarrow_makes_and_come_back(dtype: type[np
     assert np.array_equal(column_to_numbers(pa.chunked_array([column]), dtype), numbers)
 
 
-def test_numbers_of_several_chunks_and_of_a_slice_come_back_in_order() -> None:
+def test_several_chunks_and_a_slice_convert_to_numbers_in_order() -> None:
     column = pa.chunked_array([pa.array([1, 2, 3]), pa.array([], pa.int64()), pa.array([4, 5])])
     assert column_to_numbers(column, np.int64).tolist() == [1, 2, 3, 4, 5]
     assert column_to_numbers(column.slice(1, 3), np.int64).tolist() == [2, 3, 4]
 
 
-def test_no_rows_are_an_empty_array() -> None:
+def test_a_column_without_rows_becomes_an_empty_array() -> None:
     assert column_to_numbers(pa.chunked_array([], pa.float32()), np.float32).tolist() == []
 
 

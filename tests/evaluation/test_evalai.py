@@ -1,4 +1,4 @@
-"""What EvalAI returned: every known layout is read, networks are known by their files, nothing is left out unseen."""
+"""EvalAI's results: every known layout is read, file names identify networks, and nothing is skipped silently."""
 
 import json
 from contextlib import suppress
@@ -59,7 +59,9 @@ def test_every_known_layout_gives_both_splits(tmp_path: Path, content: Any) -> N
         {name.replace("/", "_"): value for name, value in DEV.items()},
     ],
 )
-def test_figures_may_be_text_and_names_are_read_with_some_latitude(tmp_path: Path, figures: dict[str, Any]) -> None:
+def test_figures_may_be_text_and_names_may_differ_in_case_and_separators(
+    tmp_path: Path, figures: dict[str, Any]
+) -> None:
     assert read_evalai(put(tmp_path / "r.json", [{"test-dev": figures}])) == {"test-dev": score_of(DEV)}
 
 
@@ -68,7 +70,7 @@ def test_a_byte_order_mark_and_line_breaks_do_not_matter(tmp_path: Path) -> None
     assert read_evalai(path)["test-std"].overall == 72.05
 
 
-def test_what_comes_of_a_submission_that_lacks_most_questions_is_read_as_it_is(tmp_path: Path) -> None:
+def test_scores_of_a_submission_that_lacks_most_questions_are_read_as_they_are(tmp_path: Path) -> None:
     low = {"yes/no": 0, "number": 0.02, "other": 0.04, "overall": 0.02}
     assert read_evalai(put(tmp_path / "r.json", [{"test-standard": low}]))["test-std"].overall == 0.02
 
@@ -113,7 +115,7 @@ def test_anything_else_is_refused_and_the_layout_shown(tmp_path: Path, content: 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_no_content_gives_another_error(tmp_path: Path, data: st.DataObject) -> None:
+def test_any_content_is_read_or_refused_with_a_data_error(tmp_path: Path, data: st.DataObject) -> None:
     leaves = st.sampled_from([DEV, STD, 5, "x", None, True, 2**70, float("inf"), 1e308]) | st.text(max_size=3)
     names = st.sampled_from(["test-dev", "test-standard", "result", "overall", "yes/no", ""]) | st.text(max_size=3)
     nested = st.recursive(
@@ -124,7 +126,7 @@ def test_no_content_gives_another_error(tmp_path: Path, data: st.DataObject) -> 
         assert found.keys() <= {"test-dev", "test-std"}
 
 
-def test_files_are_found_by_seed_and_network_and_may_say_more(tmp_path: Path) -> None:
+def test_files_are_found_by_seed_and_network_and_their_names_may_say_more(tmp_path: Path) -> None:
     names = [
         "seed0/dense.json",
         "seed0/low_magnitude/s5.json",
@@ -159,7 +161,7 @@ def test_dev_and_std_may_come_in_two_files(tmp_path: Path) -> None:
     ]
 
 
-def test_files_that_contradict_each_other_are_refused_by_both_names(tmp_path: Path) -> None:
+def test_files_that_contradict_each_other_are_refused_naming_both(tmp_path: Path) -> None:
     first = put(tmp_path / "seed0" / "dense.json", [{"test-dev": DEV}])
     second = put(tmp_path / "seed0" / "dense.new.json", [{"test-dev": STD}])
     with pytest.raises(DataError, match=r"dense\.new\.json: overall 72.05 on test-dev, and 71.83 in") as refused:
@@ -184,7 +186,7 @@ def test_files_that_contradict_each_other_are_refused_by_both_names(tmp_path: Pa
         ("seed0/dense", r"no \.json file"),
     ],
 )
-def test_a_file_of_no_network_is_named_never_left_out(tmp_path: Path, name: str, found: str) -> None:
+def test_a_file_that_matches_no_network_is_refused_and_never_skipped(tmp_path: Path, name: str, found: str) -> None:
     put(tmp_path / "seed0" / "random" / "s50.json", BOTH)
     path = put(tmp_path / name, BOTH)
     with pytest.raises(DataError, match=found) as refused:
@@ -201,16 +203,16 @@ def test_names_that_begin_like_a_seed_are_not_taken_for_one(tmp_path: Path, mode
     assert read_evalai_scores([file], SEEDS, [model]) == [(0, model, "test-dev", score_of(DEV))]
 
 
-def test_folders_that_are_links_are_looked_into(tmp_path: Path) -> None:
+def test_links_to_folders_are_followed(tmp_path: Path) -> None:
     put(tmp_path / "elsewhere" / "dense.json", BOTH)
     (tmp_path / "evalai").mkdir()
     (tmp_path / "evalai" / "seed0").symlink_to(tmp_path / "elsewhere")
     for name in "ab":
-        (tmp_path / "evalai" / name).symlink_to(".")  # goes round
+        (tmp_path / "evalai" / name).symlink_to(".")  # a cycle
     assert find_evalai_scores(tmp_path / "evalai", SEEDS, MODELS) == [tmp_path / "evalai" / "seed0" / "dense.json"]
 
 
-def test_scores_of_a_seed_that_is_not_run_now_wait_for_it(tmp_path: Path) -> None:
+def test_scores_of_seeds_that_are_not_run_now_are_ignored(tmp_path: Path) -> None:
     files = [put(tmp_path / f"seed{seed}" / "dense.json", BOTH) for seed in (0, 1, 2)]
     assert find_evalai_scores(tmp_path, SEEDS, MODELS) == files[:2]
     assert find_evalai_scores(tmp_path, (0, 1, 2), MODELS) == files

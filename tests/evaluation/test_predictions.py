@@ -1,4 +1,4 @@
-"""Predictions survive the way to disk and back, and broken files are refused by name and place."""
+"""Predictions survive a round trip to disk, and broken files are refused by name and place."""
 
 import gzip
 import json
@@ -32,14 +32,14 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    """A whole file of three predictions."""
+    """A complete file of three predictions."""
     path = tmp_path / "predictions.val.parquet"
     save_predictions(path, IDS, ANSWERS, SCORES, METADATA)
     return path
 
 
 def foreign_file(path: Path, answers: list[str | None], metadata: dict[str, str] | None = None) -> Path:
-    """Write predictions as another program may: the same columns, each of which could hold nulls."""
+    """Write predictions as another program might: the same columns, each of which may hold nulls."""
     n = len(answers)
     columns = [pa.array(range(n), pa.int64()), pa.array(answers, pa.string()), pa.array([0.5] * n, pa.float32())]
     pq.write_table(pa.table(columns, names=["question_id", "answer", "score"], metadata=metadata), path)
@@ -51,7 +51,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_predictions_come_back_as_they_were_saved(saved: Path) -> None:
+def test_predictions_are_loaded_as_they_were_saved(saved: Path) -> None:
     predictions, metadata = load_predictions(saved)
     assert predictions.question_ids.dtype == np.int64
     assert predictions.question_ids.tolist() == IDS
@@ -61,7 +61,7 @@ def test_predictions_come_back_as_they_were_saved(saved: Path) -> None:
     assert metadata == METADATA
 
 
-def test_any_name_that_a_file_can_have_will_do(saved: Path) -> None:
+def test_any_valid_file_name_is_accepted(saved: Path) -> None:
     moved = saved.rename(saved.with_name(os.fsdecode(b"\xff.parquet")))
     assert load_predictions(moved)[0].answers == ANSWERS
 
@@ -71,7 +71,7 @@ def test_pairs_are_question_and_answer_in_order(saved: Path) -> None:
     assert list(predictions.pairs()) == list(zip(IDS, ANSWERS, strict=True))
 
 
-def test_arrays_of_ids_are_saved_as_lists_of_ids_are(saved: Path, tmp_path: Path) -> None:
+def test_arrays_and_lists_are_saved_alike(saved: Path, tmp_path: Path) -> None:
     save_predictions(tmp_path / "arrays", np.array(IDS), np.array(ANSWERS, dtype=object), SCORES.tolist(), METADATA)
     assert (tmp_path / "arrays").read_bytes() == saved.read_bytes()
 
@@ -91,7 +91,7 @@ def test_equal_content_gives_equal_bytes_whatever_the_order_of_the_metadata(save
     assert (tmp_path / "again").read_bytes() == saved.read_bytes()
 
 
-def test_no_predictions_at_all_come_back(tmp_path: Path) -> None:
+def test_a_file_without_predictions_is_loaded_as_empty(tmp_path: Path) -> None:
     save_predictions(tmp_path / "none", [], [], [], {})
     predictions, metadata = load_predictions(tmp_path / "none")
     assert (list(predictions.pairs()), metadata) == ([], {})
@@ -106,7 +106,7 @@ def test_no_predictions_at_all_come_back(tmp_path: Path) -> None:
         ([1], ["a"], [float("nan")], "not finite"),
     ],
 )
-def test_columns_that_do_not_fit_are_not_saved(
+def test_inconsistent_columns_are_not_saved(
     tmp_path: Path, ids: list[int], answers: list[str], scores: list[float], found: str
 ) -> None:
     with pytest.raises(DataError, match=found):
@@ -114,7 +114,7 @@ def test_columns_that_do_not_fit_are_not_saved(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_answer_that_is_missing_is_not_saved(tmp_path: Path) -> None:
+def test_a_missing_answer_is_refused_and_nothing_is_saved(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not text"):
         save_predictions(tmp_path / "predictions.parquet", [1], [None], [0.5], {})  # type: ignore[list-item]
     assert list(tmp_path.iterdir()) == []
@@ -126,9 +126,9 @@ def test_a_truncated_file_is_refused(saved: Path) -> None:
         load_predictions(saved)
 
 
-def test_one_flipped_bit_in_the_data_is_noticed(saved: Path) -> None:
+def test_one_flipped_bit_in_the_data_is_detected(saved: Path) -> None:
     content = bytearray(saved.read_bytes())
-    content[content.index(b"state farm")] ^= 1  # zstd stores so short a page as it is
+    content[content.index(b"state farm")] ^= 1  # zstd stores so short a page uncompressed
     saved.write_bytes(content)
     with pytest.raises(ArtifactError, match="damaged"):
         load_predictions(saved)
@@ -168,7 +168,7 @@ def test_other_columns_are_refused_and_shown(tmp_path: Path) -> None:
         load_predictions(path)
 
 
-def test_a_submission_is_the_list_that_evalai_takes(tmp_path: Path) -> None:
+def test_a_submission_is_the_list_that_evalai_expects(tmp_path: Path) -> None:
     write_submission(tmp_path / "submission.json", np.array(IDS), ANSWERS)
     expected = [{"question_id": key, "answer": answer} for key, answer in zip(IDS, ANSWERS, strict=True)]
     assert json.loads((tmp_path / "submission.json").read_text(encoding="utf-8")) == expected
@@ -181,7 +181,7 @@ def test_an_empty_submission_is_an_empty_list(tmp_path: Path) -> None:
 
 @settings(deadline=None)  # a disk may be slow
 @given(st.dictionaries(QUESTION_IDS, TEXTS, max_size=8))
-def test_a_submission_comes_back_in_its_order(
+def test_a_submission_is_read_back_in_order(
     tmp_path_factory: pytest.TempPathFactory, answer_of: dict[int, str]
 ) -> None:
     path = tmp_path_factory.mktemp("submission") / "submission.json"
@@ -196,7 +196,7 @@ def test_a_gzipped_submission_reads_like_the_plain_one(tmp_path: Path) -> None:
     assert read_submission(packed) == read_submission(tmp_path / "submission.json")
 
 
-def test_further_keys_of_an_entry_are_ignored_as_the_evaluator_ignores_them(tmp_path: Path) -> None:
+def test_extra_keys_of_an_entry_are_ignored_as_by_the_evaluator(tmp_path: Path) -> None:
     path = write(tmp_path / "s.json", '[{"question_id": 1, "answer": "a", "confidence": 0.5}]')
     assert read_submission(path) == {1: "a"}
 
@@ -255,7 +255,7 @@ def test_a_missing_submission_is_named(tmp_path: Path) -> None:
         ([1, 2], ["a", "\ud800"], "an answer that is not text"),
     ],
 )
-def test_answers_that_do_not_fit_their_questions_are_not_submitted(
+def test_answers_that_do_not_fit_their_questions_are_not_written(
     tmp_path: Path, ids: list[int], answers: list[str], found: str
 ) -> None:
     with pytest.raises(DataError, match=found):
@@ -271,7 +271,7 @@ def test_answers_that_do_not_fit_their_questions_are_not_submitted(
         ({1, 2, 3, 5}, r"1 question not answered .*; 1 answer to no question"),
     ],
 )
-def test_whoever_answers_not_just_what_was_asked_is_told(answered: set[int], found: str) -> None:
+def test_answers_to_too_few_or_other_questions_are_refused(answered: set[int], found: str) -> None:
     with pytest.raises(DataError, match=found):
         check_all_answered("s.json", answered, {1, 2, 3, 4})
 

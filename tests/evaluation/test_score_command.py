@@ -1,4 +1,4 @@
-"""The command `score` from the command line to the written file."""
+"""The command `score`, from the command line to the written file."""
 
 import argparse
 import json
@@ -79,7 +79,7 @@ def test_the_summary_shows_overall_and_answer_types(split: dict[str, Path], caps
     ]
 
 
-def test_the_summary_counts_thousands_readably() -> None:
+def test_the_summary_separates_thousands() -> None:
     whole = Score(50.0, {"other": 50.0}, {"what": 50.0}, dict.fromkeys(range(8977), 50.0))
     assert "8,977 answers" in summary(whole)
 
@@ -91,7 +91,7 @@ def test_questions_of_another_split_are_refused_before_anything_is_written(split
     assert not split["out"].exists()
 
 
-def test_a_question_without_human_answers_is_told_with_the_annotations_file(split: dict[str, Path]) -> None:
+def test_a_question_without_human_answers_is_refused_naming_the_annotations_file(split: dict[str, Path]) -> None:
     annotations = read(split["annotations"])
     annotations["annotations"][1]["answers"] = []
     split["annotations"].write_text(json.dumps(annotations))
@@ -101,7 +101,7 @@ def test_a_question_without_human_answers_is_told_with_the_annotations_file(spli
 
 @pytest.mark.parametrize("through_link", [False, True])
 @pytest.mark.parametrize("name", ["questions", "annotations", "predictions"])
-def test_a_file_to_read_is_not_written_over(split: dict[str, Path], name: str, through_link: bool) -> None:
+def test_an_input_file_is_never_overwritten(split: dict[str, Path], name: str, through_link: bool) -> None:
     out, before = split["out"] if through_link else split[name], split[name].read_bytes()
     if through_link:
         out.symlink_to(split[name])

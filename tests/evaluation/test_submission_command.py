@@ -1,4 +1,4 @@
-"""The command `check-submission`, from the command line to what it says."""
+"""The command `check-submission`, from the command line to its output."""
 
 import gzip
 import json
@@ -29,18 +29,18 @@ def check(folder: Path, submission: Any, questions: Any = QUESTIONS, *options: s
     return main(["check-submission", str(folder / "s.json"), "--questions", str(questions), *options])
 
 
-def test_a_whole_submission_is_confirmed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_complete_submission_is_confirmed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(tmp_path, WHOLE) == 0
     said = capsys.readouterr().out
     assert said == f"{tmp_path}/s.json: 3 answers, one to each question of {tmp_path}/q.json\n"
 
 
-def test_empty_answers_are_counted_for_they_are_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_answers_are_allowed_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(tmp_path, [*WHOLE[:2], {"question_id": 2, "answer": " "}]) == 0
     assert "; 1 empty" in capsys.readouterr().out
 
 
-def test_the_official_archive_and_prepared_questions_do_as_well(tmp_path: Path) -> None:
+def test_the_official_archive_and_prepared_questions_are_accepted_too(tmp_path: Path) -> None:
     archive = zipped(tmp_path / "Q.zip", OFFICIAL, content=QUESTIONS)
     zipped(archive, DEV_ONLY, mode="a", content=QUESTIONS | {"questions": QUESTIONS["questions"][:1]})
     assert check(tmp_path, WHOLE, archive) == 0
@@ -56,7 +56,7 @@ def test_the_official_archive_and_prepared_questions_do_as_well(tmp_path: Path) 
         (lambda text: text.replace(b'"yes"', b'"yes", "more": "\xff"'), "is not UTF-8"),
     ],
 )
-def test_what_is_read_here_but_not_by_evalai_is_refused(
+def test_files_that_are_readable_here_but_not_by_evalai_are_refused(
     tmp_path: Path, pack: Callable[[bytes], bytes], found: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check(tmp_path, WHOLE) == 0
@@ -92,7 +92,7 @@ def test_a_zipped_submission_is_refused_whatever_it_is_called(
         ({"results": WHOLE}, "Expected `array`, got `object`"),
     ],
 )
-def test_what_evalai_would_refuse_is_one_line_and_status_1(
+def test_what_evalai_would_refuse_gives_one_line_and_status_1(
     tmp_path: Path, submission: Any, found: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check(tmp_path, submission) == 1

@@ -1,8 +1,8 @@
-"""Compile the GPU kernels for a GPU that need not be here: `compile_kernels.py 90 bf16 32x64 64x64`.
+"""Compile the GPU kernels for a GPU that this machine may lack: `compile_kernels.py 90 bf16 32x64 64x64`.
 
-Given are its compute capability, the precision of products, and numbers of queries and keys. Printed is the shared
-memory that each kernel takes, what it is said to take at most, how many of its products are asynchronous, and how many
-bytes of each thread found no room in registers.
+The arguments are its compute capability, the precision of products, and numbers of queries and keys. For each kernel,
+prints the shared memory it takes, the declared maximum, the number of its asynchronous products, and the bytes that
+each thread spills from registers.
 """
 
 import inspect
@@ -36,7 +36,7 @@ CONSTANTS = {
 
 
 def type_of(argument: str, low: str) -> str:
-    """Return the type of a kernel's argument, where products are in the precision `low`."""
+    """Return the type of a kernel's argument, given products in the precision `low`."""
     if argument.isupper():
         return "constexpr"
     if argument == "n" or argument.endswith(INTEGERS):
@@ -78,7 +78,7 @@ def compiled(kernel: Any, capability: int, low: str, said: int, warps: int = 4, 
 
 
 def stack_bytes(binary: bytes) -> int:
-    """Return what each thread of the one kernel in `binary` has of memory."""
+    """Return the stack bytes per thread of the one kernel in `binary`."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(binary)
         file.flush()

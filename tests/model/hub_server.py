@@ -1,4 +1,4 @@
-"""A hub on loopback: as much of its protocol as downloading a file of a repository takes."""
+"""A hub on loopback: the part of its protocol that downloading a file from a repository needs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,19 +25,19 @@ class Hub:
     repository: str = "unc-nlp/lxmert-base-uncased"
     branches: dict[str, str] = field(default_factory=lambda: {"main": COMMIT})
     status: int = 200
-    """What is answered to every request, if not 200."""
+    """The status of every response, if not 200."""
     error_code: str = ""
-    """The header X-Error-Code that goes with `status`."""
+    """The header X-Error-Code sent with `status`."""
     knows_error_codes: bool = True
     """A plain mirror answers 404 with no X-Error-Code."""
     names_commits: bool = True
-    """A server that is no hub sends no X-Repo-Commit."""
+    """A server that is not a hub sends no X-Repo-Commit."""
     breaks_after: int = 0
-    """Bytes after which the first answer to a GET of weights ends; 0 = never."""
+    """Bytes after which the first response to a GET of weights breaks off; 0 = never."""
     garbles: bool = False
-    """Send other bytes than the ETag says."""
+    """Send bytes that do not match the ETag."""
     token: str = ""
-    """The token that it takes; "" = no token needed."""
+    """The token that it requires; "" = none."""
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     url: str = ""
 
@@ -47,7 +47,7 @@ class Hub:
 
 @cache
 def digest_of(file: Path, _changed: int) -> str:
-    """Return the SHA-256 of a file, once for each of its versions."""
+    """Return the SHA-256 of a file, computed once for each of its versions."""
     return file_digest(file)
 
 
@@ -64,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def do_HEAD(self) -> None:
         self._answer()

@@ -1,6 +1,6 @@
-"""Where kernels run in tests: on a GPU, or here by Triton's interpreter. Without Triton, who imports this is skipped.
+"""Where kernels run in tests: on a GPU, or in Triton's interpreter. Without Triton, files that import this are skipped.
 
-`test_kernels` runs those files where Triton is not installed; on a GPU: `pytest -m gpu`.
+`test_kernels` runs those files where Triton is not installed; on a GPU, use `pytest -m gpu`.
 """
 
 import os
@@ -19,7 +19,7 @@ if DEVICE.type == "cpu":
 from lxmert_tickets.model import adam_kernels, gpu_kernels, on_gpu, operators  # noqa: E402
 
 MARKS = pytest.mark.gpu if DEVICE.type == "cuda" else []
-LOW = torch.bfloat16 if DEVICE.type == "cuda" else torch.float16  # the interpreter multiplies no bfloat16
+LOW = torch.bfloat16 if DEVICE.type == "cuda" else torch.float16  # the interpreter cannot multiply bfloat16
 KERNELS = [
     *[(gpu_kernels, name) for name in ("_attend", "_attend_backward", "_end", "_end_backward")],
     *[(adam_kernels, name) for name in ("_squares", "_update")],
@@ -28,7 +28,7 @@ KERNELS = [
 
 @pytest.fixture(name="way", autouse=True)
 def _way(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
-    """Lets a test choose: the plain way, or the one of a GPU, which it is to begin with."""
+    """Lets a test choose the plain implementation or a GPU's, which is the default."""
 
     def choose(plain: bool) -> None:
         monkeypatch.setattr(operators, "engine_of", lambda *_: None if plain else on_gpu)

@@ -18,9 +18,9 @@ N_PRETRAINING_ANSWERS = 9500
 def random_pretrained(
     architecture: Architecture, n_pretraining_answers: int = N_PRETRAINING_ANSWERS, seed: int = 0, std: float = 0.02
 ) -> dict[str, Tensor]:
-    """Return the tensors of transformers' `LxmertForPreTraining`, no two alike; LayerNorms around 1.
+    """Return the tensors of transformers' `LxmertForPreTraining`, no two alike; LayerNorm scales are around 1.
 
-    The word head shares the word embeddings' memory, as in a network that was trained.
+    The word head shares the word embeddings' memory, as in a trained network.
     """
     config = LxmertConfig(**architecture.transformers_config() | {"num_qa_labels": n_pretraining_answers})
     with torch.device("meta"):
@@ -36,7 +36,7 @@ def random_pretrained(
 
 
 def original_name(name: str, prefix: str = "module.") -> str:
-    """Return the original code's name of a parameter of transformers."""
+    """Return the original code's name for a parameter of transformers."""
     return prefix + ("bert." + name.removeprefix("lxmert.") if name.startswith("lxmert.") else name)
 
 
@@ -51,7 +51,7 @@ def write_original_checkpoint(
 ) -> dict[str, Tensor]:
     """Write a file like model_LXRT.pth, and return its tensors in the names of transformers.
 
-    The published file is of 2019, hence of PyTorch's format before zip files.
+    The published file is from 2019, hence in the format that PyTorch used before zip files.
     """
     tensors = random_pretrained(architecture, n_pretraining_answers, seed)
     renamed = OrderedDict((original_name(name, prefix), tensor) for name, tensor in tensors.items())
@@ -71,8 +71,8 @@ def write_hub_repository(
 ) -> dict[str, Tensor]:
     """Write config.json and pytorch_model.bin, or model.safetensors, as in unc-nlp/lxmert-base-uncased.
 
-    Returns the tensors in the names of transformers, which are the file's, too. The published file has the word head
-    as a tensor of its own, though it equals the word embeddings.
+    Returns the tensors in the names of transformers, which are also the file's. In the published file the word head is
+    a separate tensor, although it equals the word embeddings.
     """
     tensors = random_pretrained(architecture, n_pretraining_answers, seed)
     tensors["cls.predictions.decoder.weight"] = tensors["cls.predictions.decoder.weight"].clone()

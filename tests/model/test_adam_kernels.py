@@ -1,4 +1,4 @@
-"""Adam in kernels is torch's, and masks, clips and casts on its way (see `kernels_here`)."""
+"""Adam in kernels matches torch's, and masks, clips and casts in the same pass (see `kernels_here`)."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def network() -> nn.ParameterDict:
 
 
 def trained(recipe: OptimizerRecipe, *, by_kernels: bool) -> tuple[nn.ParameterDict, BertAdam, Lowered]:
-    """Return what a few steps make of a network, its optimiser, and the weights as half-precision numbers."""
+    """Return a network after a few steps, its optimiser, and its weights in half precision."""
     weights = network()
     optimizer = BertAdam(weights, recipe, mask())
     optimizer._kernels = adam_kernels if by_kernels else None
@@ -40,7 +40,7 @@ def trained(recipe: OptimizerRecipe, *, by_kernels: bool) -> tuple[nn.ParameterD
         for parameter in weights.values():
             parameter.grad = torch.cos(parameter.detach() * (step + 1)) * (step + 1)
         optimizer.step(rate)
-        if lowered is None:  # now the weights lie where they stay
+        if lowered is None:  # from here on the weights keep their addresses
             lowered = Lowered(weights, torch.float16)
             lowered.refresh()
             assert optimizer.can_keep is by_kernels
@@ -59,9 +59,7 @@ def trained(recipe: OptimizerRecipe, *, by_kernels: bool) -> tuple[nn.ParameterD
     ],
     ids=["AdamW", "BertAdam, clipped"],
 )
-def test_updates_are_those_of_torch(
-    monkeypatch: pytest.MonkeyPatch, recipe: OptimizerRecipe, gathered_below: int
-) -> None:
+def test_updates_match_torch(monkeypatch: pytest.MonkeyPatch, recipe: OptimizerRecipe, gathered_below: int) -> None:
     monkeypatch.setattr(module, "GATHERED_BELOW", gathered_below)
     (found, ours, lowered), (expected, theirs, _) = (trained(recipe, by_kernels=way) for way in (True, False))
     for name, weights in expected.items():
@@ -74,14 +72,14 @@ def test_updates_are_those_of_torch(
         assert torch.allclose(ours.state()[name], moment, rtol=1e-5, atol=1e-5), name
 
 
-def test_without_kernels_weights_are_not_cast_on_the_way() -> None:
+def test_without_kernels_the_update_does_not_cast_weights() -> None:
     weights, _, lowered = trained(RECIPE, by_kernels=False)
     assert not torch.equal(lowered(weights["large"]), weights["large"].half())
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy, which interprets
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # from NumPy, which the interpreter uses
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_what_is_no_number_reaches_every_weight_unless_its_own_is_pruned(number: float) -> None:
+def test_a_nan_or_inf_gradient_reaches_the_weights_unless_its_own_weight_is_pruned(number: float) -> None:
     weights = network()
     optimizer = BertAdam(weights, RECIPE, mask())
     optimizer._kernels = adam_kernels
@@ -101,7 +99,7 @@ def test_what_is_no_number_reaches_every_weight_unless_its_own_is_pruned(number:
 
 
 @pytest.mark.parametrize("sizes", [(1,), (N,), (N + 1, 3), (2 * N - 1, N, 5)])
-def test_the_norm_is_that_of_all_gradients_that_are_not_masked(sizes: tuple[int, ...]) -> None:
+def test_the_norm_is_over_the_gradients_of_all_kept_weights(sizes: tuple[int, ...]) -> None:
     gradients = [torch.randn(n, generator=torch.Generator().manual_seed(n)).to(DEVICE) for n in sizes]
     every_kept = [gradient > 0.3 if place % 2 == 0 else None for place, gradient in enumerate(gradients)]
     masked = [g if kept is None else g * kept for g, kept in zip(gradients, every_kept, strict=True)]

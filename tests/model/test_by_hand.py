@@ -14,7 +14,7 @@ from lxmert_tickets.model.by_hand import Pullback, Tensors, apply, give, recordi
 
 
 def scaled(parameter: Tensor, rows: Tensor) -> tuple[Tensors, Pullback]:
-    """Multiply by a number; of the rows, and of the number as its gradient."""
+    """Return the rows times a number; the pullback returns the gradient of the rows and gives the number its own."""
 
     def pullback(gradient: Tensor) -> Tensors:
         give([parameter], [(gradient * rows).sum()])
@@ -24,7 +24,7 @@ def scaled(parameter: Tensor, rows: Tensor) -> tuple[Tensors, Pullback]:
 
 
 def swapped(one: Tensor, other: Tensor) -> tuple[Tensors, Pullback]:
-    """Return two tensors in the other order, the first one squared."""
+    """Return the two tensors swapped, the first one squared."""
     return [other, one.square()], lambda of_other, of_square: [2 * one * of_square, of_other]
 
 
@@ -40,7 +40,7 @@ steps = st.lists(st.tuples(st.sampled_from(["scale", "swap", "scale both", "sele
 
 
 @given(steps)
-def test_gradients_are_those_of_autograd_whatever_the_order_of_functions(steps: list[tuple[str, int]]) -> None:
+def test_gradients_match_autograd_for_any_order_of_functions(steps: list[tuple[str, int]]) -> None:
     numbers = [number(0.5), number(-2.0), number(1.5)]
     index = torch.tensor([2, 0, 2])
 
@@ -81,7 +81,7 @@ def test_gradients_are_those_of_autograd_whatever_the_order_of_functions(steps: 
         assert found is None or torch.allclose(found, expected, rtol=1e-12)
 
 
-def test_an_output_that_nobody_uses_has_a_gradient_of_0() -> None:
+def test_an_unused_output_has_gradient_0() -> None:
     one, other = rows(3), rows(3, seed=1)
     first, _ = together(lambda *inputs: apply(swapped, *inputs), one, other)
     first.sum().backward()
@@ -89,11 +89,11 @@ def test_an_output_that_nobody_uses_has_a_gradient_of_0() -> None:
     assert torch.equal(one.grad, torch.zeros_like(one))
 
 
-def test_what_nobody_uses_is_not_gone_through() -> None:
+def test_backward_skips_functions_whose_outputs_are_unused() -> None:
     factor, given = number(3.0), rows(2)
 
     def run(rows: Tensor) -> Tensors:
-        apply(lambda rows: scaled(factor, rows), rows)  # and nothing comes of it
+        apply(lambda rows: scaled(factor, rows), rows)  # its result is unused
         return apply(lambda rows: scaled(number(2.0), rows), rows)
 
     [output] = together(run, given)
@@ -102,7 +102,7 @@ def test_what_nobody_uses_is_not_gone_through() -> None:
     assert torch.equal(given.grad, torch.full_like(given, 2.0))
 
 
-def test_parameters_have_gradients_where_no_input_has_and_sum_them_up() -> None:
+def test_parameters_accumulate_gradients_even_if_no_input_requires_one() -> None:
     factor, given = number(3.0), rows(2).detach()
     for times in (1, 2):
         [output] = together(lambda rows: apply(lambda rows: scaled(factor, rows), rows), given)
@@ -110,7 +110,7 @@ def test_parameters_have_gradients_where_no_input_has_and_sum_them_up() -> None:
         assert factor.grad == pytest.approx(times * given.sum().item())
 
 
-def test_frozen_parameters_have_none() -> None:
+def test_frozen_parameters_get_no_gradient() -> None:
     factor, given = number(3.0).requires_grad_(requires_grad=False), rows(2)
     [output] = together(lambda rows: apply(lambda rows: scaled(factor, rows), rows), given)
     output.sum().backward()
@@ -139,7 +139,7 @@ def test_after_an_error_nothing_is_recorded() -> None:
     assert not recording()
 
 
-def test_what_did_not_come_about_on_the_tape_is_refused() -> None:
+def test_an_input_computed_off_the_tape_is_refused() -> None:
     def run(given: Tensor) -> Tensors:
         return apply(lambda rows: scaled(number(2.0), rows), given + 1)  # autograd would not see the sum
 
@@ -155,7 +155,7 @@ def test_a_second_backward_is_refused() -> None:
 
 
 @pytest.mark.parametrize("backwards", [False, True])
-def test_what_was_saved_goes_without_the_garbage_collector(backwards: bool) -> None:
+def test_saved_tensors_are_freed_without_the_garbage_collector(backwards: bool) -> None:
     held: list[weakref.ref[Tensor]] = []
 
     def holding(rows: Tensor) -> tuple[Tensors, Pullback]:

@@ -1,4 +1,4 @@
-"""Weights survive the disk, transformers reads them, and files that do not fit are refused by name."""
+"""Weights survive a round trip to disk, transformers reads them, and files that do not fit are refused by name."""
 
 from pathlib import Path
 
@@ -96,7 +96,7 @@ def test_an_architecture_with_unknown_sizes_is_refused(tmp_path: Path) -> None:
         (changed(TINY, feature_dim=5), r"visn_fc\.visn_fc\.weight is \(32, 6\), not \(32, 5\)"),
     ],
 )
-def test_weights_of_another_network_are_refused_by_file_and_tensor(
+def test_weights_of_another_network_are_refused_naming_file_and_tensor(
     saved: Path, other: Architecture, found: str
 ) -> None:
     weights, _ = load_weights(saved)
@@ -110,7 +110,7 @@ def test_weights_of_another_precision_are_refused() -> None:
         build_network(weights, TINY)
 
 
-def test_a_network_has_a_copy_of_its_weights_and_trains_all_of_them() -> None:
+def test_a_network_copies_its_weights_and_all_of_them_are_trainable() -> None:
     weights = random_weights()
     network = build_network(weights, TINY)
     for name, parameter in network.named_parameters():

@@ -1,4 +1,4 @@
-"""Tensors of foreign files are read as they are stored; nothing else is taken, and no code runs."""
+"""Tensors in foreign files are read as stored; anything else is refused, and no code runs."""
 
 import os
 import pickle
@@ -57,7 +57,7 @@ def test_tensors_come_back_as_stored_whatever_the_name_of_the_file(tmp_path: Pat
 
 
 @pytest.mark.parametrize("save", PYTORCH)
-def test_state_dicts_parameters_and_shared_memory_are_tensors_like_others(tmp_path: Path, save: Save) -> None:
+def test_state_dicts_parameters_and_shared_memory_are_read_like_plain_tensors(tmp_path: Path, save: Save) -> None:
     layer = nn.Linear(2, 3)
     content = OrderedDict(layer.state_dict()) | {"kept": layer.weight, "row": layer.weight.detach()[1]}
     save(content, tmp_path / "file.pth")
@@ -104,7 +104,7 @@ class Builds(Touches):
 
 
 class HidesInState(Touches):
-    """Code where a state dict keeps its metadata, after tensors that are all right."""
+    """Code where a state dict keeps its metadata, after harmless tensors."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return OrderedDict, (), {"_metadata": Touches(self.path)}
@@ -127,10 +127,10 @@ def test_code_in_a_pickle_is_refused_by_name_and_never_runs(
     with pytest.raises(DataError, match=rf"file\.pth: {found}") as refusal:
         read_tensors(tmp_path / "file.pth")
     assert not trace.exists()
-    assert "weights_only" not in str(refusal.value)  # torch would say how to run it all the same
+    assert "weights_only" not in str(refusal.value)  # torch's own error says how to run it anyway
 
 
-def test_the_trap_of_these_tests_works(tmp_path: Path) -> None:
+def test_the_code_in_these_tests_runs_if_loaded_unsafely(tmp_path: Path) -> None:
     save_zipped(Touches(tmp_path / "trace"), tmp_path / "file.pth")
     torch.load(tmp_path / "file.pth", weights_only=False)
     assert (tmp_path / "trace").exists()
@@ -159,13 +159,15 @@ def test_code_stays_refused_when_the_environment_asks_torch_to_run_it(
         ({str(i): i for i in range(6)}, "4 is of type int; and 1 more"),
     ],
 )
-def test_anything_but_dense_tensors_by_name_is_refused(tmp_path: Path, save: Save, content: Any, found: str) -> None:
+def test_anything_but_a_mapping_of_names_to_dense_tensors_is_refused(
+    tmp_path: Path, save: Save, content: Any, found: str
+) -> None:
     save(content, tmp_path / "file.pth")
     with pytest.raises(DataError, match=f"{found}.*; expected a PyTorch checkpoint"):
         read_tensors(tmp_path / "file.pth")
 
 
-def test_a_network_saved_whole_is_refused(tmp_path: Path) -> None:
+def test_a_pickled_module_is_refused(tmp_path: Path) -> None:
     save_zipped(nn.Linear(2, 2), tmp_path / "file.pth")
     with pytest.raises(DataError, match="asks to run code"):
         read_tensors(tmp_path / "file.pth")
@@ -190,13 +192,13 @@ def test_a_torchscript_archive_is_refused(tmp_path: Path) -> None:
         (b'{"a": 1}', r"is another kind of file \(starts with "),
     ],
 )
-def test_what_is_no_checkpoint_is_called_what_it_is(tmp_path: Path, content: bytes, found: str) -> None:
+def test_a_file_that_is_no_checkpoint_is_reported_as_what_it_is(tmp_path: Path, content: bytes, found: str) -> None:
     (tmp_path / "model_LXRT.pth").write_bytes(content)
     with pytest.raises(DataError, match=rf"model_LXRT\.pth: {found}"):
         read_tensors(tmp_path / "model_LXRT.pth")
 
 
-def test_a_missing_file_is_called_missing(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_as_missing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"model_LXRT\.pth: cannot be read \(No such file"):
         read_tensors(tmp_path / "model_LXRT.pth")
 

@@ -1,4 +1,4 @@
-"""Rows of each head stand where they stood, with keys to spare, and come back."""
+"""Rows split into heads keep their places, keys are padded, and heads can be joined again."""
 
 import pytest
 import torch
@@ -16,14 +16,16 @@ n_heads = st.integers(1, 4)
 
 
 def split(layout: HeadLayout, padded: Tensor, kinds: str) -> list[Tensor]:
-    """Return what stands at every place (B * T, parts * H), as (B, heads, T, H / heads) of each part."""
+    """Return padded rows (B * T, parts * H) as one (B, heads, T, H / heads) per part."""
     places = layout.places
     shape = places.n_sequences, places.n_places, len(kinds), layout.n_heads, -1
     return list(padded.view(shape).permute(2, 0, 3, 1, 4))
 
 
 @given(lengths, kinds, n_heads)
-def test_heads_are_the_rows_of_each_head_at_their_places(lengths: list[int], kinds: str, n_heads: int) -> None:
+def test_rows_split_into_heads_keep_their_places_and_can_be_joined_again(
+    lengths: list[int], kinds: str, n_heads: int
+) -> None:
     places = places_of(lengths)
     layout = HeadLayout(places, n_heads)
     rows = torch.randn(places.n_rows, len(kinds) * n_heads * 2)
@@ -51,7 +53,9 @@ def test_a_gradient_that_is_0_at_padding_is_0_there_in_every_head(lengths: list[
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=4), n_heads, st.sampled_from([9, 40]))
-def test_keys_that_are_none_are_shut_out_for_every_head(lengths: list[int], n_heads: int, n_places: int) -> None:
+def test_padding_among_keys_gets_a_bias_of_minus_infinity_in_every_head(
+    lengths: list[int], n_heads: int, n_places: int
+) -> None:
     layout = HeadLayout(places_of(lengths, n_places), n_heads)
     absent = layout.absent()
     assert absent is not None
@@ -64,7 +68,7 @@ def test_keys_that_are_none_are_shut_out_for_every_head(lengths: list[int], n_he
 
 
 @pytest.mark.parametrize("n_places", [1, 15, 16, 17, 36])
-def test_where_no_place_is_padding_all_sequences_shut_out_the_same(n_places: int) -> None:
+def test_without_padding_all_sequences_share_one_bias_against_spare_keys(n_places: int) -> None:
     absent = HeadLayout(Places(3, n_places), 2).absent()
     if n_places >= LEAST_KEYS:
         assert absent is None
@@ -74,7 +78,7 @@ def test_where_no_place_is_padding_all_sequences_shut_out_the_same(n_places: int
 
 
 @given(sources, kinds, n_heads)
-def test_sequences_that_share_rows_have_the_heads_of_copies(source: Tensor, kinds: str, n_heads: int) -> None:
+def test_sequences_that_share_rows_get_the_same_heads_as_with_copies(source: Tensor, kinds: str, n_heads: int) -> None:
     shared = Places(3, 5).shared_by(source)
     rows = torch.randn(15, len(kinds) * n_heads * 2)
     copies = rows.view(3, 5, -1)[source].flatten(0, 1)

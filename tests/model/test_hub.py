@@ -56,7 +56,7 @@ def refusal(hub: Hub, cache: Path, revision: str = "main") -> str:
     return message
 
 
-def test_weights_and_config_come_whole_with_the_commit_of_the_branch(hub: Hub, cache: Path) -> None:
+def test_weights_and_config_arrive_intact_with_the_commit_of_the_branch(hub: Hub, cache: Path) -> None:
     found = fetch(hub, cache)
     assert found.weights.read_bytes() == (hub.folder / "pytorch_model.bin").read_bytes()
     assert json.loads(found.config.read_text()) == json.loads((hub.folder / "config.json").read_text())
@@ -64,7 +64,9 @@ def test_weights_and_config_come_whole_with_the_commit_of_the_branch(hub: Hub, c
     assert found.sha256 == found.weights.resolve().name
 
 
-def test_safetensors_are_preferred_and_then_nothing_else_is_fetched(hub: Hub, cache: Path, tmp_path: Path) -> None:
+def test_safetensors_are_preferred_and_pytorch_weights_are_then_not_fetched(
+    hub: Hub, cache: Path, tmp_path: Path
+) -> None:
     write_hub_repository(tmp_path / "both", TINY, 11)
     write_hub_repository(tmp_path / "both", TINY, 11, safetensors=True)
     hub.folder = tmp_path / "both"
@@ -73,36 +75,36 @@ def test_safetensors_are_preferred_and_then_nothing_else_is_fetched(hub: Hub, ca
 
 
 @pytest.mark.parametrize("knows_error_codes", [True, False])
-def test_the_other_file_is_taken_where_there_are_no_safetensors_on_mirrors_too(
+def test_without_safetensors_the_pytorch_weights_are_fetched_from_mirrors_too(
     hub: Hub, cache: Path, knows_error_codes: bool
 ) -> None:
     hub.knows_error_codes = knows_error_codes
     assert fetch(hub, cache).weights.name == "pytorch_model.bin"
 
 
-def test_all_files_are_of_the_commit_that_the_branch_had_first(hub: Hub, cache: Path) -> None:
+def test_all_files_come_from_the_commit_that_the_branch_had_at_first(hub: Hub, cache: Path) -> None:
     fetch(hub, cache)
     revisions = [path.split("/resolve/")[1].split("/")[0] for path in hub.paths("HEAD")]
     assert revisions == ["main", COMMIT, COMMIT]
 
 
-def test_a_pinned_commit_is_asked_for_and_once_cached_not_again(hub: Hub, cache: Path) -> None:
+def test_a_pinned_commit_is_fetched_and_once_cached_not_fetched_again(hub: Hub, cache: Path) -> None:
     hub.branches["v1"] = OTHER_COMMIT
     assert fetch(hub, cache, OTHER_COMMIT).commit == OTHER_COMMIT
     asked = len(hub.requests)
     assert fetch(hub, cache, OTHER_COMMIT).commit == OTHER_COMMIT
-    assert {path.rpartition("/")[2] for _, path, _ in hub.requests[asked:]} <= {"model.safetensors"}  # is it there now?
+    assert {path.rpartition("/")[2] for _, path, _ in hub.requests[asked:]} <= {"model.safetensors"}  # may exist now
 
 
-def test_a_download_that_breaks_goes_on_where_it_broke(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)  # what it has of a chunk is lost
+def test_a_broken_download_resumes_where_it_broke(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)  # an incomplete chunk is lost
     hub.breaks_after = 10_000
     assert fetch(hub, cache).weights.read_bytes() == (hub.folder / "pytorch_model.bin").read_bytes()
     ranges = [headers.get("Range") for method, path, headers in hub.requests if method == "GET" and "model" in path]
     assert ranges == [None, "bytes=10000-"]
 
 
-def test_weights_that_are_not_those_of_the_hub_are_refused_until_deleted(hub: Hub, cache: Path) -> None:
+def test_weights_that_do_not_match_the_hub_are_refused_until_deleted(hub: Hub, cache: Path) -> None:
     hub.garbles = True
     with pytest.raises(
         DataError, match=r"SHA-256 is [0-9a-f]{64}; expected [0-9a-f]{64}, as the hub has it.*delete this file"
@@ -115,9 +117,9 @@ def test_weights_that_are_not_those_of_the_hub_are_refused_until_deleted(hub: Hu
     assert fetch(hub, cache).commit == COMMIT
 
 
-def test_weights_in_a_store_of_several_repositories_are_compared_all_the_same(hub: Hub, cache: Path) -> None:
+def test_weights_in_a_store_shared_by_repositories_are_checked_too(hub: Hub, cache: Path) -> None:
     blob = fetch(hub, cache).weights.resolve()
-    store = cache / "blobs" / ("0" * 64)  # named after another digest than SHA-256
+    store = cache / "blobs" / ("0" * 64)  # not named after its SHA-256
     store.parent.mkdir()
     blob.rename(store)
     blob.symlink_to(store)
@@ -127,7 +129,7 @@ def test_weights_in_a_store_of_several_repositories_are_compared_all_the_same(hu
         fetch(hub, cache)
 
 
-def test_a_private_repository_opens_with_the_token_of_the_environment(
+def test_a_private_repository_opens_with_the_token_from_the_environment(
     hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.token = TOKEN
@@ -161,7 +163,7 @@ def test_a_wrong_token_is_refused_and_not_shown(
         (503, "", "the hub answers 503", "Try again later, or set HF_ENDPOINT to a mirro"),
     ],
 )
-def test_refusals_of_the_hub_say_what_to_do(
+def test_errors_from_the_hub_say_what_to_do(
     hub: Hub, cache: Path, status: int, code: str, found: str, remedy: str
 ) -> None:
     hub.status, hub.error_code = status, code
@@ -176,12 +178,12 @@ def test_a_hub_that_is_down_does_no_harm_once_the_files_are_cached(hub: Hub, cac
     assert fetch(hub, cache) == before
 
 
-def test_a_server_that_is_no_hub_is_called_so(hub: Hub, cache: Path) -> None:
+def test_a_server_that_is_not_a_hub_is_reported_as_such(hub: Hub, cache: Path) -> None:
     hub.names_commits = False
     assert "what answers there is not a hub; expected " in refusal(hub, cache)
 
 
-def test_no_server_at_all_is_a_matter_of_network_or_mirror(hub: Hub, cache: Path) -> None:
+def test_an_unreachable_server_is_reported_with_the_advice_to_set_a_mirror(hub: Hub, cache: Path) -> None:
     hub.url = "http://127.0.0.1:9"
     message = refusal(hub, cache)
     assert "cannot be fetched (ConnectError: " in message
@@ -193,7 +195,7 @@ def test_a_password_in_the_address_of_a_mirror_is_not_shown(hub: Hub, cache: Pat
     assert "pass-word" not in refusal(hub, cache)
 
 
-def test_offline_with_a_filled_cache_asks_nobody(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_with_a_filled_cache_no_request_is_made(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = fetch(hub, cache)
     asked = len(hub.requests)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -203,7 +205,7 @@ def test_offline_with_a_filled_cache_asks_nobody(hub: Hub, cache: Path, monkeypa
 
 
 @pytest.mark.parametrize("kept", [(), ("config.json",)])
-def test_offline_without_the_files_says_how_to_bring_them(
+def test_offline_without_the_files_the_error_says_how_to_get_them(
     hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch, kept: tuple[str, ...]
 ) -> None:
     if kept:
@@ -217,12 +219,12 @@ def test_offline_without_the_files_says_how_to_bring_them(
 
 
 @pytest.mark.parametrize("name", ["", "two/slashes/here", "-dash/x", "https://x.org/y"])
-def test_a_repository_that_cannot_be_one_is_refused(hub: Hub, cache: Path, name: str) -> None:
+def test_an_invalid_repository_name_is_refused(hub: Hub, cache: Path, name: str) -> None:
     hub.repository = name
     assert "cannot be fetched (HFValidationError: " in refusal(hub, cache)
 
 
-def test_our_sizes_are_the_config_s_but_for_the_answers(hub: Hub) -> None:
+def test_our_sizes_must_be_those_of_the_config_except_for_the_number_of_answers(hub: Hub) -> None:
     refused = []
     for size, ours in msgspec.structs.asdict(TINY).items():
         try:
@@ -246,7 +248,7 @@ def test_sizes_that_differ_are_all_named(hub: Hub, ours: dict[str, int], found: 
         check_config(hub.folder / "config.json", changed(TINY, **ours))
 
 
-def test_what_a_config_leaves_out_is_the_base_network_s(tmp_path: Path) -> None:
+def test_sizes_that_a_config_leaves_out_are_those_of_the_base_network(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "lxmert"}')
     check_config(tmp_path / "config.json", Architecture(n_answers=3129))
     with pytest.raises(DataError, match="hidden_size is 768, not 32"):
@@ -262,7 +264,7 @@ def test_what_a_config_leaves_out_is_the_base_network_s(tmp_path: Path) -> None:
         ("[]", "Expected `object`"),
     ],
 )
-def test_the_config_of_something_else_is_refused(tmp_path: Path, content: str, found: str) -> None:
+def test_a_config_that_is_not_an_lxmerts_is_refused(tmp_path: Path, content: str, found: str) -> None:
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(DataError, match=rf"config\.json.*{found}"):
         check_config(tmp_path / "config.json", Architecture(n_answers=3129))
@@ -271,15 +273,15 @@ def test_the_config_of_something_else_is_refused(tmp_path: Path, content: str, f
 @given(
     st.from_regex(r"hf_[A-Za-z0-9]{20,40}", fullmatch=True), st.sampled_from(["(%s)", "at %s.", "x=%s", "%s", "'%s'"])
 )
-def test_tokens_never_pass(token: str, around: str) -> None:
+def test_tokens_are_always_removed_from_messages(token: str, around: str) -> None:
     assert token not in without_secrets(around % token)
 
 
-def test_the_token_in_use_never_passes_whatever_it_looks_like(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_in_use_is_removed_whatever_it_looks_like(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "open-sesame")
     assert without_secrets("Authorization: Bearer open-sesame") == "Authorization: Bearer …"
 
 
-def test_passwords_and_signatures_of_urls_never_pass() -> None:
+def test_passwords_and_signatures_are_removed_from_urls() -> None:
     text = "GET https://me:pw@cdn.example.org/a/b.bin?X-Signature=abc&Expires=3: 403 (is it there?)"
     assert without_secrets(text) == "GET https://cdn.example.org/a/b.bin 403 (is it there?)"

@@ -1,4 +1,4 @@
-"""Published weights become pretrained weights of ours, by the hub and by file, and the log and the file say how."""
+"""Published weights, from the hub or a file, become our pretrained weights; the log and the output say how."""
 
 import json
 import logging
@@ -87,7 +87,7 @@ def import_job(folder: Path, architecture: Architecture, **inputs: Path) -> dict
 
 
 def run_import(folder: Path, architecture: Architecture, environment: dict[str, str], **inputs: Path) -> ScriptRun:
-    """Return how the rule ran in a process of its own, with its cache of the hub in `folder`."""
+    """Return the run of the rule in a process of its own, with its hub cache in `folder`."""
     environment = {"HF_HOME": str(folder / "hub")} | environment
     job = import_job(folder, architecture, **inputs)
     return run_apart("import_weights", folder / "import.log", environment, **job)
@@ -100,7 +100,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_encoder_comes_alone_when_no_answers_of_pretraining_are_given(folder: Path) -> None:
+def test_only_the_encoder_is_imported_when_no_pretraining_answers_are_given(folder: Path) -> None:
     write_original_checkpoint(folder / "model_LXRT.pth", TINY, len(TABLE))
     weights, about = import_weights(checkpoint_file(folder / "model_LXRT.pth"), TINY, ANSWERS)
     assert {name.partition(".")[0] for name in weights} == {"lxmert"}
@@ -114,7 +114,7 @@ def test_the_encoder_comes_alone_when_no_answers_of_pretraining_are_given(folder
     assert build_network(weights | random_classifier(TINY, seed=0), TINY)
 
 
-def test_the_head_comes_mapped_and_log_and_record_say_how_many_matched(
+def test_the_head_is_mapped_and_log_and_metadata_say_how_many_answers_matched(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tensors = write_original_checkpoint(folder / "model_LXRT.pth", TINY, len(TABLE))
@@ -135,7 +135,7 @@ def test_a_list_of_answers_that_does_not_fit_the_head_is_refused(folder: Path) -
         import_weights(checkpoint_file(folder / "model_LXRT.pth"), TINY, ANSWERS, TABLE[:-1])
 
 
-def test_the_rule_takes_a_verified_download_and_the_snapshot_keeps_its_head(folder: Path) -> None:
+def test_the_rule_imports_a_verified_download_and_the_snapshot_keeps_its_head(folder: Path) -> None:
     checkpoint = folder / "model_LXRT.pth"
     write_original_checkpoint(checkpoint, TINY, len(TABLE))
     receipt = folder / "model_LXRT.pth.verified"
@@ -166,7 +166,7 @@ def test_the_rule_takes_a_verified_download_and_the_snapshot_keeps_its_head(fold
     assert all(np.array_equal(initial[name], tensor) for name, tensor in weights.items())
 
 
-def test_the_rule_takes_the_hub_of_the_environment_and_its_cache_when_offline(folder: Path) -> None:
+def test_the_rule_uses_the_hub_from_the_environment_and_its_cache_when_offline(folder: Path) -> None:
     write_hub_repository(folder / "repository", TINY, len(TABLE))
     with serving(Hub(folder / "repository", token=TOKEN)) as hub:
         run = run_import(folder, TINY, {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN})
@@ -184,7 +184,9 @@ def test_the_rule_takes_the_hub_of_the_environment_and_its_cache_when_offline(fo
     assert (folder / "weights.safetensors").read_bytes() == online
 
 
-def test_the_rule_without_network_or_cache_ends_with_what_to_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_network_or_cache_the_rule_fails_and_says_what_to_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
     with pytest.raises(SystemExit, match="1"):
@@ -196,7 +198,7 @@ def test_the_rule_without_network_or_cache_ends_with_what_to_do(folder: Path, mo
     assert not (folder / "weights.safetensors").exists()
 
 
-def test_the_hub_s_config_is_compared_with_the_experiment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hubs_config_is_compared_with_the_experiment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_hub_repository(folder / "repository", TINY, len(TABLE))
     with serving(Hub(folder / "repository")) as hub:
         fetch = partial(fetch_checkpoint, endpoint=hub.url, cache=folder / "cache")
@@ -213,7 +215,7 @@ BASE = Architecture(n_answers=3129)
 
 @pytest.fixture
 def roomy(tmp_path: Path) -> Iterator[Path]:
-    """A folder whose gigabytes do not stay."""
+    """A folder whose large files are deleted after the test."""
     yield tmp_path
     for file in tmp_path.rglob("*"):
         if file.is_file() and not file.is_symlink() and file.stat().st_size > 1 << 26:
@@ -222,7 +224,7 @@ def roomy(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", ["original", "hub", "hub, safetensors", "hub, PyTorch before 1.6"])
-def test_a_checkpoint_of_full_size_comes_with_equal_outputs_and_bounded_memory(
+def test_a_full_size_checkpoint_is_imported_with_equal_outputs_in_bounded_memory(
     shared_data: Path, roomy: Path, layout: str
 ) -> None:
     answers = read_answers(shared_data / "answers" / "trainval_label2ans.json")
@@ -259,7 +261,7 @@ def test_a_checkpoint_of_full_size_comes_with_equal_outputs_and_bounded_memory(
 
 
 @pytest.mark.slow
-def test_a_head_left_at_random_makes_a_file_of_the_encoder_alone_at_full_size(roomy: Path) -> None:
+def test_without_pretraining_answers_a_full_size_import_holds_only_the_encoder(roomy: Path) -> None:
     write_answers(roomy / "answers.json", [str(answer) for answer in range(BASE.n_answers)], {})
     write_original_checkpoint(roomy / "model_LXRT.pth", BASE, prefix="", zipped=True)
     run = run_import(roomy, BASE, {}, checkpoint=roomy / "model_LXRT.pth")

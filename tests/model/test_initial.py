@@ -1,4 +1,4 @@
-"""The initial weights of a run: the pretrained encoder as it is, and a classifier of the run's own."""
+"""The initial weights of a run: the pretrained encoder unchanged, and the run's own classifier."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def test_the_encoder_is_the_pretrained_one_and_the_head_is_new() -> None:
         assert (tensor is pretrained[name]) == (not name.startswith("answer_head.")), name
 
 
-def test_initial_weights_are_just_those_of_the_network() -> None:
+def test_initial_weights_are_exactly_those_of_the_network() -> None:
     assert build_network(with_random_classifier(random_weights(), TINY, seed=0), TINY).architecture == TINY
 
 
@@ -30,18 +30,18 @@ def test_every_run_has_the_classifier_of_its_seed() -> None:
         assert all(np.array_equal(initial[name], tensor) for name, tensor in random_classifier(TINY, seed).items())
 
 
-def test_a_pretrained_head_of_other_answers_is_left_out() -> None:
+def test_a_pretrained_head_for_other_answers_is_left_out() -> None:
     pretrained = random_weights(changed(TINY, n_answers=99)) | {"answer_head.other.weight": np.ones(1)}
     assert build_network(with_random_classifier(pretrained, TINY, seed=0), TINY).architecture == TINY
 
 
-def test_the_classifier_follows_its_seed_alone() -> None:
+def test_the_classifier_depends_on_its_seed_alone() -> None:
     first, again, other = (random_classifier(TINY, seed) for seed in (0, 0, 1))
     assert all(np.array_equal(first[name], again[name]) for name in first)
     assert not any(np.array_equal(first[name], other[name]) for name in MATRICES)
 
 
-def test_the_classifier_is_drawn_as_berts() -> None:
+def test_the_classifier_is_initialised_like_berts() -> None:
     head = random_classifier(WIDE, seed=0)
     assert all(tensor.dtype == np.float32 for tensor in head.values())
     for name in MATRICES:
@@ -85,11 +85,11 @@ def test_a_pretrained_start_is_the_same_for_every_seed() -> None:
         (encoder_of(random_weights()) | {MATRICES[0]: random_weights()[MATRICES[0]]}, "another answer head"),
     ],
 )
-def test_a_pretrained_start_wants_a_head_for_these_answers(pretrained: dict[str, np.ndarray], found: str) -> None:
+def test_a_pretrained_start_needs_a_head_for_these_answers(pretrained: dict[str, np.ndarray], found: str) -> None:
     with pytest.raises(ArtifactError, match=rf"w\.safetensors: {found}; expected the pretrained one for 7 answers"):
         initial_weights(pretrained, TINY, 0, "pretrained", "w.safetensors")
 
 
-def test_another_start_is_refused() -> None:
+def test_an_unknown_kind_of_start_is_refused() -> None:
     with pytest.raises(ConfigError, match='answer_head: \'zeros\'; expected "random" or "pretrained"'):
         initial_weights(random_weights(), TINY, 0, "zeros")

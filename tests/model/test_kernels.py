@@ -1,4 +1,4 @@
-"""The kernels of a GPU, without one: interpreted, they give the right numbers; and they compile for real GPUs."""
+"""The GPU kernels without a GPU: interpreted, they give the right numbers, and they compile for real GPUs."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def run(packages: Path, *command: object) -> str:
     return ran.stdout
 
 
-def test_interpreted_they_give_the_numbers_of_the_plain_way(packages: Path) -> None:
+def test_interpreted_kernels_match_the_plain_implementation(packages: Path) -> None:
     files = [HERE / f"test_{what}.py" for what in ("on_gpu", "network_on_gpu", "adam_kernels")]
     said = run(packages, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files)
     passed = re.search(r"(\d+) passed", said)
@@ -45,16 +45,16 @@ def test_interpreted_they_give_the_numbers_of_the_plain_way(packages: Path) -> N
 
 
 @pytest.mark.parametrize(("capability", "low"), [(86, "bf16"), (90, "bf16"), (90, "fp32")])
-def test_they_compile_have_registers_take_no_more_memory_than_they_say_and_wait_for_products(
+def test_kernels_compile_spill_little_take_at_most_their_declared_memory_and_wait_for_products(
     packages: Path, capability: int, low: str
 ) -> None:
     blocks = ["16x64", "32x32", "32x64", "64x32", "64x64"]  # of VQA v2's sentences, [CLS] and regions
     if (capability, low) == (90, "bf16"):
-        blocks += ["16x128", "64x128", "128x64", "128x128"]  # others have too little shared memory for 100 regions
+        blocks += ["16x128", "64x128", "128x64", "128x128"]  # the others lack the shared memory for 100 regions
     found = run(packages, HERE / "compile_kernels.py", capability, low, *blocks).splitlines()
     assert len(found) == 2 * len(blocks) + 4
     for line in found:
         kernel, taken, said, asynchronous, spilt = line.split()
         assert int(taken) <= int(said), kernel
         assert int(asynchronous) == 0, kernel
-        assert int(spilt) <= 256, kernel  # bytes a thread; with too few warps, thousands
+        assert int(spilt) <= 256, kernel  # bytes per thread; with too few warps, thousands

@@ -1,4 +1,4 @@
-"""Lowered weights are the weights, rounded, and lie as they do."""
+"""Lowered weights are the weights, rounded, in the same memory layout."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.steps import step_of
 
 
-def test_they_are_the_parameters_rounded_also_when_those_lie_together() -> None:
+def test_lowered_weights_are_the_parameters_rounded_even_if_those_were_gathered() -> None:
     network, data, rows = tiny_network(), toy_data(), np.arange(8)
     step_of(network, BertAdam(network, RECIPE), "float32")(data.batch(rows), data.targets(rows), 1e-3)
     lowered = Lowered(network, torch.bfloat16)
@@ -21,7 +21,7 @@ def test_they_are_the_parameters_rounded_also_when_those_lie_together() -> None:
         assert torch.equal(lowered(parameter), parameter.bfloat16())
 
 
-def test_they_stay_as_they_were_until_they_are_refreshed() -> None:
+def test_lowered_weights_change_only_when_refreshed() -> None:
     network = tiny_network()
     lowered, weight = Lowered(network, torch.bfloat16), network.lxmert.pooler.dense.weight
     lowered.refresh()
@@ -33,7 +33,7 @@ def test_they_stay_as_they_were_until_they_are_refreshed() -> None:
     assert torch.equal(lowered(weight), weight.bfloat16())
 
 
-def test_neighbours_are_joined_without_a_copy_wherever_the_network_was_moved() -> None:
+def test_neighbouring_weights_are_joined_without_a_copy_even_after_the_network_moved() -> None:
     network = tiny_network().double().float()
     attention = network.lxmert.encoder.layer[0].attention.self
     weights = [attention.query.weight, attention.key.weight, attention.value.weight]
@@ -43,10 +43,10 @@ def test_neighbours_are_joined_without_a_copy_wherever_the_network_was_moved() -
         joined = low(weights, torch.bfloat16)
         assert joined.data_ptr() == lowered(weights[0]).data_ptr()
     assert torch.equal(joined, torch.cat(weights).bfloat16())
-    assert torch.equal(low(weights, torch.bfloat16), joined)  # cast for this once, when none are in use
+    assert torch.equal(low(weights, torch.bfloat16), joined)  # cast on the spot, when no lowered weights are in use
 
 
-def test_only_products_on_a_gpu_are_lowered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_lowered_in_advance_only_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "_gpu_has_bfloat16", lambda: True)
     assert lowered_for(tiny_network(), "bfloat16") is None
     meta = torch.device("meta")

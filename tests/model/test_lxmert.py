@@ -68,7 +68,7 @@ sizes = st.builds(
 
 @settings(max_examples=25, deadline=None)
 @given(sizes, st.lists(st.integers(1, 8), min_size=1, max_size=3), st.integers(1, 5))
-def test_logits_and_every_gradient_are_those_of_transformers(
+def test_logits_and_all_gradients_match_transformers(
     architecture: Architecture, lengths: list[int], n_regions: int
 ) -> None:
     ours, theirs = pair(architecture)
@@ -84,7 +84,7 @@ def test_logits_and_every_gradient_are_those_of_transformers(
 
 
 def test_the_base_network_agrees_with_transformers_to_float32_rounding() -> None:
-    # All 9/5/5 layers at width 768; few words and answers, for their tables are the same at any length.
+    # All 9/5/5 layers at width 768, but few words and answers: their tables work the same at any length.
     base = changed(BASE, vocab_size=50, n_answers=40)
     ours = LxmertForVqa(base)
     initialise(ours, torch.Generator().manual_seed(0))
@@ -106,7 +106,7 @@ def test_the_base_network_agrees_with_transformers_to_float32_rounding() -> None
     gc.collect()
 
 
-def test_names_and_numbers_of_parameters_are_the_published_ones() -> None:
+def test_names_shapes_and_counts_of_parameters_are_the_published_ones() -> None:
     with torch.device("meta"):
         ours = LxmertForVqa(BASE).state_dict()
     theirs = published(BASE).state_dict()
@@ -116,7 +116,7 @@ def test_names_and_numbers_of_parameters_are_the_published_ones() -> None:
     assert sum(ours[name].numel() for name in prunable_names(ours, PAPER)) == 182_255_616
 
 
-def test_more_padding_than_needed_changes_nothing_whatever_stands_there() -> None:
+def test_extra_padding_changes_nothing_whatever_token_it_holds() -> None:
     network = tiny_network().double().eval()
     ids, attention_mask, features, boxes = random_inputs(TINY, (5, 3))
     longer = torch.cat([ids, torch.full((2, 4), 9)], dim=1)
@@ -127,7 +127,9 @@ def test_more_padding_than_needed_changes_nothing_whatever_stands_there() -> Non
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("n_cross_layers", [1, 2, 3])
-def test_questions_that_share_an_image_get_what_each_gets_of_a_copy(n_cross_layers: int, dtype: torch.dtype) -> None:
+def test_questions_that_share_an_image_get_the_same_results_as_with_copies_of_it(
+    n_cross_layers: int, dtype: torch.dtype
+) -> None:
     architecture = changed(TINY, n_cross_layers=n_cross_layers)
     network = build_network(random_weights(architecture), architecture).to(dtype).eval()
     ids, attention_mask, features, boxes = random_inputs(architecture, (5, 3, 8, 6))
@@ -148,7 +150,7 @@ def test_questions_that_share_an_image_get_what_each_gets_of_a_copy(n_cross_laye
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=30), st.integers(1, 31))
-def test_rows_of_a_table_and_their_gradient_are_the_same_however_many_are_looked_up_at_once(
+def test_embeddings_and_their_gradient_do_not_depend_on_how_many_are_looked_up_at_once(
     chosen: list[int], at_once: int
 ) -> None:
     table, numbers = nn.Embedding(7, 4, padding_idx=0).double(), torch.tensor(chosen)
@@ -181,7 +183,7 @@ def test_the_last_vision_branch_gets_no_gradient_and_changes_no_answer() -> None
     assert torch.equal(network(*inputs), before)
 
 
-def test_every_word_and_region_and_box_can_change_the_answer() -> None:
+def test_every_word_and_every_regions_box_can_change_the_answer() -> None:
     network = tiny_network().double().eval()
     ids, attention_mask, features, boxes = random_inputs(TINY, (5,))
     before = network(ids, attention_mask, features, boxes)
@@ -196,12 +198,12 @@ def test_every_word_and_region_and_box_can_change_the_answer() -> None:
 
 
 def fake_dropout(hidden: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Scale instead of dropping: no chance, and yet every place where dropout stands shows in the result."""
+    """Scale instead of dropping: deterministic, and yet every use of dropout shows in the result."""
     del inplace
     return hidden * (1 + p) if training else hidden
 
 
-def test_dropout_stands_where_transformers_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropout_is_applied_where_transformers_applies_it(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = tiny_network(hidden_dropout=0.2, attention_dropout=0.3).double()
     theirs = published(TINY, hidden_dropout_prob=0.2, attention_probs_dropout_prob=0.3)
     theirs.load_state_dict(ours.state_dict(), assign=True)
@@ -243,7 +245,7 @@ def test_the_loss_of_half_precision_logits_is_computed_in_float32() -> None:
     assert loss == vqa_loss(logits.float(), torch.ones(3, 5))
 
 
-def test_weights_are_drawn_as_bert_draws_them_and_per_generator() -> None:
+def test_weights_are_initialised_like_berts_and_depend_on_the_generator() -> None:
     wide = changed(TINY, hidden_size=64, intermediate_size=128)
     networks = [LxmertForVqa(wide) for _ in range(3)]
     for network, seed in zip(networks, (0, 0, 1), strict=True):

@@ -1,4 +1,4 @@
-"""Networks on a GPU: the numbers of the plain way; steps that a CUDA graph can hold (see `kernels_here`)."""
+"""Networks on a GPU match the plain implementation, and a CUDA graph can capture their steps (see `kernels_here`)."""
 
 import inspect
 from collections import Counter
@@ -41,7 +41,9 @@ MASK = {"lxmert.pooler.dense.weight": np.random.default_rng(0).random((32, 32)) 
 
 
 @pytest.mark.parametrize(("packed", "reduced"), [(False, False), (True, False), (True, True)])
-def test_the_whole_network(way: Callable[[bool], None], packed: bool, reduced: bool) -> None:
+def test_the_whole_network_matches_the_plain_implementation(
+    way: Callable[[bool], None], packed: bool, reduced: bool
+) -> None:
     data, numbers = VqaData(toy_questions(8, 4), Regions(toy_features(4), DEVICE), DEVICE), np.arange(3)
     ids, attention_mask, features, boxes, *_ = data.batch(numbers).inputs()
     n_rows = int(attention_mask.sum()) + 3 if packed else attention_mask.numel()
@@ -60,7 +62,7 @@ def test_the_whole_network(way: Callable[[bool], None], packed: bool, reduced: b
         return torch.cat([loss.detach()[None], *given])
 
     ours, allowed = [], []
-    for seed in range(8 if reduced else 1):  # of one network, errors of rounding are chance: theirs differ by a half
+    for seed in range(8 if reduced else 1):  # rounding errors of a single network vary by half
         network = build_network(random_weights(SMALL, seed), SMALL).to(DEVICE)
         exact = gradient(network, plain=True)
         ours.append((gradient(network, plain=False, dtype=LOW if reduced else torch.float32) - exact).norm())
@@ -71,7 +73,7 @@ def test_the_whole_network(way: Callable[[bool], None], packed: bool, reduced: b
 
 
 class Devices(TorchDispatchMode):
-    """Notes every operator that takes or gives a tensor outside of `device`."""
+    """Notes every operator that takes or returns a tensor outside `device`."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
@@ -85,7 +87,7 @@ class Devices(TorchDispatchMode):
 
 
 class Launches:
-    """Stands where a kernel does, and notes where the tensors are that it would be launched with."""
+    """Replaces a kernel, and counts the devices of the tensors that it would be launched with."""
 
     def __init__(self) -> None:
         self.devices: Counter[str] = Counter()
@@ -97,7 +99,7 @@ class Launches:
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_random_numbers_are_drawn_in_training_alone(way: Callable[[bool], None], plain: bool) -> None:
+def test_random_numbers_are_drawn_only_in_training(way: Callable[[bool], None], plain: bool) -> None:
     way(plain)
     network = build_network(random_weights(SMALL), SMALL, hidden_dropout=0.1, attention_dropout=0.1).to(DEVICE)
     data = VqaData(toy_questions(8, 4), Regions(toy_features(4), DEVICE), DEVICE)
@@ -109,14 +111,14 @@ def test_random_numbers_are_drawn_in_training_alone(way: Callable[[bool], None],
         return not torch.equal(state(), before)
 
     assert draws(training=True)
-    assert not draws(training=False)  # or a training that goes on in validation would drop other numbers after it
+    assert not draws(training=False)  # or a run resumed during validation would drop other numbers after it
 
 
 @pytest.mark.parametrize("fused", [True, False])
-def test_a_step_stays_on_its_device_and_waits_for_none_of_its_numbers(
+def test_a_step_stays_on_its_device_and_never_reads_a_value_back(
     monkeypatch: pytest.MonkeyPatch, way: Callable[[bool], None], fused: bool
 ) -> None:
-    """So a CUDA graph can hold it. Here tensors are on a device that has no numbers, and refuses to give any."""
+    """So a CUDA graph can capture it. Here tensors are on the meta device, which has no values to read."""
     device, launches = torch.device("meta"), Launches()
     way(not fused)
     for module, kernel in KERNELS:
@@ -134,7 +136,7 @@ def test_a_step_stays_on_its_device_and_waits_for_none_of_its_numbers(
     assert {tensor.device.type for tensor in batch.inputs() if isinstance(tensor, Tensor)} == {device.type}
     assert batch.n_rows < batch.input_ids.numel()  # packed
     step = Step(network, optimizer, "float32")
-    step(batch, targets, 1.0)  # the first one brings masks to the device
+    step(batch, targets, 1.0)  # the first step moves masks to the device
     optimizer.set_learning_rate(1.0)
     with Devices(device) as watch:
         step.backward(batch, targets)
@@ -154,7 +156,7 @@ ANY_ALIGNMENT = ("seed", "sums")
 
 
 def variant_of(argument: str, value: object) -> object:
-    """Return what of an argument makes Triton compile a kernel anew."""
+    """Return the properties of an argument that make Triton recompile a kernel."""
     if isinstance(value, Tensor):
         return value.dtype, argument in ANY_ALIGNMENT or value.data_ptr() % 16 == 0
     if argument.isupper():
@@ -163,7 +165,7 @@ def variant_of(argument: str, value: object) -> object:
 
 
 class RecordedKernel:
-    """Launches a kernel, and again whenever the graph does in which it was recorded; notes its variants."""
+    """Launches a kernel, and again at every replay of a graph that recorded it; notes its variants."""
 
     def __init__(self, kernel: Any) -> None:
         self.kernel = kernel
@@ -199,10 +201,10 @@ def let_kernels_and_graphs_be_recorded(monkeypatch: pytest.MonkeyPatch) -> list[
     return kernels
 
 
-def test_graphs_take_the_steps_that_plain_ones_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two shapes, with dropout; on a GPU real graphs, in bfloat16, here recorded ones."""
+def test_graphed_steps_match_plain_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two shapes, with dropout: on a GPU, real graphs in bfloat16; elsewhere, recorded ones."""
     n_steps, tolerance, kernels = 12, 0.01, []
-    monkeypatch.setattr(optimizer_module, "GATHERED_BELOW", 200)  # some are updated by themselves, some together
+    monkeypatch.setattr(optimizer_module, "GATHERED_BELOW", 200)  # some parameters are updated alone, some together
     if DEVICE.type == "cpu":
         n_steps, tolerance = 6, 0.0
         kernels = let_kernels_and_graphs_be_recorded(monkeypatch)
@@ -221,18 +223,18 @@ def test_graphs_take_the_steps_that_plain_ones_take(monkeypatch: pytest.MonkeyPa
         found.append([*losses_of_steps(step, n_steps, 2, DEVICE), *map(Tensor.clone, network.state_dict().values())])
         if isinstance(step, GraphedStep):
             assert len(step._graphs) == 2
-            # Within a capture nothing may be compiled, or loaded.
+            # During a capture nothing may be compiled or loaded.
             assert not any(kernel.new_when_recorded for kernel in kernels)
     for plain, graphed in zip(*found, strict=True):
         assert (plain - graphed).norm() <= tolerance * plain.norm()
 
 
-def test_gradients_are_the_same_where_those_of_weights_are_computed_beside_the_others(
+def test_gradients_are_the_same_if_those_of_weights_are_computed_on_a_second_stream(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On a GPU at LXMERT's width, and each stream in turn comes late; then as a graph."""
+    """On a GPU at LXMERT's width, with each stream delayed in turn; then as a graph."""
     architecture, n_questions, times = changed(SMALL, hidden_size=768, n_heads=12, intermediate_size=3072), 64, 5
-    late: Callable[[], None] = partial(torch.cuda._sleep, 10**7)  # some milliseconds
+    late: Callable[[], None] = partial(torch.cuda._sleep, 10**7)  # a few milliseconds
     if DEVICE.type == "cpu":
         architecture, n_questions, times, late = SMALL, 4, 1, lambda: None
         let_kernels_and_graphs_be_recorded(monkeypatch)
@@ -276,12 +278,12 @@ def test_gradients_are_the_same_where_those_of_weights_are_computed_beside_the_o
         with aside.using(graphed._aside):
             graphed.backward(batch, targets)
         assert is_expected()
-    n_sublayers = 2 + 2 + 5 + 3  # of language, vision, the first cross layer, and of the last what language takes
+    n_sublayers = 2 + 2 + 5 + 3  # language, vision, the first cross layer, and the last one's language branch
     assert n_run == times * n_sublayers
 
     monkeypatch.setattr(Aside, "run", run)
     stream = None if DEVICE.type == "cpu" else torch.cuda.Stream(DEVICE)
-    for _ in range(2):  # what libraries load is there before the capture
+    for _ in range(2):  # so that libraries have loaded everything before the capture
         network.zero_grad()
         with nullcontext() if stream is None else torch.cuda.stream(stream), aside.using(graphed._aside):
             graphed.backward(batch, targets)
@@ -295,9 +297,7 @@ def test_gradients_are_the_same_where_those_of_weights_are_computed_beside_the_o
         assert is_expected()
 
 
-def test_answers_come_from_the_weights_as_they_are(
-    monkeypatch: pytest.MonkeyPatch, way: Callable[[bool], None]
-) -> None:
+def test_answers_come_from_the_current_weights(monkeypatch: pytest.MonkeyPatch, way: Callable[[bool], None]) -> None:
     network = build_network(random_weights(SMALL), SMALL).to(DEVICE)
     data = VqaData(toy_questions(4, 2), Regions(toy_features(2), DEVICE), DEVICE)
     way(True)

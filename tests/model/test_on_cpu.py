@@ -1,4 +1,4 @@
-"""The fast operators give the numbers and gradients of the plain ones, to float32 rounding, dropout too."""
+"""The fast operators match the plain ones in outputs and gradients, to float32 rounding, dropout included."""
 
 import weakref
 from collections.abc import Callable, Sequence
@@ -20,9 +20,9 @@ Operator = Callable[[], Sequence[Tensor]]
 
 
 def agree(operator: Operator, inputs: Sequence[Tensor], *every: Places) -> bool:
-    """Tell whether `operator` gives the same output and gradients of `inputs`, fast and plain.
+    """Return whether `operator`, fast and plain, gives the same output and gradients of `inputs`.
 
-    Its rows are those of `every`, where it is given: the output at padding, which nobody reads, has no gradient.
+    Its rows are those of `every`, if given: output at padding is never read, so it gets no gradient.
     """
     fast, plain = (_outcome(operator, inputs, every, is_plain) for is_plain in (False, True))
     return all(torch.allclose(one, other, rtol=1e-4, atol=1e-5) for one, other in zip(fast, plain, strict=True))
@@ -42,7 +42,7 @@ def _outcome(operator: Operator, inputs: Sequence[Tensor], every: Sequence[Place
 
 
 def gradients_of(output: Tensor, inputs: Sequence[Tensor], gradient: Tensor) -> list[Tensor]:
-    """Return the gradients of `inputs` from that of `output`; parameters get theirs from `backward` alone."""
+    """Return the gradients of `inputs`, given that of `output`; parameters get theirs only from `backward`."""
     for tensor in inputs:
         tensor.grad = None
     output.backward(gradient)
@@ -81,12 +81,12 @@ places = st.one_of(
 )
 """Of four sequences, with padding or without."""
 shared_places = st.builds(Places.shared_by, st.builds(Places, st.just(2), st.integers(1, 7)), st.just(IMAGE_OF))
-"""Of four sequences too, that have the rows of two."""
+"""Also of four sequences, which share the rows of two."""
 
 
 @pytest.fixture(autouse=True, params=[1, 2**40], ids=["oneDNN", "addmm"])
 def _products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever multiplies: which of the two it is depends on the size and the processor."""
+    """With either library: which one multiplies depends on the size and the processor."""
     for name in ("LEAST_PRODUCTS", "LEAST_PRODUCTS_OF_INPUTS", "LEAST_PRODUCTS_OF_WEIGHTS"):
         monkeypatch.setattr(on_cpu, name, request.param)
 
@@ -96,7 +96,7 @@ def _packing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("lxmert_tickets.model.places.ROWS_STEP", request.param)
 
 
-def test_a_dense_layer_is_torchs() -> None:
+def test_a_dense_layer_matches_the_plain_implementation() -> None:
     layer, given = linear(5, 4), rows(9, 5)
     assert agree(lambda: [operators.dense(given, layer)], [given, layer.weight, layer.bias])
 
@@ -111,7 +111,7 @@ def test_weights_that_are_neighbours_are_joined_without_a_copy() -> None:
     assert joined([layers[1].weight, layers[0].weight]).data_ptr() != layers[1].weight.data_ptr()
 
 
-def test_joined_weights_are_what_the_parameters_have_become_and_where_they_have_gone() -> None:
+def test_joined_weights_follow_the_parameters_when_those_change_or_move() -> None:
     part = attending()
     weights = part.parameters()[:6:2]
 
@@ -123,16 +123,16 @@ def test_joined_weights_are_what_the_parameters_have_become_and_where_they_have_
         weights[0].mul_(2)
     assert is_joined()
     make_neighbours(part.projections)
-    assert is_joined()  # where they are
+    assert is_joined()  # in place
     assert part.joined(weights) is part.joined(weights)
     with torch.no_grad():
         weights[1].mul_(2)
     assert is_joined()
-    make_neighbours(part.projections)  # elsewhere
+    make_neighbours(part.projections)  # moved
     with torch.no_grad():
         weights[2].mul_(2)
     assert is_joined()
-    weights[1].data = weights[1].data * 3  # alone
+    weights[1].data = weights[1].data * 3  # moved alone
     assert is_joined()
 
 
@@ -153,7 +153,9 @@ def feeding(dropout: float = 0.0) -> Feeding:
 
 
 @given(places, places | shared_places, st.sampled_from([0.0, 0.4]))
-def test_attention_from_one_stream_to_another(of_rows: Places, of_context: Places, dropout: float) -> None:
+def test_attention_from_one_stream_to_another_matches_the_plain_implementation(
+    of_rows: Places, of_context: Places, dropout: float
+) -> None:
     given, context, part = rows(of_rows.n_rows), rows(of_context.n_rows, seed=1), attending((dropout, 0.0))
     assert agree(
         lambda: [operators.one_way(given, context, of_rows, of_context, part)],
@@ -163,8 +165,10 @@ def test_attention_from_one_stream_to_another(of_rows: Places, of_context: Place
 
 
 @given(st.integers(1, 7), st.sampled_from([16, 32]), st.sampled_from([0.0, 0.3]))
-def test_attention_with_dropout_of_its_weights(n_queries: int, n_keys: int, dropout: float) -> None:
-    # Other numbers of keys, and packed queries, draw random numbers for other places.
+def test_attention_with_dropout_of_its_weights_matches_the_plain_implementation(
+    n_queries: int, n_keys: int, dropout: float
+) -> None:
+    # With other numbers of keys, or packed queries, random numbers are drawn for other places.
     of_rows, of_context = Places(4, n_queries), Places(4, n_keys)
     given, context, part = rows(of_rows.n_rows), rows(of_context.n_rows, seed=1), attending((dropout, 0.4))
     assert agree(
@@ -173,25 +177,25 @@ def test_attention_with_dropout_of_its_weights(n_queries: int, n_keys: int, drop
 
 
 @given(places)
-def test_attention_within_a_stream(its: Places) -> None:
+def test_attention_within_a_stream_matches_the_plain_implementation(its: Places) -> None:
     given, part = rows(its.n_rows), attending()
     assert agree(lambda: operators.sublayers([given], [its], [part]), [given, *part.parameters()], its)
 
 
 @given(places, places | shared_places)
-def test_attention_between_two_streams(one: Places, other: Places) -> None:
+def test_attention_between_two_streams_matches_the_plain_implementation(one: Places, other: Places) -> None:
     given, part = [rows(one.n_rows), rows(other.n_rows, seed=1)], attending()
     assert agree(lambda: operators.sublayers(given, [one, other], [part]), [*given, *part.parameters()], one, other)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_the_feed_forward_sublayer(dropout: float) -> None:
+def test_the_feed_forward_sublayer_matches_the_plain_implementation(dropout: float) -> None:
     given, part = rows(9), feeding(dropout)
     assert agree(lambda: operators.sublayers([given], [Places(9, 1)], [part]), [given, *part.parameters()])
 
 
 @given(places, st.permutations(["attention", "feed-forward", "feed-forward"]))
-def test_sublayers_one_after_the_other(its: Places, kinds: list[str]) -> None:
+def test_consecutive_sublayers_match_the_plain_implementation(its: Places, kinds: list[str]) -> None:
     given = rows(its.n_rows)
     parts = [attending() if kind == "attention" else feeding() for kind in kinds]
     parameters = [parameter for part in parts for parameter in part.parameters()]
@@ -199,7 +203,7 @@ def test_sublayers_one_after_the_other(its: Places, kinds: list[str]) -> None:
 
 
 @given(places, shared_places)
-def test_shared_rows_give_what_copies_of_them_give(one: Places, shared: Places) -> None:
+def test_shared_rows_give_the_same_results_as_copies_of_them(one: Places, shared: Places) -> None:
     part = attending()
     language, vision = rows(one.n_rows), rows(shared.n_rows, seed=1)
     outputs = [
@@ -212,7 +216,7 @@ def test_shared_rows_give_what_copies_of_them_give(one: Places, shared: Places) 
 
 
 @given(places)
-def test_without_gradients_the_numbers_are_the_same(its: Places) -> None:
+def test_outputs_are_the_same_without_gradients(its: Places) -> None:
     given, parts = rows(its.n_rows), [attending(), feeding()]
     [expected] = operators.sublayers([given], [its], parts)
     with torch.no_grad():
@@ -221,7 +225,7 @@ def test_without_gradients_the_numbers_are_the_same(its: Places) -> None:
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_without_gradients_nothing_is_held_of_sublayers_that_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_gradients_tensors_of_finished_sublayers_are_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[weakref.ref[Tensor]] = []
     alive: list[list[bool]] = []
     closed = on_cpu._closed
@@ -237,7 +241,7 @@ def test_without_gradients_nothing_is_held_of_sublayers_that_are_done(monkeypatc
     assert alive == [[], [False], [False, False]]
 
 
-def test_dropout_of_attention_keeps_its_share_and_its_mean() -> None:
+def test_attention_dropout_keeps_the_right_share_and_preserves_the_mean() -> None:
     torch.manual_seed(0)
     noise = on_cpu._noise(torch.empty(1000, 1000), 0.1)
     assert noise is not None
@@ -246,7 +250,7 @@ def test_dropout_of_attention_keeps_its_share_and_its_mean() -> None:
     assert on_cpu._noise(torch.empty(3), 0.0) is None
 
 
-def test_logits_of_any_size_give_probabilities() -> None:
+def test_huge_attention_logits_give_finite_outputs_and_gradients() -> None:
     its, part = Places(1, 2), attending()
     given, context = (torch.full((2, H), 1e4).requires_grad_() for _ in range(2))
     attended = operators.one_way(given, context, its, its, part)
@@ -258,7 +262,7 @@ def test_logits_of_any_size_give_probabilities() -> None:
 @pytest.mark.parametrize(
     "rows", [torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2, 2, device="meta"), torch.zeros(2, 2).bfloat16()]
 )
-def test_other_types_and_devices_go_the_plain_way(rows: Tensor) -> None:
+def test_other_dtypes_and_devices_use_the_plain_implementation(rows: Tensor) -> None:
     assert not on_cpu.takes(rows)
     assert on_cpu.takes(torch.zeros(2, 2))
     with torch.autocast("cpu", torch.bfloat16):

@@ -1,4 +1,4 @@
-"""What a GPU computes has the numbers and gradients of the plain way: each of its functions (see `kernels_here`)."""
+"""Each function for GPUs gives the outputs and gradients of the plain implementation (see `kernels_here`)."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,14 +16,14 @@ from lxmert_tickets.model.sublayers import Attending, Feeding, make_neighbours
 
 pytestmark = MARKS
 H, HEADS = 48, 3
-# Interpreting takes its time.
+# The interpreter is slow.
 few = settings(max_examples=3 if DEVICE.type == "cpu" else 30, deadline=None, phases=[Phase.generate])
 
 
 def outcome(
     operator: Callable[[], Sequence[Tensor]], inputs: Sequence[Tensor], every: Sequence[Places]
 ) -> list[Tensor]:
-    """Return the output of `operator` where there are tokens, and the gradients that `inputs` get from there."""
+    """Return the output of `operator` at tokens, and the gradients that `inputs` get from there."""
     output = torch.cat(list(operator()))
     torch.manual_seed(8)
     tokens = torch.cat([are_tokens(places.apart).to(DEVICE) for places in every])
@@ -84,7 +84,9 @@ shared = st.one_of(places, st.builds(lambda n: Places(1, n).shared_by(torch.tens
 
 @few
 @given(places, shared)
-def test_attention_from_one_stream_to_another(of_rows: Places, of_context: Places) -> None:
+def test_attention_from_one_stream_to_another_matches_the_plain_implementation(
+    of_rows: Places, of_context: Places
+) -> None:
     given, context, part = rows(of_rows.n_rows), rows(of_context.n_rows, seed=1), attending()
     assert agree(
         lambda: [operators.one_way(given, context, of_rows, of_context, part)],
@@ -95,14 +97,14 @@ def test_attention_from_one_stream_to_another(of_rows: Places, of_context: Place
 
 @few
 @given(places, shared)
-def test_attention_between_two_streams(one: Places, other: Places) -> None:
+def test_attention_between_two_streams_matches_the_plain_implementation(one: Places, other: Places) -> None:
     given, part = [rows(one.n_rows), rows(other.n_rows, seed=1)], attending()
     assert agree(lambda: operators.sublayers(given, [one, other], [part]), [*given, *part.parameters()], one, other)
 
 
 @few
 @given(places, st.permutations(["attention", "feed-forward", "feed-forward"]))
-def test_sublayers_one_after_the_other(its: Places, kinds: list[str]) -> None:
+def test_consecutive_sublayers_match_the_plain_implementation(its: Places, kinds: list[str]) -> None:
     given = rows(its.n_rows)
     parts = [attending() if kind == "attention" else feeding() for kind in kinds]
     parameters = [parameter for part in parts for parameter in part.parameters()]
@@ -110,11 +112,13 @@ def test_sublayers_one_after_the_other(its: Places, kinds: list[str]) -> None:
 
 
 REAL = [(36, 36, 0.1), (1, 20, 0.1), (20, 36, 0.0), (36, 20, 0.1), (20, 20, 0.1)]
-"""Places of LXMERT's queries and keys on VQA v2, and a dropout."""
+"""Numbers of LXMERT's queries and keys on VQA v2, and a dropout."""
 
 
 @pytest.mark.parametrize(("n_queries", "n_keys", "dropout"), REAL[:2] if DEVICE.type == "cpu" else REAL)
-def test_attention_of_real_size_in_the_precision_of_products(n_queries: int, n_keys: int, dropout: float) -> None:
+def test_attention_of_real_size_is_accurate_in_the_precision_of_products(
+    n_queries: int, n_keys: int, dropout: float
+) -> None:
     n_heads, n_sequences = (1, 2) if DEVICE.type == "cpu" else (12, 32)
     shapes = (n_sequences, n_queries), (n_sequences, n_keys), (n_sequences, n_keys), (n_sequences, n_queries)
     width, (of_queries, of_keys) = 64 * n_heads, (Places(*shape) for shape in shapes[:2])
@@ -125,7 +129,7 @@ def test_attention_of_real_size_in_the_precision_of_products(n_queries: int, n_k
     gpu_kernels.attend_backward(gradient, q, k, v, of_q, of_k, of_v, heads)
     values = torch.eye(n_keys, 64, device=DEVICE, dtype=LOW).repeat(n_sequences, n_heads)
     kept = torch.empty_like(q)
-    gpu_kernels.attend(q, k, values, kept, heads)  # what is attended are the attention weights
+    gpu_kernels.attend(q, k, values, kept, heads)  # so the output is the attention weights
 
     def by_head(tensor: Tensor, n_places: int) -> Tensor:
         return tensor.double().view(n_sequences, n_places, n_heads, 64).transpose(1, 2)
@@ -143,14 +147,16 @@ def test_attention_of_real_size_in_the_precision_of_products(n_queries: int, n_k
 
 
 @pytest.mark.parametrize("n_rows", [1, 3, 7])
-def test_however_rows_are_shared_among_programs(monkeypatch: pytest.MonkeyPatch, n_rows: int) -> None:
+def test_results_do_not_depend_on_how_rows_are_shared_among_programs(
+    monkeypatch: pytest.MonkeyPatch, n_rows: int
+) -> None:
     monkeypatch.setattr(gpu_kernels, "PROGRAMS", 3)
     given, part, its = rows(n_rows), feeding(), Places(n_rows, 1)
     assert agree(lambda: operators.sublayers([given], [its], [part]), [given, *part.parameters()], its)
 
 
 @pytest.mark.parametrize("dropouts", [(0.4, 0.0), (0.0, 0.4), (0.3, 0.3)])
-def test_gradients_are_those_of_the_numbers_that_dropout_kept(dropouts: tuple[float, float]) -> None:
+def test_gradients_with_dropout_match_finite_differences(dropouts: tuple[float, float]) -> None:
     one, other = padded([3, 5], 6, 10), Places(2, 4)
     given, part = [rows(one.n_rows), rows(other.n_rows, seed=1)], attending(dropouts)
     chosen = [*given, part.projections[0].weight, part.projections[2].weight, part.dense.bias, part.norm.weight]
@@ -172,7 +178,7 @@ def test_gradients_are_those_of_the_numbers_that_dropout_kept(dropouts: tuple[fl
     assert (after - before) / (2 * step) == pytest.approx(along, rel=0.01)
 
 
-def test_dropout_keeps_its_share_and_its_mean_and_obeys_the_seed() -> None:
+def test_dropout_keeps_the_right_share_and_depends_only_on_the_seed() -> None:
     its, part, given = Places(24, 1), feeding(0.25), rows(24).detach()
 
     def kept(seed: int) -> Tensor:
@@ -195,11 +201,11 @@ def test_dropout_keeps_its_share_and_its_mean_and_obeys_the_seed() -> None:
     assert not torch.equal(output(1), output(2))
 
 
-def test_whether_dropout_keeps_a_number_says_nothing_of_its_neighbours() -> None:
+def test_whether_dropout_keeps_a_value_is_independent_of_its_neighbours() -> None:
     n, width, n_heads, n_sequences = 16, 16, 3, 24
     its, seeds = Places(n_sequences, n), torch.tensor([5], device=DEVICE)
     zeros, ones = torch.zeros(2, n_sequences * n, n_heads * width, device=DEVICE), torch.ones(2, 500, H, device=DEVICE)
-    values = torch.eye(n, device=DEVICE).repeat(n_sequences, n_heads)  # what is attended are the attention weights
+    values = torch.eye(n, device=DEVICE).repeat(n_sequences, n_heads)  # so the output is the attention weights
     attended = torch.empty_like(values)
     gpu_kernels.attend(*zeros, values, attended, on_gpu._heads_of(its, its, n_heads, seeds, 0.25))
     output, *_ = gpu_kernels.end(ones[0], torch.zeros_like(ones[0]), ones[1, 0], 0 * ones[1, 0], 1e-12, seeds, 0.25)
@@ -213,7 +219,7 @@ def test_whether_dropout_keeps_a_number_says_nothing_of_its_neighbours() -> None
                 assert alike == pytest.approx(0.75**2 + 0.25**2, abs=0.02)
 
 
-def test_streams_that_attend_to_each_other_have_dropout_of_their_own() -> None:
+def test_streams_that_attend_to_each_other_have_separate_dropout() -> None:
     its, same = Places(2, 3), rows(6).detach()
     language, vision = operators.sublayers([same, same], [its, its], [attending()])
     assert torch.allclose(language, vision)
@@ -222,7 +228,7 @@ def test_streams_that_attend_to_each_other_have_dropout_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("kernel", ["attend", "attend_backward", "end", "end_backward", "norm_of", "update"])
-def test_where_a_kernel_cannot_be_made_the_plain_way_serves(
+def test_if_a_kernel_cannot_be_built_the_plain_implementation_is_used(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kernel: str
 ) -> None:
     monkeypatch.setattr(on_gpu, "DEVICE", DEVICE)
@@ -237,7 +243,9 @@ def test_where_a_kernel_cannot_be_made_the_plain_way_serves(
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("Triton Error [CUDA]: out of memory")]
 )
-def test_a_gpu_that_is_full_is_no_reason_for_the_plain_way(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_a_full_gpu_raises_instead_of_falling_back_to_the_plain_implementation(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def full() -> None:
         raise error
 

@@ -1,4 +1,4 @@
-"""Packed rows are the tokens, in order, and come back to where they stood."""
+"""Packed rows are the tokens, in order, and can be put back in their places."""
 
 import torch
 from hypothesis import given
@@ -29,7 +29,7 @@ def test_every_token_is_a_row_in_order_and_few_rows_are_padding(lengths: list[in
 
 
 @given(lengths)
-def test_what_is_padded_packs_to_the_same_rows_and_is_0_elsewhere(lengths: list[int]) -> None:
+def test_padded_rows_are_0_elsewhere_and_pack_to_the_same_rows(lengths: list[int]) -> None:
     places = places_of(lengths)
     rows = torch.arange(1.0, 1 + places.n_rows)[:, None].repeat(1, 3)
     padded = places.pad(rows)
@@ -49,11 +49,11 @@ def test_the_first_row_of_every_sequence_is_found(lengths: list[int]) -> None:
 
 
 sources = st.lists(st.integers(0, 2), min_size=1, max_size=6).map(torch.tensor)
-"""The one of three sequences whose rows each of some has."""
+"""For each of some sequences, which of three it takes its rows from."""
 
 
 @given(sources)
-def test_sequences_that_share_rows_have_copies_of_them(source: Tensor) -> None:
+def test_sequences_that_share_rows_get_a_copy_each_when_set_apart(source: Tensor) -> None:
     shared, rows = Places(3, 5).shared_by(source), torch.randn(15, 4)
     copies = rows.view(3, 5, -1)[source].flatten(0, 1)
     assert (shared.n_rows, shared.apart.n_rows) == (15, 5 * len(source))
@@ -62,14 +62,14 @@ def test_sequences_that_share_rows_have_copies_of_them(source: Tensor) -> None:
 
 
 @given(sources)
-def test_the_gradient_of_shared_rows_is_that_of_all_their_copies(source: Tensor) -> None:
+def test_the_gradient_of_shared_rows_is_the_sum_over_their_copies(source: Tensor) -> None:
     shared, rows = Places(3, 5).shared_by(source), torch.randn(15, 4, dtype=torch.float64, requires_grad=True)
     gradient = torch.randn(5 * len(source), 4, dtype=torch.float64)
     [expected] = torch.autograd.grad(shared.to_apart(rows), rows, gradient)
     assert torch.allclose(shared.from_apart(gradient), expected, rtol=1e-12)
 
 
-def test_without_sharing_rows_are_apart_already() -> None:
+def test_rows_that_are_not_shared_are_already_apart() -> None:
     places, rows = places_of([3, 9, 1]), torch.randn(32, 4)
     assert places.apart is places
     assert places.to_apart(rows) is rows
@@ -77,7 +77,7 @@ def test_without_sharing_rows_are_apart_already() -> None:
 
 
 @given(lengths, st.data())
-def test_what_is_read_is_every_first_place_and_what_was_asked_for_in_order(
+def test_the_places_read_are_each_first_one_and_those_asked_for_in_order(
     lengths: list[int], data: st.DataObject
 ) -> None:
     places = places_of(lengths)

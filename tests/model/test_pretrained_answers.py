@@ -1,4 +1,4 @@
-"""The answers of VQA find their rows in the answer head of pretraining, as in LXMERT's own code."""
+"""VQA answers are matched to rows of the pretraining answer head as in LXMERT's own code."""
 
 import json
 import random
@@ -33,7 +33,7 @@ answers_with_stops = st.builds(str.__add__, answers_of_words, st.sampled_from(["
         ("Yes", "yes"),
         ("yes.", "yes"),
         ("etc..", "etc."),
-        ("  yes .", "yes"),  # the full stop brings trimming with it
+        ("  yes .", "yes"),  # only a full stop causes trimming
         ("  yes ", "  yes "),
         ("a dog", "dog"),
         ("an apple", "apple"),
@@ -59,7 +59,7 @@ answers_with_stops = st.builds(str.__add__, answers_of_words, st.sampled_from(["
         ("t-shirt", "t-shirt"),
     ],
 )
-def test_answers_take_the_form_of_pretraining(answer: str, form: str) -> None:
+def test_answers_are_brought_into_the_form_used_in_pretraining(answer: str, form: str) -> None:
     assert pretraining_form(answer) == form
 
 
@@ -87,7 +87,7 @@ def test_an_answer_gets_the_row_of_its_form_or_none(answers: list[str], pretrain
             assert pretraining[row] == pretraining_form(answer)
 
 
-def test_answers_of_one_form_share_a_row_and_those_of_pretraining_are_left_as_they_are() -> None:
+def test_answers_of_one_form_share_a_row_and_pretraining_answers_are_compared_unchanged() -> None:
     assert match_answers(["grey", "gray", "2", "two", "dog"], ["gray", "The dog", "2", "grey"]).tolist() == [
         0,
         0,
@@ -145,8 +145,8 @@ def test_the_published_answers_find_their_rows_in_a_list_like_the_published_one(
     assert all(table[row] == pretraining_form(answer) for answer, row in zip(answers, rows, strict=True) if row >= 0)
 
 
-def test_the_published_answers_have_the_form_of_pretraining_already(shared_data: Path) -> None:
-    # The form matters for a vocabulary that was built here or elsewhere.
+def test_the_published_answers_already_have_the_form_used_in_pretraining(shared_data: Path) -> None:
+    # The form matters only for a vocabulary built here or elsewhere.
     answers = read_answers(shared_data / "answers" / "trainval_label2ans.json")
     assert [answer for answer in answers if pretraining_form(answer) != answer] == []
 
@@ -161,7 +161,7 @@ def test_the_published_answers_have_the_form_of_pretraining_already(shared_data:
         ([{"answer": "dog"}], "missing required field `ans`"),
     ],
 )
-def test_another_list_is_refused(tmp_path: Path, content: object, found: str) -> None:
+def test_a_malformed_list_of_pretraining_answers_is_refused(tmp_path: Path, content: object, found: str) -> None:
     (tmp_path / "all_ans.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=rf"all_ans\.json.*{found}"):
         read_pretraining_answers(tmp_path / "all_ans.json")

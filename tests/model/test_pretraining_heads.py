@@ -1,4 +1,4 @@
-"""The heads of pretraining compute what the published ones compute."""
+"""The pretraining heads compute what the published ones compute."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ def published_name(name: str) -> str:
     return PUBLISHED[ours] + name.removeprefix(ours)
 
 
-def test_words_matching_and_answers_are_those_of_transformers() -> None:
+def test_logits_of_words_matching_and_answers_are_those_of_transformers() -> None:
     ours = LxmertForPretraining(TINY)
     initialise(ours, torch.Generator().manual_seed(0), std=0.3)
     torch.nn.init.normal_(ours.words.bias, generator=torch.Generator().manual_seed(1))
@@ -39,7 +39,7 @@ def test_words_matching_and_answers_are_those_of_transformers() -> None:
 
 
 def all_states(network: LxmertForPretraining, inputs: tuple[Tensor, ...]) -> Tensor:
-    """Return the language states (B, T, H) of all tokens, none of which is left out anywhere."""
+    """Return the language states (B, T, H) of all tokens, computed in full in every layer."""
     ids, attention_mask, features, boxes = inputs
     backbone, encoder = network.vqa.lxmert, network.vqa.lxmert.encoder
     language = encoder._read(backbone.embeddings(ids, attention_mask))
@@ -62,7 +62,7 @@ def gradients(network: LxmertForPretraining, outputs: Sequence[Tensor]) -> list[
 @pytest.mark.parametrize("rows_step", [1, 8, 2**20], ids=["packed", "packed in eights", "padded"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_reading_what_is_asked_for_gives_the_outputs_and_gradients_of_reading_everything(
+def test_reading_only_what_is_asked_for_gives_the_outputs_and_gradients_of_reading_all(
     share: float, dtype: torch.dtype, rows_step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lxmert_tickets.model.places.ROWS_STEP", rows_step)

@@ -1,4 +1,4 @@
-"""Which of torch's two libraries multiplies: by processor, by size, and by what is multiplied."""
+"""Processor, size and kind of product decide which of torch's two libraries multiplies."""
 
 import math
 from typing import Any
@@ -16,14 +16,14 @@ ALWAYS, NEVER = 1, math.inf
 
 
 @pytest.mark.parametrize("capability", ["AVX2", "DEFAULT"])
-def test_without_avx_512_gradients_are_never_onednns(monkeypatch: pytest.MonkeyPatch, capability: str) -> None:
+def test_without_avx_512_onednn_never_computes_gradients(monkeypatch: pytest.MonkeyPatch, capability: str) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     of_product, *of_gradients = on_cpu._least_products()
     assert math.isfinite(of_product)
     assert of_gradients == [NEVER, NEVER]
 
 
-def test_with_avx_512_large_products_are_onednns_and_smaller_ones_where_mkl_is_slow(
+def test_with_avx_512_onednn_computes_large_products_and_smaller_ones_where_mkl_is_slow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
@@ -36,13 +36,13 @@ def test_with_avx_512_large_products_are_onednns_and_smaller_ones_where_mkl_is_s
     assert zen_5[2] == others[2]
 
 
-def test_a_torch_without_onednn_multiplies_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_built_without_onednn_never_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch._C, "_has_mkldnn", False)
     assert on_cpu._least_products() == (NEVER, NEVER, NEVER)
 
 
 class Multiplied(TorchDispatchMode):
-    """Notes the shapes of what oneDNN multiplies."""
+    """Notes the shapes of oneDNN's products."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Multiplied(TorchDispatchMode):
     ],
     ids=["products", "gradients of inputs", "gradients of weights", "nothing"],
 )
-def test_each_kind_of_product_has_a_size_of_its_own_from_which_it_is_onednns(
+def test_each_kind_of_product_has_its_own_least_size_for_onednn(
     monkeypatch: pytest.MonkeyPatch, least: tuple[float, ...], shapes: list[tuple[int, int]]
 ) -> None:
     for name, value in zip(NAMES, least, strict=True):

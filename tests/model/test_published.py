@@ -54,7 +54,7 @@ def test_every_layout_gives_the_same_weights(naming) -> None:
 
 
 @pytest.mark.parametrize("layout", ["original", "hub"])
-def test_outputs_are_those_of_transformers_on_the_same_file(tmp_path: Path, layout: str) -> None:
+def test_outputs_match_transformers_on_the_same_file(tmp_path: Path, layout: str) -> None:
     if layout == "original":
         path = tmp_path / "model_LXRT.pth"
         theirs = write_original_checkpoint(path, TINY, N_ANSWERS)
@@ -80,7 +80,7 @@ def test_the_answer_head_may_be_of_any_size_or_absent_when_it_is_not_wanted() ->
         assert published.encoder.keys() == encoder.keys()
 
 
-def test_buffers_of_positions_are_no_weights() -> None:
+def test_position_id_buffers_are_ignored() -> None:
     positions = {"lxmert.embeddings.position_ids": torch.arange(12)[None]}
     assert (
         published_weights(TENSORS | positions, TINY).encoder.keys() == published_weights(TENSORS, TINY).encoder.keys()
@@ -106,7 +106,7 @@ def test_unknown_missing_and_wrong_shaped_tensors_are_listed_in_order_of_their_n
     assert "model section" in found
 
 
-def test_a_long_list_ends_with_how_many_more() -> None:
+def test_a_long_list_of_problems_ends_with_the_number_omitted() -> None:
     found = message({})
     assert found.count("is missing") == 20
     assert f"; and {len(published_weights(TENSORS, LIKE_PRETRAINING).encoder) + 6 - 20} more; expected" in found
@@ -120,19 +120,19 @@ def test_a_network_with_more_or_fewer_layers_is_refused() -> None:
     assert "lxmert.encoder.x_layers.1.lang_inter.dense.bias is missing" in message(shallower)
 
 
-def test_an_answer_head_of_another_number_of_answers_is_refused() -> None:
+def test_an_answer_head_for_another_number_of_answers_is_refused() -> None:
     found = message(TENSORS, N_ANSWERS - 1)
     assert "answer_head.logit_fc.3.bias is (11,), not (10,)" in found
     assert "answer_head.logit_fc.3.weight is (11, 64), not (10, 64)" in found
 
 
-def test_a_tensor_more_in_the_answer_head_is_unknown_where_the_head_is_wanted() -> None:
+def test_an_extra_tensor_in_the_answer_head_is_refused_only_if_the_head_is_wanted() -> None:
     stored = TENSORS | {"answer_head.logit_fc.4.weight": torch.ones(1)}
     assert "answer_head.logit_fc.4.weight is unknown" in message(stored)
     assert published_weights(stored, TINY).encoder
 
 
-def test_a_fine_tuned_checkpoint_of_the_original_is_refused_by_its_names() -> None:
+def test_a_checkpoint_fine_tuned_by_the_original_code_is_refused_by_its_tensor_names() -> None:
     stored = {"lxrt_encoder.model." + original_name(name, ""): tensor for name, tensor in TENSORS.items()}
     assert "and " in message(stored)
     assert "lxrt_encoder.model.bert.pooler.dense.weight is unknown" in message(
@@ -160,7 +160,7 @@ def test_a_head_that_is_left_out_may_hold_anything() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.float64, torch.bool, torch.int8])
-def test_other_types_than_floats_of_up_to_32_bits_are_refused(dtype: torch.dtype) -> None:
+def test_dtypes_other_than_floats_of_up_to_32_bits_are_refused(dtype: torch.dtype) -> None:
     found = message(TENSORS | {POOLER: TENSORS[POOLER].to(dtype)})
     assert f"{POOLER} is {str(dtype)[6:]}, not float32, float16 or bfloat16" in found
 
@@ -179,14 +179,14 @@ def test_half_precision_becomes_float32_exactly_and_the_log_says_so(
         assert np.array_equal(tensor, stored[key].double().numpy())
 
 
-def test_float32_is_taken_without_a_copy_and_without_a_word_of_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_float32_is_used_without_a_copy_and_without_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "lxmert_tickets"):
         published = published_weights(TENSORS, TINY)
     assert "made float32" not in caplog.text
     assert np.shares_memory(published.encoder[POOLER], TENSORS[POOLER].numpy())
 
 
-def test_tensors_stored_transposed_or_stretched_come_out_in_order() -> None:
+def test_transposed_or_expanded_tensors_come_out_contiguous() -> None:
     stored = TENSORS | {
         POOLER: TENSORS[POOLER].t().contiguous().t(),
         "lxmert.pooler.dense.bias": torch.ones(1).expand(32),
@@ -205,7 +205,7 @@ def test_our_name_undoes_every_naming(name: str, naming: str) -> None:
 
 @settings(max_examples=30)
 @given(st.sampled_from(sorted(name for name in TENSORS if name.startswith(("lxmert.", "answer_head.")))))
-def test_any_one_tensor_that_is_missing_is_named(name: str) -> None:
+def test_any_single_missing_tensor_is_named(name: str) -> None:
     assert message({key: tensor for key, tensor in TENSORS.items() if key != name}).startswith(
         f"model_LXRT.pth: {name} is missing; expected"
     )

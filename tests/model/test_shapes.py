@@ -1,4 +1,4 @@
-"""The parameters that sizes tell are those of the network that is built of them."""
+"""The parameter shapes computed from sizes are those of the network built from them."""
 
 import subprocess
 import sys
@@ -24,6 +24,6 @@ def test_names_and_shapes_are_those_of_the_networks_parameters(arch: Architectur
     assert matrix_shapes(arch) == {name: shape for name, shape in parameters.items() if len(shape) == 2}
 
 
-def test_a_configuration_is_read_without_torch() -> None:
+def test_a_configuration_is_read_without_importing_torch() -> None:
     script = "import sys, lxmert_tickets.configuration; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=PROJECT, check=False).returncode == 0

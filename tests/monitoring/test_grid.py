@@ -1,4 +1,4 @@
-"""What a network is at is told by the files there are: made-up folders, one state after another."""
+"""The state of a network follows from the files that exist: made-up folders, one state after another."""
 
 import fcntl
 import os
@@ -21,7 +21,7 @@ from lxmert_tickets.sources import files_of
 PROJECT = Path(__file__).resolve().parents[2]
 NOW = 10_000.0
 MODEL = "low_magnitude/s50"
-GONE = 2**22 + 1  # a process beyond the largest number
+GONE = 2**22 + 1  # beyond the largest process id
 ERROR = "2026-01-02 03:04:05 ERROR seed 0, step 6 of 16: the loss is nan; expected a finite loss.\n"
 
 
@@ -89,7 +89,7 @@ def pulse(age: float = 5.0, process: int | None = None, host: str = "node7") -> 
     write_pulse(file, Pulse(120, 400, 2.0, {"train_loss": 0.5}, NOW - age, 10.0, process or os.getpid(), host))
 
 
-def test_nothing_there_is_a_grid_that_waits(folder: Path) -> None:
+def test_a_grid_without_any_files_is_waiting(folder: Path) -> None:
     grid = found()
     assert {status.state for status in grid.values()} == {"waiting"}
     assert {seed for name, seed in grid if name == "dense"} == {0, 1}
@@ -105,7 +105,7 @@ def test_a_network_is_done_when_it_is_trained_and_scored(folder: Path) -> None:
     assert of_model().state == "trained"
 
 
-def test_a_network_is_running_while_its_run_gives_word(folder: Path) -> None:
+def test_a_network_is_running_while_its_run_has_a_fresh_pulse(folder: Path) -> None:
     pulse()
     status = of_model()
     assert status.state == "running"
@@ -113,7 +113,7 @@ def test_a_network_is_running_while_its_run_gives_word(folder: Path) -> None:
     assert status.pulse.seconds_left(NOW) == (400 - 120) / 2 - 5
 
 
-def test_a_run_that_is_silent_or_gone_is_stopped_and_tells_where_it_goes_on(folder: Path) -> None:
+def test_a_run_with_a_stale_pulse_or_no_process_is_stopped_and_says_where_it_resumes(folder: Path) -> None:
     pulse(age=STALE_SECONDS + 1)
     assert of_model().state == "stopped"
     assert "starts over" in of_model().note
@@ -127,13 +127,13 @@ def test_a_run_that_is_silent_or_gone_is_stopped_and_tells_where_it_goes_on(fold
     assert of_model("node8").state == "running"
 
 
-def test_a_run_that_ended_when_snakemake_was_gone_tells_that_its_result_will_be_used(folder: Path) -> None:
+def test_a_run_that_outlived_snakemake_says_that_its_result_will_be_used(folder: Path) -> None:
     put(f"seed0/{MODEL}/.resume/finished.json", "{}")
     assert of_model().state == "stopped"
     assert of_model().note == "trained after Snakemake had died; used when its job starts again"
 
 
-def test_a_run_that_was_asked_to_end_is_stopped(folder: Path) -> None:
+def test_a_run_that_ended_on_sigterm_is_stopped(folder: Path) -> None:
     lock("process 7 on node7", age=20)
     put(f"seed0/{MODEL}/.resume/step0000000042.safetensors", age=10)
     put("logs/retrain.0.low_magnitude.50.log", "2026-01-02 03:04:05 WARNING received SIGTERM: the run stops\n")
@@ -142,7 +142,9 @@ def test_a_run_that_was_asked_to_end_is_stopped(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("checkpoint", [False, True])
-def test_a_run_whose_lock_a_process_here_has_is_running_before_it_gives_word(folder: Path, checkpoint: bool) -> None:
+def test_a_run_whose_lock_is_held_by_a_local_process_is_running_before_its_first_pulse(
+    folder: Path, checkpoint: bool
+) -> None:
     if checkpoint:
         put(f"seed0/{MODEL}/.resume/step0000000042.safetensors")
     here = socket.gethostname()
@@ -151,15 +153,15 @@ def test_a_run_whose_lock_a_process_here_has_is_running_before_it_gives_word(fol
         assert (status.state, status.pulse) == ("running", None)
         assert status.note == f"starting, waiting for a GPU, or ending, process {os.getpid()} on {here}"
         put("logs/retrain.0.low_magnitude.50.log", ERROR)
-        assert of_model(here).state == "failed"  # and its process is about to end
+        assert of_model(here).state == "failed"  # its process is about to end
 
 
-def test_pretraining_is_running_too_before_it_gives_word(folder: Path) -> None:
+def test_pretraining_too_is_running_before_its_first_pulse(folder: Path) -> None:
     with alone(lock_of_training("results/smoke/pretrained/weights.safetensors"), "it", "train it"):
         assert found(host=socket.gethostname())["pretrained", None].state == "running"
 
 
-def test_a_run_that_has_been_silent_for_long_but_is_there_tells_since_when(folder: Path) -> None:
+def test_a_run_with_a_stale_pulse_but_a_live_process_says_how_long_it_has_been_silent(folder: Path) -> None:
     lock(f"process {os.getpid()} on node7")
     pulse(age=1500)
     status = of_model("node7")
@@ -168,7 +170,7 @@ def test_a_run_that_has_been_silent_for_long_but_is_there_tells_since_when(folde
 
 
 @pytest.mark.parametrize(("process", "host"), [(GONE, "node7"), (None, "node8"), (GONE, "node8")])
-def test_the_silence_of_another_process_is_not_told_of_the_one_that_has_the_lock(
+def test_a_stale_pulse_of_another_process_is_not_attributed_to_the_holder_of_the_lock(
     folder: Path, process: int | None, host: str
 ) -> None:
     lock(f"process {os.getpid()} on node7")
@@ -176,39 +178,41 @@ def test_the_silence_of_another_process_is_not_told_of_the_one_that_has_the_lock
     assert of_model("node7").note == f"starting, waiting for a GPU, or ending, process {os.getpid()} on node7"
 
 
-def test_a_lock_whose_process_is_gone_from_this_machine_is_nobody_s(folder: Path) -> None:
+def test_a_lock_whose_process_has_ended_on_this_machine_is_held_by_nobody(folder: Path) -> None:
     lock(f"process {GONE} on node7", age=10)
     assert of_model("node7").state == "stopped"
     assert of_model("node7").note == "starts over when its job starts again"
-    lock(f"process {os.getpid()} on node7", age=10)  # the number has come again: this process began after NOW
+    lock(f"process {os.getpid()} on node7", age=10)  # the id was reused: this process began after NOW
     assert of_model("node7").state == "stopped"
 
 
-def test_a_lock_of_another_machine_is_believed_for_as_long_as_a_pulse_and_then_doubted(folder: Path) -> None:
+def test_a_lock_of_another_machine_is_trusted_for_as_long_as_a_pulse_and_then_doubted(folder: Path) -> None:
     lock(f"process {GONE} on node7", age=STALE_SECONDS - 1)
     assert of_model("node8").state == "running"
     assert of_model("node8").note == f"starting, waiting for a GPU, or ending, process {GONE} on node7"
     lock(f"process {GONE} on node7", age=STALE_SECONDS + 1)
-    for checkpoint in (False, True):  # of the run before
+    for checkpoint in (False, True):  # of an earlier run
         if checkpoint:
             put(f"seed0/{MODEL}/.resume/step0000000042.safetensors", age=STALE_SECONDS + 2)
         assert of_model("node8").state == "stopped"
         assert of_model("node8").note == f"process {GONE} on node7 is waiting for a GPU, or has died"
 
 
-def test_a_file_that_is_removed_while_its_folder_is_looked_at_is_no_error(folder: Path) -> None:
+def test_a_file_removed_while_its_folder_is_read_is_no_error(folder: Path) -> None:
     lock(f"process {GONE} on node7", age=10)
     Path(f"results/smoke/seed0/{MODEL}/.resume/step0000000042.safetensors").symlink_to("removed")
     assert of_model("node8").state == "running"
 
 
 @pytest.mark.parametrize("words", ["", "{torn", "process 0 on node7", f"process {10**30} on node7", "process 7 on "])
-def test_a_lock_without_sensible_words_is_nobody_s(folder: Path, words: str) -> None:
+def test_a_lock_with_garbled_content_is_held_by_nobody(folder: Path, words: str) -> None:
     lock(words)
     assert of_model("node7").note == "starts over when its job starts again"
 
 
-def test_a_grid_is_looked_at_without_touching_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_the_state_of_a_grid_changes_no_file_and_takes_no_lock(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lock(f"process {os.getpid()} on node7")
     for path in folder.rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)
@@ -226,7 +230,7 @@ def test_a_grid_is_looked_at_without_touching_it(folder: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("log", ["retrain.0.low_magnitude.50.log", "prune_round.0.low_magnitude.50.log"])
-def test_a_job_that_failed_tells_its_error_and_its_log(folder: Path, log: str) -> None:
+def test_a_failed_job_shows_its_error_and_its_log(folder: Path, log: str) -> None:
     put(f"logs/{log}", "2026-01-02 03:04:01 INFO seed 0: step 5 of 16\n" + ERROR)
     put(f"seed0/{MODEL}/.resume/lock")
     status = of_model()
@@ -245,13 +249,13 @@ def test_a_job_that_failed_tells_its_error_and_its_log(folder: Path, log: str) -
         ("random/s50", "retrain.0.random.50"),
     ],
 )
-def test_each_kind_of_network_has_failed_where_a_job_of_its_own_rules_did(folder: Path, name: str, log: str) -> None:
+def test_each_kind_of_network_has_failed_when_a_job_of_its_own_rules_has(folder: Path, name: str, log: str) -> None:
     put(f"logs/{log}.log", "2026-01-02 03:04:05 ERROR no luck\n")
     failed = {(name, seed) for (name, seed), status in found().items() if status.state == "failed"}
     assert failed == {(name, 0)}
 
 
-def test_a_job_that_was_started_again_has_not_failed(folder: Path) -> None:
+def test_a_job_that_was_restarted_has_not_failed(folder: Path) -> None:
     put("logs/retrain.0.low_magnitude.50.log", ERROR)
     pulse()
     assert of_model().state == "running"
@@ -268,7 +272,7 @@ def test_a_network_without_its_mask_is_not_done(folder: Path, name: str) -> None
     assert of_model().state == "waiting"
 
 
-def test_an_error_that_is_not_the_end_of_a_log_is_none(folder: Path) -> None:
+def test_an_error_that_is_not_the_last_line_of_a_log_is_no_failure(folder: Path) -> None:
     put("logs/retrain.0.low_magnitude.50.log", ERROR + "2026-01-02 03:05:05 INFO going on\n")
     assert of_model().state == "waiting"
 
@@ -279,7 +283,7 @@ def test_a_trained_network_whose_score_failed_has_failed(folder: Path) -> None:
     assert of_model().state == "failed"
 
 
-def test_what_all_networks_need_is_told_too(folder: Path) -> None:
+def test_the_states_of_data_pretraining_and_initial_weights_are_found_too(folder: Path) -> None:
     put("pretrained/weights.safetensors")
     put("seed1/initial.safetensors")
     put("logs/convert_features.val.log", ERROR)
@@ -292,7 +296,7 @@ def test_what_all_networks_need_is_told_too(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("rule", ["draw_images", "extract_features", "convert_features", "encode_questions"])
-def test_data_that_only_pretraining_needs_is_needed_too(folder: Path, rule: str) -> None:
+def test_data_is_not_done_without_what_only_pretraining_needs(folder: Path, rule: str) -> None:
     data_made("train", "val", "test-dev", "test-std")
     assert found()["data", None].state == "waiting"
     put(f"logs/{rule}.pretrain.log", ERROR)
@@ -302,7 +306,7 @@ def test_data_that_only_pretraining_needs_is_needed_too(folder: Path, rule: str)
     assert grid["tables, figures", None].state == "waiting"
 
 
-def test_tables_and_figures_are_done_when_all_of_them_are_there(folder: Path) -> None:
+def test_tables_and_figures_are_done_when_all_of_them_exist(folder: Path) -> None:
     made = shown()
     assert found()["tables, figures", None].state == "done"
     for path in made:
@@ -319,9 +323,7 @@ def test_tables_and_figures_are_done_when_all_of_them_are_there(folder: Path) ->
         ("show_configuration", "configuration.html"), ("show_run_times", "tables/run_times.html"),
     ],
 )  # fmt: skip
-def test_a_table_or_figure_that_failed_has_failed_though_others_are_there(
-    folder: Path, rule: str, missing: str
-) -> None:
+def test_one_failed_table_or_figure_is_a_failure_though_the_others_exist(folder: Path, rule: str, missing: str) -> None:
     shown()
     Path("results/smoke", missing).unlink()
     put(f"logs/{rule}.log", ERROR)

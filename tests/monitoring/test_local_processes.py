@@ -1,4 +1,4 @@
-"""A process is known by its number, and by when it began: numbers come again."""
+"""A process is identified by its id and by when it began: ids are reused."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def test_a_process_runs_until_it_has_ended() -> None:
     assert not runs(process.pid, time.time())
 
 
-def test_a_process_that_is_dead_but_not_buried_does_not_run() -> None:
+def test_a_zombie_process_does_not_run() -> None:
     with subprocess.Popen(["true"]) as process:
         while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
@@ -28,7 +28,7 @@ def test_a_process_that_is_dead_but_not_buried_does_not_run() -> None:
 
 
 @pytest.mark.parametrize("said", [psutil.NoSuchProcess(0), psutil.AccessDenied(0)])
-def test_another_users_process_of_which_the_system_tells_nothing_runs(
+def test_another_users_process_that_the_system_hides_counts_as_running(
     monkeypatch: pytest.MonkeyPatch, said: psutil.Error
 ) -> None:
     def hidden(_: int) -> None:
@@ -38,7 +38,7 @@ def test_another_users_process_of_which_the_system_tells_nothing_runs(
     assert runs(1, time.time())
 
 
-def test_a_process_that_began_later_is_another_of_the_same_number() -> None:
+def test_a_process_that_began_later_is_another_one_with_the_same_id() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         began = time.time()
         assert runs(process.pid, began - DRIFT_SECONDS + 5)  # clocks differ
@@ -46,5 +46,5 @@ def test_a_process_that_began_later_is_another_of_the_same_number() -> None:
         process.communicate(b"\n")
 
 
-def test_this_process_was_there_before_its_tests() -> None:
+def test_this_process_began_before_its_tests() -> None:
     assert runs(os.getpid(), time.time())

@@ -1,4 +1,4 @@
-"""The terminal shows the grid where it fits, sums it up where it does not, and tells what went wrong in any case."""
+"""The terminal shows the grid where it fits, sums it up where it does not, and always shows what went wrong."""
 
 import io
 import json
@@ -39,7 +39,7 @@ def shown(found: Sequence[Status], width: int = 100, everything: bool = False, t
     return console.file.getvalue()
 
 
-def test_the_grid_has_a_cell_a_network_and_a_line_for_what_runs_or_failed() -> None:
+def test_the_grid_has_a_cell_per_network_and_a_line_for_each_that_runs_or_has_failed() -> None:
     text = shown(GRID)
     assert text.startswith("x: 4 networks, 1 done, 1 running, 1 failed, 1 waiting\n")
     cells = ([cell.strip() for cell in line.split("│")[1:4]] for line in text.splitlines() if "│" in line)
@@ -54,13 +54,13 @@ def test_the_grid_has_a_cell_a_network_and_a_line_for_what_runs_or_failed() -> N
     assert "failed   seed 1 dense: the loss is [bold]nan (results/x/logs/finetune.1.log)\n" in text
 
 
-def test_colour_is_for_terminals() -> None:
+def test_colour_is_used_only_on_terminals() -> None:
     assert "\x1b[" not in shown(GRID)
     assert "\x1b[" in shown(GRID, terminal=True)
 
 
 @pytest.mark.parametrize("width", [20, 40, 60])
-def test_a_narrow_terminal_loses_no_error(width: int) -> None:
+def test_a_narrow_terminal_hides_no_error(width: int) -> None:
     text = shown(GRID, width, terminal=False)
     assert "finetune.1.log" in text
 
@@ -71,7 +71,7 @@ def large() -> list[Status]:
     return [*(Status(name, seed, "done") for seed in range(5) for name in names), *failed]
 
 
-def test_a_large_grid_is_summed_up_by_subnetwork_and_the_first_failures_are_told() -> None:
+def test_a_large_grid_is_summarised_by_subnetwork_and_the_first_failures_are_shown() -> None:
     text = shown(large(), width=80)
     assert "random/s7" not in text
     [row] = [line for line in text.splitlines() if line.startswith("│ random")]
@@ -82,7 +82,7 @@ def test_a_large_grid_is_summed_up_by_subnetwork_and_the_first_failures_are_told
     assert len(text.splitlines()) < 30
 
 
-def test_a_narrow_terminal_costs_no_name_and_no_number() -> None:
+def test_a_narrow_terminal_truncates_no_name_and_no_number() -> None:
     assert shown(large(), width=20).count("│") == shown(large(), width=80).count("│")
     assert "random" in shown(large(), width=20)
     assert "1000 │" in shown(large(), width=20)
@@ -91,7 +91,7 @@ def test_a_narrow_terminal_costs_no_name_and_no_number() -> None:
     assert "…" not in text
 
 
-def test_networks_of_which_the_same_is_to_be_told_share_a_line() -> None:
+def test_networks_with_the_same_note_share_a_line() -> None:
     full = [replace(status, note="no space left") if status.note and status.seed != 3 else status for status in large()]
     text = shown(full, width=80)
     assert "failed   seed 0 dense and 28 more: no space left (finetune.0.log)\n" in text
@@ -100,18 +100,18 @@ def test_networks_of_which_the_same_is_to_be_told_share_a_line() -> None:
     assert shown(full, everything=True).count("no space left") == 29
 
 
-def test_no_status_waits_for_pandas() -> None:
+def test_status_does_not_import_pandas() -> None:
     command = (
         "import sys, lxmert_tickets.monitoring.status_table, lxmert_tickets.cli; sys.exit('pandas' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", command], cwd=PROJECT, check=False).returncode == 0
 
 
-def test_all_has_a_line_for_each_network() -> None:
+def test_the_option_all_shows_a_line_for_each_network() -> None:
     assert shown(large(), everything=True).count("done     seed") == 1000
 
 
-def test_a_run_that_gives_no_word_yet_is_running_and_tells_why() -> None:
+def test_a_run_without_a_pulse_yet_is_shown_as_running_with_its_note() -> None:
     starting = Status("dense", 0, "running", "starting, waiting for a GPU, or ending, process 12 on node7")
     text = shown([starting, *GRID[6:]])
     assert text.startswith("x: 3 networks, 1 running, 1 failed, 1 waiting\n")
@@ -124,7 +124,7 @@ def smoke_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str
     return ["status", "--configfile", str(PROJECT / "config.yaml"), str(PROJECT / "configs/smoke.yaml")]
 
 
-def test_the_command_honours_overlays_and_ends_well(
+def test_the_command_honours_overlays_and_succeeds(
     smoke_arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "seeds.yaml").write_text("seeds: [4]\nsubnetworks: {random: null}\n")
@@ -135,7 +135,7 @@ def test_the_command_honours_overlays_and_ends_well(
     assert "random" not in printed
 
 
-def test_of_two_lists_of_overlays_the_last_counts_as_for_snakemake(
+def test_the_last_of_two_lists_of_overlays_counts_as_in_snakemake(
     smoke_arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "a.yaml").write_text("subnetworks: {another: {keep: random, sparsities: [50]}}\n")
@@ -147,7 +147,7 @@ def test_of_two_lists_of_overlays_the_last_counts_as_for_snakemake(
     assert "random" not in printed
 
 
-def test_another_folder_is_looked_at_where_it_is_named(
+def test_the_option_directory_shows_another_folder(
     smoke_arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "there" / "results" / "smoke" / "seed0").mkdir(parents=True)
@@ -158,7 +158,7 @@ def test_another_folder_is_looked_at_where_it_is_named(
     assert Path.cwd() == tmp_path
 
 
-def test_a_folder_without_a_configuration_of_its_own_has_the_workflows(
+def test_a_folder_without_a_configuration_uses_the_workflows_own(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "there").mkdir()
@@ -167,7 +167,7 @@ def test_a_folder_without_a_configuration_of_its_own_has_the_workflows(
     assert capsys.readouterr().out.startswith("smoke: 12 networks, 12 waiting\n")
 
 
-def test_a_mistake_in_the_configuration_is_one_line_and_status_1(
+def test_a_mistake_in_the_configuration_gives_one_line_and_status_1(
     smoke_arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "wrong.yaml").write_text("training: {epoch: 3}\n")

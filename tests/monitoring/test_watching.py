@@ -1,4 +1,4 @@
-"""A watched run gives the same bytes, tells where it stands, and leaves a curve without gaps or doubles."""
+"""A watched run gives the same bytes, reports its progress, and leaves a curve without gaps or duplicates."""
 
 import os
 from contextlib import suppress
@@ -56,10 +56,8 @@ def pulse_of(weights: Path) -> Pulse | None:
     return read_pulse(weights.parent / ".resume" / "progress.json")
 
 
-def test_a_run_tells_where_it_stands_now_and_then_and_takes_it_back_at_its_end(
-    weights: Path, clock: list[float]
-) -> None:
-    run = Run(step=5)  # an earlier process did them
+def test_a_run_writes_a_pulse_now_and_then_and_removes_it_at_its_end(weights: Path, clock: list[float]) -> None:
+    run = Run(step=5)  # done by an earlier process
     with watching.watching(weights) as watch:
         watch(run)
         pulse = pulse_of(weights)
@@ -79,7 +77,7 @@ def test_a_run_tells_where_it_stands_now_and_then_and_takes_it_back_at_its_end(
     assert list((weights.parent / ".resume").iterdir()) == []
 
 
-def test_there_is_a_word_after_a_second_and_then_ever_more_seldom_up_to_the_interval(
+def test_a_pulse_comes_after_a_second_and_then_ever_less_often_down_to_one_per_interval(
     weights: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[int] = []
@@ -93,7 +91,7 @@ def test_there_is_a_word_after_a_second_and_then_ever_more_seldom_up_to_the_inte
     assert written == [0, 1, 2, 4, 8, 16, 26, 36]
 
 
-def test_where_writing_is_slow_it_costs_a_five_hundredth_at_most(
+def test_slow_writes_of_pulses_take_at_most_a_five_hundredth_of_the_time(
     weights: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began: list[float] = []
@@ -111,8 +109,8 @@ def test_where_writing_is_slow_it_costs_a_five_hundredth_at_most(
     assert [round(later - earlier) for earlier, later in pairwise(began)] == [50, 50]
 
 
-@pytest.mark.parametrize(("what", "times"), [("write_pulse", 1), ("write_history", 2)])  # the curve at the end as well
-def test_a_disk_that_takes_nothing_does_not_end_the_run(
+@pytest.mark.parametrize(("what", "times"), [("write_pulse", 1), ("write_history", 2)])  # the curve again at the end
+def test_a_full_disk_does_not_end_the_run(
     weights: Path,
     clock: list[float],
     monkeypatch: pytest.MonkeyPatch,
@@ -131,7 +129,7 @@ def test_a_disk_that_takes_nothing_does_not_end_the_run(
     assert caplog.text.count("progress cannot be recorded: [Errno 28] No space left on device") == times
 
 
-def test_the_curve_is_there_while_it_grows_and_when_the_run_fails(weights: Path, clock: list[float]) -> None:
+def test_the_curve_is_on_disk_while_it_grows_and_when_the_run_fails(weights: Path, clock: list[float]) -> None:
     metrics = weights.with_name("metrics.csv")
     metrics.write_text("of another run")
     run = Run()
@@ -150,19 +148,19 @@ def test_the_curve_is_there_while_it_grows_and_when_the_run_fails(weights: Path,
 HERE = Pulse(5, 10, 1.0, {}, 1000.0, 10.0, os.getpid(), "here")
 
 
-def test_a_run_is_alive_while_its_process_is_there_and_its_word_is_fresh() -> None:
+def test_a_run_is_alive_while_its_process_exists_and_its_pulse_is_fresh() -> None:
     assert HERE.is_alive(1010.0, "here")
     assert HERE.is_alive(990.0, "elsewhere")  # that machine's clock is behind
     assert not HERE.is_alive(1001.0 + STALE_SECONDS, "here")
     assert not HERE.is_alive(1001.0 + STALE_SECONDS, "elsewhere")
     assert replace(HERE, seconds_between=STALE_SECONDS).is_alive(1001.0 + STALE_SECONDS, "elsewhere")
-    gone = replace(HERE, process=2**22 + 1)  # beyond the largest number
+    gone = replace(HERE, process=2**22 + 1)  # beyond the largest process id
     assert not gone.is_alive(1000.0, "here")
     assert gone.is_alive(1000.0, "elsewhere")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"step": 1}', "\xff"])
-def test_a_torn_pulse_is_none(tmp_path: Path, content: str) -> None:
+def test_a_torn_pulse_is_read_as_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "progress.json").write_text(content, encoding="latin-1")
     assert read_pulse(tmp_path / "progress.json") is None
 
@@ -173,7 +171,7 @@ def test_a_pulse_comes_back_as_it_was(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_event_files_without_tensorboard_are_refused_with_what_to_do(
+def test_event_files_without_tensorboard_are_refused_with_the_remedy(
     weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_files, "PACKAGE", "no_such_package")
@@ -194,7 +192,7 @@ def curves_in(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 @pytest.mark.filterwarnings("ignore")  # tensorboard's own
-def test_a_run_taken_up_goes_on_with_its_curve_without_gaps_or_doubles(weights: Path, clock: list[float]) -> None:
+def test_a_resumed_run_continues_its_curve_without_gaps_or_duplicates(weights: Path, clock: list[float]) -> None:
     pytest.importorskip("tensorboard")
     events, run = weights.parent / "events", Run()
     killed = watching.Watch(weights.parent / ".resume" / "progress.json", None, event_files.EventFiles(events))

@@ -1,4 +1,4 @@
-"""Masks survive the disk at one bit a weight; damaged ones and those of another network are refused."""
+"""Masks are stored at one bit per weight; damaged ones and those of another network are refused."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def saved(tmp_path: Path) -> Path:
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=2), st.integers(0, 99))
-def test_a_mask_comes_back_as_it_was(tmp_path: Path, shapes: list[tuple[int, int]], seed: int) -> None:
+def test_a_mask_is_read_back_unchanged(tmp_path: Path, shapes: list[tuple[int, int]], seed: int) -> None:
     mask = random_mask(*shapes, seed=seed)
     save_mask(tmp_path / "mask.safetensors", mask, ORIGIN)
     loaded = load_mask(tmp_path / "mask.safetensors")
@@ -38,7 +38,7 @@ def test_a_mask_comes_back_as_it_was(tmp_path: Path, shapes: list[tuple[int, int
     assert all(loaded[name].dtype == bool and np.array_equal(loaded[name], mask[name]) for name in mask)
 
 
-def test_a_mask_takes_one_bit_a_weight(tmp_path: Path) -> None:
+def test_a_mask_takes_one_bit_per_weight(tmp_path: Path) -> None:
     save_mask(tmp_path / "mask.safetensors", random_mask((1000, 800)), ORIGIN)
     size_bytes = (tmp_path / "mask.safetensors").stat().st_size
     assert 100_000 < size_bytes < 101_000
@@ -66,7 +66,7 @@ def test_a_truncated_mask_is_refused_by_name(saved: Path, n_lost: int) -> None:
 
 
 @pytest.mark.parametrize("bit", range(8))
-def test_a_flipped_bit_is_refused_by_tensor(saved: Path, bit: int) -> None:
+def test_a_flipped_bit_is_refused_naming_the_tensor(saved: Path, bit: int) -> None:
     content = bytearray(saved.read_bytes())
     content[-1] ^= 1 << bit
     saved.write_bytes(content)
@@ -102,7 +102,7 @@ def test_a_damaged_description_is_refused(tmp_path: Path, described: object) -> 
         load_mask(tmp_path / "mask.safetensors")
 
 
-def test_a_file_from_elsewhere_and_one_of_another_kind_are_no_masks(tmp_path: Path) -> None:
+def test_foreign_files_and_artifacts_of_another_kind_are_refused(tmp_path: Path) -> None:
     safetensors.numpy.save_file({"a": np.ones((2, 2), dtype=bool)}, tmp_path / "foreign.safetensors")
     with pytest.raises(ArtifactError, match=r"foreign\.safetensors: no description of its tensors"):
         load_mask(tmp_path / "foreign.safetensors")
@@ -143,7 +143,7 @@ def test_a_mask_that_revives_weights_is_refused() -> None:
         check_only_removes(kept, previous, "mask", "previous")
 
 
-def test_masks_of_other_tensors_do_not_follow_one_another() -> None:
+def test_successive_masks_must_be_of_the_same_tensors() -> None:
     both, one = random_mask((7, 9), (16, 4)), random_mask((7, 9))
     for mask, previous in [(one, both), (both, one)]:
         with pytest.raises(ArtifactError, match=rf"mask: masks other tensors, such as {NAMES[1]}"):

@@ -29,7 +29,7 @@ PERCENT = st.floats(0.01, 99.99) | st.integers(1, 99)
 
 
 def network(shapes: list[tuple[int, int]], seed: int = 0) -> dict[str, np.ndarray]:
-    """Weights with many ties, and a tensor that no mask speaks of."""
+    """Return weights with many ties, and a tensor that no mask covers."""
     rng = np.random.default_rng(seed)
     drawn = {f"layer{k}": rng.integers(-4, 5, shape).astype(np.float32) / 4 for k, shape in enumerate(shapes)}
     return drawn | {"bias": rng.standard_normal(3).astype(np.float32)}
@@ -49,15 +49,15 @@ def removes_only(mask: Mask, previous: Mask) -> bool:
         (50, 4, 2),
         (10, 182_255_616, 18_225_562),
         (0.1, 1000, 1),
-        (0.1, 500, 0),  # 0.5, though 0.1 is more in binary
+        (0.1, 500, 0),  # 0.5, although 0.1 is slightly more in binary
         (0.3, 500, 2),
-        (10.8, 375, 40),  # 40.5, though 10.8 * 375 is more in binary
-        (12.5, 4, 0),  # a half goes to the even number
+        (10.8, 375, 40),  # 40.5, although 10.8 * 375 is slightly more in binary
+        (12.5, 4, 0),  # a half rounds to even
         (12.5, 12, 2),
         (37.5, 4, 2),
         (35, 10, 4),
         (45, 10, 4),
-        (70, 45, 32),  # 31.5, though 0.7 * 45 is less in binary
+        (70, 45, 32),  # 31.5, although 0.7 * 45 is slightly less in binary
         (99.99, 10_000, 9999),
         (1e-05, 10_000_000, 1),
         (np.float64(10), 30, 3),
@@ -104,7 +104,7 @@ def test_a_round_keeps_exactly_what_was_asked_and_revives_nothing(
 
 
 @given(SHAPES, st.lists(PERCENT, min_size=1, max_size=4).map(sorted))
-def test_ranked_per_tensor_every_tensor_stays_within_one_weight_a_round_of_its_share(
+def test_ranked_per_tensor_each_tensor_is_within_one_weight_per_round_of_its_share(
     shapes: list[tuple[int, int]], rounds: list[float]
 ) -> None:
     mask = everything(network(shapes))
@@ -114,7 +114,7 @@ def test_ranked_per_tensor_every_tensor_stays_within_one_weight_a_round_of_its_s
             assert abs(kept.sum() - kept.size * n_kept(mask) / n_prunable(mask)) < round_index
 
 
-def test_ranked_per_tensor_the_smallest_of_every_tensor_go() -> None:
+def test_ranked_per_tensor_the_smallest_weights_of_each_tensor_are_pruned() -> None:
     weights = {"small": np.array([[0.1, 0.2, 0.3, 0.4]], np.float32), "large": np.array([[9, 8, 7, 6]], np.float32)}
     assert keep_largest(weights, keep_all(weights, ["small", "large"]), 50, "per_tensor")["small"].tolist() == [
         [False, False, True, True]
@@ -122,21 +122,21 @@ def test_ranked_per_tensor_the_smallest_of_every_tensor_go() -> None:
     assert not keep_largest(weights, keep_all(weights, ["small", "large"]), 50, "global")["small"].any()
 
 
-def test_ranked_per_tensor_nothing_is_asked_of_one_that_has_nothing_left() -> None:
+def test_ranked_per_tensor_nothing_is_pruned_from_a_tensor_with_nothing_left() -> None:
     weights = {name: np.ones((4, 4), np.float32) for name in ("none", "all")}
     within = {"none": np.zeros((4, 4), bool), "all": np.ones((4, 4), bool)}
     kept = keep_largest(weights, within, 75, "per_tensor")
     assert (kept["none"].sum(), kept["all"].sum()) == (0, 8)
 
 
-def test_pruned_weights_count_as_pruned_however_large_they_are() -> None:
+def test_pruned_weights_stay_pruned_however_large_they_are() -> None:
     weights = {"a": np.array([[5, 1, 2, 3]], dtype=np.float32)}
     mask = keep_largest(weights, {"a": np.array([[False, True, True, True]])}, 50)
     assert mask["a"].tolist() == [[False, False, True, True]]
 
 
 @pytest.mark.parametrize("ranked", RANKED)
-def test_a_sparser_mask_cannot_be_filled_up(ranked: Ranked) -> None:
+def test_a_mask_cannot_be_made_less_sparse(ranked: Ranked) -> None:
     weights = network([(2, 3), (1, 4)])
     half = keep_largest(weights, everything(weights), 50, ranked)
     with pytest.raises(ValueError, match="cannot keep 6 of 5 weights"):
@@ -162,7 +162,7 @@ def test_complement_of_half_is_disjoint_and_equal_in_size(shapes: list[tuple[int
 
 
 @pytest.mark.parametrize("ranked", RANKED)
-def test_a_random_mask_follows_its_seed_alone(ranked: Ranked) -> None:
+def test_a_random_mask_depends_on_its_seed_alone(ranked: Ranked) -> None:
     weights = network([(40, 50), (30, 20)])
     first, again, other = (keep_random(weights, ["layer0", "layer1"], 50, ranked, seed) for seed in (3, 3, 4))
     assert all(np.array_equal(first[name], again[name]) for name in first)
@@ -189,7 +189,7 @@ def test_every_choice_of_a_random_mask_is_equally_likely() -> None:
     assert all(140 < count < 260 for count in counts.values())
 
 
-def test_a_global_random_mask_prunes_tensors_alike_but_not_exactly_so() -> None:
+def test_a_global_random_mask_prunes_tensors_nearly_but_not_exactly_equally() -> None:
     weights = {name: np.zeros((100, columns), dtype=np.float32) for name, columns in [("a", 100), ("b", 300)]}
     pruned = [int((~keep_random(weights, ["a", "b"], 30, "global", seed)["a"]).sum()) for seed in range(10)]
     # 3,000 expected; the standard deviation is 40.
@@ -197,13 +197,13 @@ def test_a_global_random_mask_prunes_tensors_alike_but_not_exactly_so() -> None:
     assert len(set(pruned)) > 5
 
 
-def test_a_random_mask_per_tensor_has_the_share_of_every_tensor() -> None:
+def test_a_random_mask_per_tensor_prunes_exactly_its_share_of_every_tensor() -> None:
     weights = network([(10, 10), (10, 30)])
     mask = keep_random(weights, ["layer0", "layer1"], 30, "per_tensor", seed=0)
     assert [int((~kept).sum()) for kept in mask.values()] == [30, 90]
 
 
-def test_ranked_per_tensor_the_weight_that_no_share_has_whole_goes_to_the_largest_remainder() -> None:
+def test_ranked_per_tensor_the_left_over_weight_comes_from_the_largest_remainder() -> None:
     weights = network([(1, 10), (1, 10), (1, 13)])
     # 10 of 33 are 3.03, 3.03 and 3.94.
     mask = keep_random(weights, ["layer0", "layer1", "layer2"], 30, "per_tensor", seed=0)

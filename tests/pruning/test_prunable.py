@@ -11,7 +11,7 @@ from lxmert_tickets.model.lxmert import LxmertForVqa
 from lxmert_tickets.pruning.prunable import PAPER, prunable_names
 
 
-def test_the_papers_weights_are_all_linears_of_the_layers_and_the_pooler() -> None:
+def test_the_papers_prunable_weights_are_all_linears_of_the_layers_and_the_pooler() -> None:
     with torch.device("meta"):
         network = LxmertForVqa(TINY)
     linears = {name for name, part in network.named_modules() if isinstance(part, torch.nn.Linear)}
@@ -19,7 +19,7 @@ def test_the_papers_weights_are_all_linears_of_the_layers_and_the_pooler() -> No
     assert prunable_names(random_weights(), PAPER) == tuple(sorted(f"{name}.weight" for name in linears - outside))
 
 
-def test_the_base_network_has_the_published_number_of_matrices_a_stream() -> None:
+def test_the_base_network_has_the_published_number_of_prunable_weights_per_stream() -> None:
     with torch.device("meta"):
         weights = LxmertForVqa(Architecture(n_answers=3129)).state_dict()
     sums = {
@@ -41,6 +41,6 @@ def test_a_name_that_two_patterns_match_comes_once_and_in_order() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["lxmert.pooler.dense.wieght", "lxmert.pooler.dense.bias"])
-def test_a_pattern_that_matches_no_matrix_is_refused_with_the_nearest(pattern: str) -> None:
+def test_a_pattern_that_matches_no_matrix_is_refused_suggesting_the_nearest(pattern: str) -> None:
     with pytest.raises(ConfigError, match=r"prunable\[1\].*matches no.*did you mean 'lxmert\.pooler\.dense\.weight'\?"):
         prunable_names(random_weights(), ["lxmert.encoder.layer.*", pattern])

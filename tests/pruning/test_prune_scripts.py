@@ -1,4 +1,4 @@
-"""Rules that prune refuse what a configuration cannot know: sparsities of weights whose number the data decides."""
+"""Pruning rules refuse sparsities that the configuration cannot check, as the data decide the number of weights."""
 
 from pathlib import Path
 

@@ -31,7 +31,7 @@ def networks(draw: st.DrawFn) -> tuple[dict[str, np.ndarray], dict[str, np.ndarr
 def by_sorting(
     weights: dict[str, np.ndarray], within: dict[str, np.ndarray], n_keep: int
 ) -> dict[str, list[list[bool]]]:
-    """What `largest` is defined as: a stable sort by falling magnitude."""
+    """Return what `largest` is defined as: a stable sort by descending magnitude."""
     places = [(name, *place) for name in within for place in np.argwhere(within[name]).tolist()]
     ranked = sorted(places, key=lambda place: -abs(float(weights[place[0]][place[1], place[2]])))
     kept = {name: np.zeros_like(within[name]) for name in within}
@@ -79,19 +79,19 @@ def test_a_weight_that_is_not_finite_is_refused(broken: float, n_keep: int) -> N
 
 
 @pytest.mark.parametrize("n_keep", [-1, 3])
-def test_more_than_there_are_cannot_be_kept(n_keep: int) -> None:
+def test_a_number_to_keep_below_0_or_above_all_weights_is_refused(n_keep: int) -> None:
     with pytest.raises(ValueError, match=f"cannot keep {n_keep} of 2 weights"):
         largest({"a": np.ones((1, 3), dtype=np.float32)}, {"a": np.array([[True, False, True]])}, n_keep)
 
 
-def test_a_tensor_in_another_memory_order_is_read_by_its_elements() -> None:
+def test_the_memory_order_of_a_tensor_does_not_matter() -> None:
     weights = np.arange(12, dtype=np.float32).reshape(4, 3)
     kept = largest({"a": np.asfortranarray(weights)}, {"a": np.ones((4, 3), dtype=bool)}, 5)["a"]
     assert np.array_equal(kept, weights >= 7)
 
 
 def test_twenty_million_weights_need_a_few_megabytes_besides_the_result() -> None:
-    # A sort, or the ranks of one, would take 80 to 160 MB here: what is left rules them out.
+    # A sort, or its ranks, would take 80 to 160 MB here: the bound rules both out.
     rng = np.random.default_rng(0)
     weights = {name: rng.standard_normal((2000, 5000), dtype=np.float32) for name in "ab"}
     within = {name: np.ones((2000, 5000), dtype=bool) for name in "ab"}

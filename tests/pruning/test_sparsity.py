@@ -1,4 +1,4 @@
-"""Where a mask prunes: parts add up, and what never reaches an answer is told."""
+"""Where a mask prunes: parts add up, and what never reaches an answer is flagged."""
 
 import csv
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_a_tensors_line_counts_its_own_weights() -> None:
             assert line.sparsity_percent == pytest.approx(100 * (1 - mask[line.name].mean()))
 
 
-def test_layers_and_streams_are_the_networks() -> None:
+def test_layers_and_streams_are_those_of_the_network() -> None:
     lines = sparsity_report(tiny_mask(), TINY.n_cross_layers)
     assert {line.name for line in lines if line.part == "stream"} == {"language", "vision", "cross", "pooler"}
     assert {line.name: line.stream for line in lines if line.part == "layer"} == {
@@ -50,7 +50,7 @@ def test_layers_and_streams_are_the_networks() -> None:
     assert [(line.name, line.stream) for line in lines if line.part == "total"] == [("total", "all")]
 
 
-def test_just_the_weights_that_get_no_gradient_are_flagged_as_reaching_no_answer() -> None:
+def test_exactly_the_weights_without_a_gradient_are_flagged_as_reaching_no_answer() -> None:
     network = tiny_network().double()
     vqa_loss(network(*random_inputs(TINY, (5, 3))), torch.full((2, TINY.n_answers), 0.5)).backward()
     lines = [line for line in sparsity_report(tiny_mask(), TINY.n_cross_layers) if line.part == "tensor"]
@@ -61,13 +61,13 @@ def test_just_the_weights_that_get_no_gradient_are_flagged_as_reaching_no_answer
     assert not all(line.reaches_answer for line in lines)
 
 
-def test_of_layers_and_streams_only_the_dead_branch_is_flagged() -> None:
+def test_among_layers_and_streams_only_the_dead_branch_is_flagged() -> None:
     lines = sparsity_report(tiny_mask(), TINY.n_cross_layers)
     dead = [line.name for line in lines if line.part != "tensor" and not line.reaches_answer]
     assert dead == ["cross 1 vision"]
 
 
-def test_the_dead_branch_of_ten_and_more_cross_layers_is_in_the_last() -> None:
+def test_with_more_than_ten_cross_layers_the_dead_branch_is_still_in_the_last() -> None:
     names = [f"lxmert.encoder.x_layers.{k}.visn_inter.dense.weight" for k in range(11)]
     lines = sparsity_report({name: np.ones((2, 2), dtype=bool) for name in names}, 11)
     assert [line.name for line in lines if line.part == "tensor" and not line.reaches_answer] == [names[-1]]

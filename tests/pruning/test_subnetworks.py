@@ -1,4 +1,4 @@
-"""A subnetwork is written as one: its mask, its start weights and its report agree."""
+"""A subnetwork is written as a whole: its mask, start weights and report agree."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,7 +42,7 @@ def test_start_weights_are_the_initial_weights_times_the_mask_bit_for_bit(files:
         assert start[name].tobytes() == expected.tobytes(), name
 
 
-def test_all_of_a_subnetwork_comes_from_the_same_job_and_counts_the_same_weights(files: SimpleNamespace) -> None:
+def test_the_files_of_a_subnetwork_come_from_one_job_and_count_the_same_weights(files: SimpleNamespace) -> None:
     save_subnetwork(files, half(), files.initial, TINY.n_cross_layers, ORIGIN)
     assert read_metadata(files.mask)["provenance"] == read_metadata(files.start)["provenance"] == ORIGIN
     assert Path(files.report).read_text().splitlines()[-1] == "total,total,all,1024,512,512,50.0000,True"

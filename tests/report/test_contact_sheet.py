@@ -1,4 +1,4 @@
-"""Example questions stand above their two images, the answers below."""
+"""Example questions are above their two images, the answers below."""
 
 from pathlib import Path
 
@@ -22,21 +22,21 @@ def sheet(n_pairs: int = N_PAIRS, width: float = 6.0) -> Figure:
 
 
 def asked(*texts: tuple[str, str]) -> tuple[list[Question], list[Annotation]]:
-    """Return questions (text, type) with their running number as image and as answer."""
+    """Return questions of the given (text, type), each with its index as image and as answer."""
     questions = [Question(k, k, text) for k, (text, _) in enumerate(texts)]
     replies = [(HumanAnswer(str(k), 1),) for k in range(len(texts))]
     annotations = [Annotation(k, k, kind, "other", str(k), replies[k]) for k, (_, kind) in enumerate(texts)]
     return questions, annotations
 
 
-def test_examples_take_turns_between_question_types() -> None:
+def test_examples_alternate_between_question_types() -> None:
     texts = [("a1", "a"), ("a1", "a"), ("a2", "a"), ("a2", "a"), ("b1", "b"), ("b1", "b")]
     assert example_pairs(*asked(*texts), n_pairs=5) == [
         ("a1", (0, "0"), (1, "1")), ("b1", (4, "4"), (5, "5")), ("a2", (2, "2"), (3, "3")),
     ]  # fmt: skip
 
 
-def test_no_more_examples_than_asked_for() -> None:
+def test_there_are_no_more_examples_than_asked_for() -> None:
     assert len(example_pairs(SET.questions, SET.annotations, 5)) == 5
 
 
@@ -54,7 +54,7 @@ def test_a_pair_shows_its_question_both_images_and_both_answers() -> None:
 
 @pytest.mark.parametrize("width", [3.3, 6.0, 8.0])
 @pytest.mark.parametrize("n_pairs", [1, 4, N_PAIRS])
-def test_words_stand_close_to_their_images_and_touch_nothing_else(n_pairs: int, width: float) -> None:
+def test_text_is_close_to_its_images_and_overlaps_nothing(n_pairs: int, width: float) -> None:
     figure = sheet(n_pairs, width)
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in figure.texts]
@@ -85,7 +85,7 @@ def test_the_longest_question_fits_above_its_pair(width: float) -> None:
     assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in asked_in)
 
 
-def test_a_pair_stands_side_by_side_and_images_are_square() -> None:
+def test_images_are_square() -> None:
     for axes in sheet().axes:
         extent = axes.get_window_extent()
         assert extent.width == pytest.approx(extent.height)

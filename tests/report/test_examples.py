@@ -1,4 +1,4 @@
-"""Examples are drawn whatever was answered, and show question, picture, people and every network."""
+"""Examples are drawn whatever the answers, and show question, picture, and answers of people and every network."""
 
 import base64
 import random
@@ -54,7 +54,7 @@ def test_the_draw_does_not_favour_low_ids() -> None:
     assert 400 < sum(ids) / len(ids) < 600
 
 
-def test_a_card_shows_the_question_the_picture_and_what_people_said_best_answer_first() -> None:
+def test_a_card_shows_the_question_the_picture_and_peoples_answers_best_first() -> None:
     page = shown()
     assert "<h2>Is &quot;it&quot; &lt;b&gt;red&lt;/b&gt; &amp; round?</h2>" in page
     assert f'src="data:image/png;base64,{base64.b64encode(PNG).decode()}"' in page
@@ -87,7 +87,7 @@ def test_without_a_picture_the_image_is_named() -> None:
     assert '<div class="absent">SCENES_val_000000000001</div>' in page
 
 
-def test_of_many_answers_the_best_are_shown() -> None:
+def test_of_many_answers_only_the_best_are_shown() -> None:
     labels = (*((f"answer {k}", 0.3) for k in range(9)), ("best", 0.9))
     question = AskedQuestion(7, "image", "What?", "what", "other", labels)
     page = examples_page("val", [question], ANSWERS, {})
@@ -101,5 +101,5 @@ def test_a_network_is_named_with_its_sparsity(model: str, label: str) -> None:
     assert model_label(model) == label
 
 
-def test_the_page_needs_nothing_from_elsewhere() -> None:
+def test_the_page_is_self_contained() -> None:
     assert not re.search(r"https?:|<script|<link|url\(", shown())

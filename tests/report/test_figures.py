@@ -76,12 +76,12 @@ def points_of(bar: ErrorbarContainer) -> np.ndarray:
 
 
 def reach_of(bar: ErrorbarContainer) -> np.ndarray:
-    """Return from where to where each error bar goes, (n, 2)."""
+    """Return the two ends of each error bar, (n, 2)."""
     return np.array([segment[:, int(bar.has_yerr)] for segment in bar.lines[2][0].get_segments()])
 
 
 def band_of(axes: Axes) -> np.ndarray:
-    """Return from where to where the band around the dense line goes, (2,)."""
+    """Return the two edges of the band around the dense line, (2,)."""
     box = axes.patches[0].get_extents().transformed(axes.transData.inverted())
     return np.asarray(box.get_points()[:, 1])
 
@@ -118,7 +118,7 @@ def test_nothing_is_cut_off(draw: Draw, width: float, models: Models) -> None:
 
 
 @pytest.mark.parametrize(("width", "n_rows"), [(WIDE, [2, 4]), (NARROW, [2, 7])], ids=["wide", "narrow"])
-def test_a_row_of_a_legend_has_as_many_entries_as_the_longest_allows(width: float, n_rows: list[int]) -> None:
+def test_a_legend_row_has_as_many_entries_as_the_longest_label_allows(width: float, n_rows: list[int]) -> None:
     for models, n in zip((MODELS, WITH_LONGER_NAMES), n_rows, strict=True):
         figure = figure1(models=models, width=width)
         figure.draw_without_rendering()
@@ -165,7 +165,7 @@ def test_a_network_looks_the_same_in_every_figure(draw: Draw) -> None:
             assert to_hex(bar.lines[0].get_color()) == color
 
 
-def test_a_subnetwork_that_lacks_the_sparsity_takes_no_color_from_the_others() -> None:
+def test_a_subnetwork_that_lacks_the_sparsity_does_not_shift_the_colors_of_others() -> None:
     fewer = tuple(model for model in MODELS if model != ("low_magnitude", 50.0))
     (bars,) = (bars_of(axes) for axes in types(models=fewer).axes)
     assert to_hex(bars["high-magnitude pruned"].lines[0].get_color()) == COLORS[1].lower()
@@ -180,7 +180,7 @@ def test_figure_1_shows_means_over_seeds_at_their_sparsity() -> None:
         assert points[sparsity] == pytest.approx(of_model["overall"].mean())
 
 
-def test_the_dense_line_stands_at_the_dense_mean() -> None:
+def test_the_dense_line_is_drawn_at_the_dense_mean() -> None:
     data = results()
     dense = data[(data["subnetwork"] == "dense") & (data["split"] == "test-dev")]["overall"]
     axes = figure1().axes[0]
@@ -194,13 +194,13 @@ def test_one_seed_has_no_error_bars(draw: Draw) -> None:
     assert any(bar.has_yerr or bar.has_xerr for axes in draw(3).axes for bar in bars_of(axes).values())
 
 
-def test_several_sparsities_are_joined_and_a_single_one_stands_alone() -> None:
+def test_several_sparsities_are_joined_by_a_line_and_a_single_one_is_not() -> None:
     bars = bars_of(figure1().axes[0])
     assert bars["low-magnitude pruned"].lines[0].get_linestyle() != "None"
     assert bars["random pruned"].lines[0].get_linestyle() == "None"
 
 
-def test_only_the_split_that_is_asked_for_is_drawn() -> None:
+def test_only_the_requested_split_is_drawn() -> None:
     data = results()
     for split in SPLITS:
         mean = data[(data["subnetwork"] == "random") & (data["split"] == split)]["overall"].mean()
@@ -208,7 +208,7 @@ def test_only_the_split_that_is_asked_for_is_drawn() -> None:
         assert points_of(bars["random pruned"])[0, 1] == pytest.approx(mean)
 
 
-def test_answer_types_stand_side_by_side_on_one_scale() -> None:
+def test_answer_types_have_a_panel_each_on_one_scale() -> None:
     figure = answer_types()
     assert [axes.get_title() for axes in figure.axes] == ["Yes/No", "Number", "Other"]
     assert len({axes.get_ylim() for axes in figure.axes}) == 1
@@ -240,7 +240,7 @@ def test_question_types_are_in_the_order_of_the_full_models_accuracy() -> None:
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_markers_at_no_and_at_full_accuracy_are_whole(width: float) -> None:
+def test_markers_at_0_and_at_100_percent_are_not_cut_off(width: float) -> None:
     figure = types(width=width)
     figure.draw_without_rendering()
     (axes,) = figure.axes
@@ -251,7 +251,7 @@ def test_markers_at_no_and_at_full_accuracy_are_whole(width: float) -> None:
     assert most + 0.6 * size < inside.x1
 
 
-def test_networks_of_one_question_type_do_not_cover_each_other() -> None:
+def test_networks_of_one_question_type_do_not_overlap() -> None:
     heights = [points_of(bar)[:, 1] for bar in bars_of(types().axes[0]).values()]
     rows = np.sort(np.concatenate(heights))
     assert np.diff(rows).min() > 0.15
@@ -268,7 +268,7 @@ def test_learning_curves_show_every_epoch_at_the_sparsity_of_table_1() -> None:
 
 
 @pytest.mark.parametrize("width", [3.0, 6.0])
-def test_of_many_epochs_as_many_are_named_as_there_is_room_for(width: float) -> None:
+def test_of_many_epochs_as_many_are_labelled_as_there_is_room_for(width: float) -> None:
     data = pd.concat([histories().assign(epoch=lambda part, n=n: part["epoch"] + n) for n in range(0, 60, 3)])
     figure = learning_curve_figure(data, 50, "std", width)
     figure.draw_without_rendering()
@@ -279,14 +279,14 @@ def test_of_many_epochs_as_many_are_named_as_there_is_room_for(width: float) -> 
 
 
 def spread_of(values: pd.Series, spread: str) -> list[float]:
-    """Return from where to where a bar over the seeds of one network is to go."""
+    """Return the expected ends of an error bar over the seeds of one network."""
     if spread == "range":
         return [values.min(), values.max()]
     return [values.mean() - values.std(), values.mean() + values.std()]
 
 
 @pytest.mark.parametrize("spread", ["std", "range"])
-def test_bands_and_bars_of_accuracies_show_the_spread_that_is_asked_for(spread: str) -> None:
+def test_bands_and_bars_of_accuracies_show_the_requested_spread(spread: str) -> None:
     data = results()
     of = {name: part[part["split"] == "test-dev"] for name, part in data.groupby("subnetwork")}
     overall = accuracy_figure(data, "test-dev", spread, WIDE).axes[0]
@@ -298,7 +298,7 @@ def test_bands_and_bars_of_accuracies_show_the_spread_that_is_asked_for(spread: 
 
 
 @pytest.mark.parametrize("spread", ["std", "range"])
-def test_bars_of_question_types_and_epochs_show_the_spread_that_is_asked_for(spread: str) -> None:
+def test_bars_of_question_types_and_epochs_show_the_requested_spread(spread: str) -> None:
     of_types = question_types().query("subnetwork == 'random' and split == 'test-dev'").set_index("question_type")
     of_epochs = histories().query("subnetwork == 'random'").set_index("epoch")
     (by_type,) = question_type_figure(question_types(), "test-dev", 50.0, spread, WIDE).axes
@@ -313,6 +313,6 @@ def test_bars_of_question_types_and_epochs_show_the_spread_that_is_asked_for(spr
 
 
 @pytest.mark.parametrize(("name", "titles"), [("figure1", [""]), ("answer_types", ["Yes/No", "Number", "Other"])])
-def test_a_name_draws_its_own_figure(name: str, titles: list[str]) -> None:
+def test_each_figure_name_draws_its_own_figure(name: str, titles: list[str]) -> None:
     figure = FIGURES[name](results(), split="test-dev", spread="std", width_inches=WIDE)
     assert [axes.get_title() for axes in figure.axes] == titles

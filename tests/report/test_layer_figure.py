@@ -1,4 +1,4 @@
-"""The figure of layers tells how much of each is pruned, however many there are, wide and narrow."""
+"""The figure of layers shows how much of each is pruned, at any number of sparsities, wide and narrow."""
 
 from itertools import pairwise
 
@@ -28,7 +28,7 @@ def rounds(n: int) -> Models:
 
 @pytest.mark.parametrize("width", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("n_sparsities", [9, 18, 40])
-def test_numbers_of_neighbouring_columns_do_not_meet(width: float, n_sparsities: int) -> None:
+def test_numbers_of_neighbouring_columns_do_not_overlap(width: float, n_sparsities: int) -> None:
     figure = layers(2, rounds(n_sparsities), width)
     figure.draw_without_rendering()
     (axes, _) = figure.axes
@@ -65,7 +65,7 @@ def test_an_even_share_everywhere_has_one_color_and_no_warning() -> None:
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_the_name_of_the_subnetwork_whose_layers_are_shown_is_not_cut_off(width: float) -> None:
+def test_a_long_name_of_the_subnetwork_shown_is_not_cut_off(width: float) -> None:
     figure = sparsity_figure(sparsities(models=WITH_LONGER_NAMES), "low_magnitude_per_tensor", width)
     figure.draw_without_rendering()
     (axes, _) = figure.axes

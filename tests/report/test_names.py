@@ -1,4 +1,4 @@
-"""A network is called the same wherever it is shown."""
+"""A network has the same name wherever it is shown."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ SHIPPED: dict[str, Any] = yaml.safe_load((Path(__file__).resolve().parents[2] / 
 @pytest.mark.parametrize(
     ("model", "expected"), [("dense", ("dense", 0.0)), ("random/s50", ("random", 50.0)), ("s/s97.5", ("s", 97.5))]
 )
-def test_a_folder_tells_subnetwork_and_sparsity(model: str, expected: tuple[str, float]) -> None:
+def test_the_folder_of_a_network_gives_its_subnetwork_and_sparsity(model: str, expected: tuple[str, float]) -> None:
     assert subnetwork_of(model) == expected
 
 
@@ -31,12 +31,12 @@ def test_a_network_has_a_name_in_tables_and_one_in_legends(name: str, row: str, 
     assert (row_label(name), label_of(name)) == (row, label)
 
 
-def test_shown_are_the_dense_network_those_of_the_table_and_the_sparsest_of_magnitude() -> None:
+def test_the_networks_shown_are_dense_those_of_the_table_and_the_sparsest_by_magnitude() -> None:
     expected = ("dense", "low_magnitude/s50", "low_magnitude/s90", "high_magnitude/s50", "random/s50")
     assert shown_models(read_experiment(SHIPPED)) == expected
 
 
-def test_a_sparsity_that_one_subnetwork_has_shows_just_that_one() -> None:
+def test_at_a_sparsity_that_only_one_subnetwork_has_only_it_and_dense_are_shown() -> None:
     at_90 = SHIPPED | {"report": SHIPPED["report"] | {"table_sparsity": 90}}
     assert shown_models(read_experiment(at_90)) == ("dense", "low_magnitude/s90")
 

@@ -1,4 +1,4 @@
-"""Scores of all networks become tidy tables; what is computed over seeds is what numpy computes."""
+"""Scores of all networks become tidy tables; statistics over seeds are those of NumPy."""
 
 import math
 from itertools import product
@@ -39,7 +39,7 @@ def test_results_have_a_row_for_each_network_and_split_in_order() -> None:
     assert found["split"].tolist() == [split for _, _, split in asked]
 
 
-def test_an_answer_type_that_nobody_asked_for_is_left_empty() -> None:
+def test_an_answer_type_without_questions_is_left_empty() -> None:
     score = Score(overall=90.0, per_answer_type={"yes/no": 90.0}, per_question_type={}, per_question={})
     found = collect_results([(0, "dense", "val", score)])
     assert found[["number", "other"]].isna().all(axis=None)
@@ -63,7 +63,7 @@ def test_files_are_stacked_and_labelled(tmp_path: Path) -> None:
     assert found.index.tolist() == [0, 1, 2, 3]
 
 
-def test_names_that_look_like_numbers_or_like_nothing_are_read_back_as_they_were(tmp_path: Path) -> None:
+def test_names_that_look_like_numbers_or_missing_values_are_read_back_unchanged(tmp_path: Path) -> None:
     asked = [(seed, "nan/s50", split, SCORE) for seed in (0, 1) for split in ("2014", "NA", "null")]
     for table in (collect_results(asked), collect_question_types(asked)):
         table.to_csv(tmp_path / "a.csv", index=False)

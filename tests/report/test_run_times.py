@@ -29,7 +29,7 @@ def test_every_job_is_read_under_the_name_of_its_rule(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_networks_that_the_experiment_no_longer_has_and_lines_cut_off_are_left_out(tmp_path: Path) -> None:
+def test_networks_no_longer_in_the_experiment_and_lines_cut_off_are_left_out(tmp_path: Path) -> None:
     whole = f"{HEAD}2\t0:00:02\t200\t1\t1\t1\t0\t0\t99\t1\n"
     names = {"finetune.0", "finetune.1", "retrain.0.a.50", "retrain.0.b.50", "predict.0.a/s50", "predict.0.a/s60",
              "prune_round.0.a.50", "prune_round.1.a.50", "prune_random.0.b.50", "prune_complement.0.b.50",
@@ -38,7 +38,7 @@ def test_networks_that_the_experiment_no_longer_has_and_lines_cut_off_are_left_o
         (tmp_path / f"{name}.tsv").parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.tsv").write_text(whole)
     (tmp_path / "pretrain.tsv").write_text(f"{HEAD}12")
-    (tmp_path / "build_answers.tsv").write_text(f"{HEAD}2\t0:00:02\t20")  # of 2,048 MB
+    (tmp_path / "build_answers.tsv").write_text(f"{HEAD}2\t0:00:02\t20")  # cut off from 2,048 MB
     (tmp_path / "draw_accuracy.tsv").write_text(whole.replace("2\t0", "nan\t0"))
     (tmp_path / "make_table.tsv").write_bytes(HEAD.encode() + 40 * b"\0\xff")
     found = read_run_times(tmp_path, [0], ["dense", "a/s50"])

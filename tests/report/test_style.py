@@ -31,14 +31,14 @@ def test_a_vector_figure_holds_text_as_text_and_no_date(tmp_path: Path) -> None:
     assert b"CreationDate" not in (tmp_path / "a.pdf").read_bytes()
 
 
-def test_the_dots_an_inch_are_those_asked_for(tmp_path: Path) -> None:
+def test_the_dots_per_inch_are_those_asked_for(tmp_path: Path) -> None:
     save_figure(figure1(), [tmp_path / "a.png"], dpi=60)
     with Image.open(tmp_path / "a.png") as image:
         assert image.width == 360
 
 
 @pytest.mark.parametrize(("width", "size"), [(WIDE, 9), (NARROW, 7)])
-def test_letters_are_smaller_in_a_narrow_figure(tmp_path: Path, width: float, size: int) -> None:
+def test_text_is_smaller_in_a_narrow_figure(tmp_path: Path, width: float, size: int) -> None:
     figure = curves(width=width)
     save_figure(figure, [tmp_path / "a.png"], dpi=40)
     axes = figure.axes[0]
@@ -46,7 +46,7 @@ def test_letters_are_smaller_in_a_narrow_figure(tmp_path: Path, width: float, si
     assert {text.get_fontsize() for text in words} == {size}
 
 
-def test_panels_stand_below_each_other_in_a_narrow_figure() -> None:
+def test_panels_are_stacked_in_a_narrow_figure() -> None:
     for width, n_rows in ((WIDE, 1), (NARROW, 3)):
         tops = {round(axes.get_position().y0, 3) for axes in new_figure(width, panel_inches=2, n_panels=3).axes}
         assert len(tops) == n_rows

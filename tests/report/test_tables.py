@@ -123,7 +123,7 @@ def test_a_subnetwork_that_lacks_the_sparsity_has_no_row() -> None:
     assert list(table_1(results(), 25.0, TESTED, "val").rows) == ["dense", "low_magnitude"]
 
 
-def test_a_sparsity_that_nothing_was_trained_at_is_refused() -> None:
+def test_a_sparsity_at_which_nothing_was_trained_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"report\.table_sparsity: no subnetwork is trained at 60 %"):
         table_1(results(), 60.0, TESTED, "val")
 
@@ -134,12 +134,12 @@ def test_one_seed_gives_no_deviation_in_any_format() -> None:
     assert "one seed" in written
 
 
-def test_several_seeds_are_told_in_the_caption() -> None:
+def test_the_caption_gives_the_number_of_seeds() -> None:
     for write in (as_markdown, as_html):
         assert "at 50 % sparsity, mean ± sample standard deviation over 3 seeds" in write(table())
 
 
-def test_seeds_that_are_fewer_in_some_cells_are_counted_there_and_for_each_split() -> None:
+def test_cells_with_fewer_seeds_show_their_number_of_seeds_for_each_split() -> None:
     data = results(3)
     data = data[data["split"].eq("test-dev") | data["seed"].eq(0)]
     found = table_1(data, 50.0, TESTED, "val")
@@ -150,7 +150,7 @@ def test_seeds_that_are_fewer_in_some_cells_are_counted_there_and_for_each_split
     assert "over 3 seeds. " in f"{caption(found)} "
 
 
-def test_seeds_that_are_others_in_some_cells_are_told_in_the_caption() -> None:
+def test_the_caption_says_if_cells_have_different_seeds() -> None:
     data = results(2)
     data = data[data["subnetwork"].eq("dense") == data["seed"].eq(0)]
     assert "one seed, not the same in every cell." in caption(table_1(data, 50.0, TESTED, "val"))
@@ -184,17 +184,17 @@ def test_latex_is_well_formed() -> None:
     assert written.isascii()
 
 
-def test_latex_escapes_what_it_would_take_for_mathematics() -> None:
+def test_latex_escapes_what_it_would_read_as_mathematics() -> None:
     data = results().replace({"split": {"test-dev": "test_dev"}})
     assert r"{test\_dev}" in as_latex(table_1(data, 50.0, ["test_dev"], "val"))
 
 
-def test_markdown_has_one_width() -> None:
+def test_all_markdown_rows_have_the_same_number_of_columns() -> None:
     lines = [line for line in as_markdown(table()).splitlines() if line.startswith("|")]
     assert {line.count("|") for line in lines} == {len(COLUMNS) + 2}
 
 
-def test_html_stands_alone_and_closes_what_it_opens() -> None:
+def test_html_is_self_contained_and_closes_every_tag() -> None:
     written = as_html(table())
     assert written.startswith("<!doctype html>")
     for tag in ("html", "table", "thead", "tbody", "tr", "th", "td"):
@@ -224,7 +224,7 @@ def show_in_frame(browser: Page, file: Path, width: int) -> None:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [950, 1000, 1150, 1201, 1400])
-def test_the_whole_table_is_seen_in_a_window_of_usual_width(browser: Page, tmp_path: Path, width: int) -> None:
+def test_the_whole_table_is_visible_in_a_window_of_usual_width(browser: Page, tmp_path: Path, width: int) -> None:
     show_in_frame(browser, tmp_path / "frame.html", width)
     assert browser.evaluate("document.querySelector('table').getBoundingClientRect().right", inside=True) < width
     assert browser.evaluate("parseFloat(getComputedStyle(document.querySelector('td')).fontSize)", inside=True) > 11
@@ -268,11 +268,11 @@ def test_before_evalai_has_scored_anything_the_table_shows_minival_and_says_so()
         assert "this is val. Chosen by lot." in rendered
 
 
-def test_without_test_splits_the_table_shows_the_split_that_epochs_are_chosen_on() -> None:
+def test_without_test_splits_the_table_shows_the_validation_split() -> None:
     assert table_1(results(), 50.0, (), "val").splits == ("val",)
 
 
-def test_what_evalai_has_scored_is_shown_and_the_rest_left_open() -> None:
+def test_what_evalai_has_scored_is_shown_and_the_rest_left_blank() -> None:
     data = results()
     of_dense = data["subnetwork"].eq("dense")
     known = data[data["split"].eq("val") | (data["split"].eq("test-dev") & (of_dense | data["seed"].eq(1)))]

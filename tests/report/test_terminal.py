@@ -1,4 +1,4 @@
-"""The terminal shows Table 1 and where everything lies."""
+"""The terminal shows Table 1 and where every file is."""
 
 import io
 import re
@@ -44,7 +44,7 @@ def test_the_table_has_the_numbers_of_its_file(tmp_path: Path, n_seeds: int) -> 
     assert "nan" not in text
 
 
-def test_rows_of_both_splits_are_lines_of_one_width_in_a_terminal_of_80_columns(tmp_path: Path) -> None:
+def test_in_80_columns_rows_of_both_splits_are_lines_of_equal_width(tmp_path: Path) -> None:
     data = results(3)
     data["number"] += data["seed"] * data["split"].eq("test-std") * 20  # a deviation of two digits, in one of them
     text = shown(with_results(tmp_path, data), width=80)
@@ -56,13 +56,13 @@ def test_rows_of_both_splits_are_lines_of_one_width_in_a_terminal_of_80_columns(
     assert len({len(row) for row in rows}) == 1
 
 
-def test_a_narrow_terminal_costs_no_name_and_no_number(tmp_path: Path) -> None:
+def test_a_narrow_terminal_cuts_off_no_name_and_no_number(tmp_path: Path) -> None:
     folder = with_results(tmp_path, results(3, WITH_LONGER_NAMES))
     assert shown(folder, width=20).split() == shown(folder, width=80).split()
     assert "…" not in shown(folder, width=20)
 
 
-def test_of_long_names_and_numbers_it_is_names_that_wrap(tmp_path: Path) -> None:
+def test_long_names_wrap_and_long_numbers_do_not(tmp_path: Path) -> None:
     data = results(3, WITH_LONGER_NAMES)
     data["number"] += data["seed"] * 20
     text = shown(with_results(tmp_path, data), width=80)
@@ -138,7 +138,7 @@ def test_a_damaged_table_is_refused_with_what_to_do(tmp_path: Path, text: str, f
 
 
 @pytest.mark.parametrize("text", ["", "| a tab"])
-def test_a_caption_that_is_cut_off_is_told_before_anything_is_shown(tmp_path: Path, text: str) -> None:
+def test_a_caption_that_is_cut_off_is_refused_before_anything_is_shown(tmp_path: Path, text: str) -> None:
     (with_table(tmp_path, 1) / "tables" / "table1.md").write_text(text)
     console = Console(file=io.StringIO())
     with pytest.raises(ArtifactError, match=r"table1\.md: is cut off"):

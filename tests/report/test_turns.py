@@ -8,7 +8,7 @@ EXAMPLES = [("a", 1), ("a", 2), ("b", 3), ("a", 4), ("c", 5), ("b", 6)]
 
 
 @pytest.mark.parametrize(("n_examples", "expected"), [(0, []), (2, [1, 3]), (4, [1, 3, 5, 2]), (9, [1, 3, 5, 2, 6, 4])])
-def test_kinds_take_turns_in_the_order_they_came_in_until_there_are_enough(
+def test_kinds_take_turns_in_order_of_first_appearance_until_there_are_enough(
     n_examples: int, expected: list[int]
 ) -> None:
     assert in_turn(EXAMPLES, n_examples) == expected

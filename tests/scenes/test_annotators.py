@@ -1,4 +1,4 @@
-"""Ten people answer each question; mostly they agree with what is there."""
+"""Ten annotators answer each question, and nearly always correctly."""
 
 from collections import Counter
 
@@ -23,13 +23,13 @@ def answers(found: Replies) -> list[str]:
 
 
 @pytest.mark.parametrize("truth", ["yes", "no", "0", "3", "6", "red", "star"])
-def test_annotators_slip_about_as_often_as_promised(truth: str) -> None:
+def test_annotators_slip_at_about_the_documented_rate(truth: str) -> None:
     rate = np.mean([answer != truth for answer in answers(replies(truth))])
     assert rate == pytest.approx(SLIP, abs=0.015)
 
 
 @pytest.mark.parametrize("truth", ["yes", "3", "red", "star"])
-def test_the_most_common_answer_is_mostly_the_truth_and_always_the_most_common(truth: str) -> None:
+def test_the_answer_called_most_common_always_is_and_is_nearly_always_true(truth: str) -> None:
     found = replies(truth)
     assert np.mean([common == truth for common, _ in found]) > 0.99
     for common, ten in found:
@@ -49,7 +49,7 @@ def test_a_miscount_is_off_by_one(truth: int) -> None:
     assert set(map(int, answers(replies(str(truth))))) == near
 
 
-def test_every_other_answer_is_given_now_and_then() -> None:
+def test_every_other_answer_of_the_kind_is_given_occasionally() -> None:
     assert set(answers(replies("red"))) == set(KINDS[2])
 
 
@@ -58,7 +58,7 @@ def test_there_are_ten_answers_numbered_from_one() -> None:
         assert [given.answer_id for given in ten] == list(range(1, N_ANNOTATORS + 1))
 
 
-def test_those_who_slip_are_less_sure() -> None:
+def test_annotators_are_fully_confident_exactly_when_they_do_not_slip() -> None:
     for _, ten in replies("star"):
         assert all((given.answer == "star") == (given.answer_confidence == "yes") for given in ten)
 

@@ -1,4 +1,4 @@
-"""Captions say what is there, and nothing that is not."""
+"""Captions say only what is true of their scene."""
 
 import re
 
@@ -22,7 +22,7 @@ CAPTIONS = [scene_and_caption(seed) for seed in range(1000)]
 
 
 def holds(scene: Scene, first: str, relation: str, second: str) -> bool:
-    """Return whether some `first` stands clearly in `relation` to another `second`."""
+    """Return whether some `first` is clearly in `relation` to another `second`."""
     axis, sign = {"left of": ("x", -1), "right of": ("x", 1), "above": ("y", -1), "below": ("y", 1)}[relation]
     return any(
         sign * (getattr(a, axis) - getattr(b, axis)) > 6
@@ -45,7 +45,7 @@ def test_relations_in_captions_are_true() -> None:
     assert all(holds(*words) for words in told)
 
 
-def test_lists_name_two_or_three_objects_that_are_there() -> None:
+def test_lists_name_two_or_three_objects_of_the_scene() -> None:
     lists = [(scene, re.findall(NAME, text)) for scene, text in CAPTIONS if " and " in text]
     assert {len(names) for _, names in lists} == {2, 3}
     for scene, names in lists:
@@ -53,7 +53,7 @@ def test_lists_name_two_or_three_objects_that_are_there() -> None:
         assert all(there.count(name) >= names.count(name) for name in names)
 
 
-def test_captions_read_as_sentences_do() -> None:
+def test_captions_follow_the_patterns_with_the_right_articles() -> None:
     patterns = [rf"{NAME} (left of|right of|above|below) {NAME}", rf"{NAME} and {NAME}", rf"{NAME}, {NAME} and {NAME}"]
     assert all(any(re.fullmatch(pattern, text) for pattern in patterns) for _, text in CAPTIONS)
     assert not any(re.search(r"\ba orange|\ban (?!orange)", text) for _, text in CAPTIONS)

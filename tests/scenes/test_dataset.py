@@ -46,7 +46,7 @@ def drawn(name: str = "val", **changed: int) -> ImageSet:
 
 
 def parts(image_set: ImageSet) -> dict[str, Any]:
-    """Return the parts of an image set; arrays as lists, which can be compared."""
+    """Return the parts of an image set; arrays as lists, so that they can be compared."""
     found = {field.name: getattr(image_set, field.name) for field in dataclasses.fields(image_set)}
     return found | {"boxes": [boxes.tolist() for boxes in image_set.boxes]}
 
@@ -54,7 +54,7 @@ def parts(image_set: ImageSet) -> dict[str, Any]:
 VAL = drawn()
 
 
-def test_name_and_numbers_decide_an_image_set() -> None:
+def test_name_and_settings_determine_an_image_set() -> None:
     assert parts(drawn()) == parts(VAL)
 
 
@@ -75,12 +75,12 @@ def test_an_image_set_is_as_large_as_asked_for() -> None:
         ({"seed": 1}, {"scenes", "boxes", "questions", "annotations", "captions"}),
     ],
 )
-def test_a_number_changes_just_its_part(changed: dict[str, int], parts_that_change: set[str]) -> None:
+def test_a_setting_changes_only_its_own_parts(changed: dict[str, int], parts_that_change: set[str]) -> None:
     before, after = parts(VAL), parts(drawn(**changed))
     assert {name for name in before if before[name] != after[name]} == parts_that_change
 
 
-def test_more_images_leave_the_first_ones_as_they_are() -> None:
+def test_more_images_leave_the_first_ones_unchanged() -> None:
     assert drawn(n_images=40).scenes[:30] == VAL.scenes
 
 
@@ -101,23 +101,23 @@ def test_question_ids_follow_the_rule_of_vqa_and_are_unique() -> None:
     assert len({asked.question_id for asked in VAL.questions}) == 120
 
 
-def test_more_questions_than_ids_have_room_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_questions_about_an_image_than_available_ids_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subject, "IDS_AN_IMAGE", 3)
     with pytest.raises(DataError, match=r"image set 'val': more than 3 questions about image \d+.*Draw more images"):
         drawn()
 
 
-def test_all_the_room_for_ids_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_available_ids_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     most = max(Counter(asked.image_id for asked in VAL.questions).values())
     monkeypatch.setattr(subject, "IDS_AN_IMAGE", most)
     assert len({asked.question_id for asked in drawn().questions}) == 120
 
 
-def test_neighbours_in_the_file_share_their_wording() -> None:
+def test_neighbouring_questions_share_their_wording() -> None:
     assert all(a.question == b.question for a, b in zip(VAL.questions[::2], VAL.questions[1::2], strict=True))
 
 
-def test_official_files_come_back_and_belong_together(tmp_path: Path) -> None:
+def test_official_files_are_read_back_and_belong_together(tmp_path: Path) -> None:
     write_questions(tmp_path / "q.json", DATA_TYPE, VAL.name, VAL.questions)
     write_annotations(tmp_path / "a.json", DATA_TYPE, VAL.name, VAL.annotations)
     questions, annotations = read_questions(tmp_path / "q.json"), read_annotations(tmp_path / "a.json")
@@ -131,7 +131,7 @@ def by_name(image_set: ImageSet) -> dict[str, Scene]:
     return {image_set.image_name(scene): scene for scene in image_set.scenes}
 
 
-def test_images_come_back_pixel_for_pixel_in_order(tmp_path: Path) -> None:
+def test_images_are_read_back_pixel_for_pixel_in_order(tmp_path: Path) -> None:
     write_images(tmp_path / "images.zip", by_name(VAL))
     found = list(read_images(tmp_path / "images.zip"))
     assert [name for name, _ in found] == [VAL.image_name(scene) for scene in VAL.scenes]
@@ -157,7 +157,7 @@ def test_equal_image_sets_give_equal_bytes(tmp_path: Path) -> None:
         assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_boxes_come_back_to_a_thousandth_of_a_pixel(tmp_path: Path) -> None:
+def test_boxes_are_read_back_to_a_thousandth_of_a_pixel(tmp_path: Path) -> None:
     write_boxes(tmp_path / "boxes.json", VAL)
     found = read_boxes(tmp_path / "boxes.json")
     for scene, boxes in zip(VAL.scenes, VAL.boxes, strict=True):
@@ -169,7 +169,7 @@ def test_boxes_come_back_to_a_thousandth_of_a_pixel(tmp_path: Path) -> None:
     )
 
 
-def test_captions_come_back(tmp_path: Path) -> None:
+def test_captions_are_read_back(tmp_path: Path) -> None:
     write_captions(tmp_path / "captions.json", VAL)
     assert read_captions(tmp_path / "captions.json") == list(VAL.captions)
     entries = json.loads((tmp_path / "captions.json").read_text())["annotations"]
@@ -201,7 +201,7 @@ def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path) -> None:
                 read(path)
 
 
-def test_what_is_no_image_is_told_with_its_zip(tmp_path: Path) -> None:
+def test_a_file_that_is_no_image_is_refused_naming_its_zip(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
         archive.writestr("SCENES_val_000000000001.png", "<html>not found</html>")
     with pytest.raises(DataError, match=r"images\.zip: holds a file that is not an image; expected a zip of images"):
@@ -209,13 +209,13 @@ def test_what_is_no_image_is_told_with_its_zip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("boxes", [[[1, 2, 3]], [[1, 2, 3, "4"]], [1, 2, 3, 4]])
-def test_boxes_without_four_numbers_each_are_refused_by_place(tmp_path: Path, boxes: list[Any]) -> None:
+def test_boxes_without_four_numbers_each_are_refused_with_their_place(tmp_path: Path, boxes: list[Any]) -> None:
     (tmp_path / "boxes.json").write_text(json.dumps({"SCENES_val_000000000001": boxes}))
     with pytest.raises(DataError, match=r"boxes\.json at \$\[\.\.\.\]\[0\]"):
         read_boxes(tmp_path / "boxes.json")
 
 
-def test_scenes_come_back_in_order(tmp_path: Path) -> None:
+def test_scenes_are_read_back_in_order(tmp_path: Path) -> None:
     write_scenes(tmp_path / "scenes.json", VAL)
     found = read_scenes(tmp_path / "scenes.json")
     assert list(found.items()) == list(by_name(VAL).items())

@@ -1,4 +1,4 @@
-"""Boxes as a detector leaves them, and features that come from pixels and boxes alone."""
+"""Boxes like a detector's, and features computed from pixels and boxes alone."""
 
 import dataclasses
 import inspect
@@ -22,7 +22,7 @@ def scene_and_boxes(seed: int, n_regions: int = N_REGIONS) -> tuple[Scene, np.nd
 
 
 def row_of(item: Object, boxes: np.ndarray) -> int:
-    """Return the row of the one box that holds all of `item`."""
+    """Return the row of the one box that contains all of `item`."""
     reach = np.array([-item.radius, -item.radius, item.radius, item.radius])
     edges = np.array([item.x, item.y, item.x, item.y]) + reach
     holds = (boxes[:, :2] <= edges[:2] + 1e-4).all(axis=1) & (boxes[:, 2:] >= edges[2:] - 1e-4).all(axis=1)
@@ -31,7 +31,7 @@ def row_of(item: Object, boxes: np.ndarray) -> int:
 
 
 def share_in(box: np.ndarray, item: Object) -> float:
-    """Return which share of the points of a fine grid over the object's box lies in `box`."""
+    """Return the share of a fine grid of points over the object's box that lies in `box`."""
     steps = np.linspace(-item.radius, item.radius, 101)
     in_x = (box[0] <= item.x + steps) & (item.x + steps <= box[2])
     in_y = (box[1] <= item.y + steps) & (item.y + steps <= box[3])
@@ -62,7 +62,7 @@ def test_a_seed_decides_the_boxes() -> None:
     assert not np.array_equal(scene_and_boxes(1)[1], scene_and_boxes(2)[1])
 
 
-def test_the_order_of_boxes_tells_nothing() -> None:
+def test_the_order_of_boxes_reveals_nothing() -> None:
     first_is_object = [any(row_of(item, boxes) == 0 for item in scene.objects)
                        for scene, boxes in map(scene_and_boxes, range(200))]  # fmt: skip
     assert 0.25 < np.mean(first_is_object) < 0.5  # 4.5 objects among 12 regions: 0.375
@@ -108,7 +108,7 @@ def test_repainting_an_object_changes_its_region_and_no_far_one(description: str
 
 
 @pytest.mark.parametrize("description", ["silhouette", "responses"])
-def test_ground_without_a_figure_is_all_zero(description: str) -> None:
+def test_features_of_ground_without_a_figure_are_all_zero(description: str) -> None:
     pixels = np.full((IMAGE_SIZE, IMAGE_SIZE, 3), 120, dtype=np.uint8)
     assert not describe_regions(pixels, np.array([[10, 10, 30, 30], [0, 0, 80, 80]]), description).any()
 

@@ -1,4 +1,4 @@
-"""A scene decides its pixels: shapes in their colors on grey ground, where the scene says and nowhere else."""
+"""A scene determines its pixels: shapes in their colors on grey ground, where the scene says and nowhere else."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ def painted(scene: Scene) -> np.ndarray:
     return np.abs(render(scene).astype(int) - ground).max(axis=2) > 1
 
 
-def test_a_scene_decides_its_pixels() -> None:
+def test_a_scene_determines_its_pixels() -> None:
     scene = draw_scene(1, np.random.default_rng(0))
     pixels = render(scene)
     assert pixels.dtype == np.uint8
@@ -29,7 +29,7 @@ def test_a_scene_decides_its_pixels() -> None:
     assert np.array_equal(pixels, render(scene))
 
 
-def test_the_image_id_does_not_show() -> None:
+def test_the_image_id_does_not_affect_the_pixels() -> None:
     scene = draw_scene(1, np.random.default_rng(0))
     assert np.array_equal(render(scene), render(dataclasses.replace(scene, image_id=2)))
 
@@ -76,6 +76,6 @@ def test_a_ring_is_open_and_a_circle_is_not() -> None:
     assert painted(with_one("circle"))[40, 40]
 
 
-def test_every_shape_has_a_way_to_be_drawn_and_stays_in_the_unit_square() -> None:
+def test_every_shape_can_be_drawn_and_stays_in_the_unit_square() -> None:
     assert {"circle", "ring", *OUTLINES} == set(SHAPES)
     assert all(abs(value) <= 1 for outline in OUTLINES.values() for corner in outline for value in corner)

@@ -25,7 +25,7 @@ PAIRS = list(zip(ASKED[::2], ASKED[1::2], strict=True))
 
 
 def matching(scene: Scene, words: str) -> list[Object]:
-    """Return the objects that "star", "red object", "red star" or a plural of these means."""
+    """Return the objects meant by "star", "red object", "red star" or a plural of these."""
     singular = re.sub(r"(?<=cross)es$|(?<!cros)s$", "", words)
     found = list(scene.objects)
     for word in singular.split():
@@ -60,7 +60,7 @@ def yes(value: bool) -> str:
     return "yes" if value else "no"
 
 
-# How a person would answer, read from the words alone and from no template.
+# How a person would answer, going by the words alone and by no template.
 READINGS = {
     r"Is there an? (\w+ \w+)\?": lambda scene, kind: yes(len(matching(scene, kind)) > 0),
     r"Are there any ([\w ]+)\?": lambda scene, kind: yes(len(matching(scene, kind)) > 0),
@@ -95,7 +95,7 @@ def test_a_pair_shares_the_question_and_differs_in_image_and_answer() -> None:
         assert a.answer != b.answer
 
 
-def test_half_of_the_yes_no_questions_are_answered_by_yes_for_every_wording() -> None:
+def test_for_every_wording_half_of_the_yes_no_questions_are_answered_yes() -> None:
     for pair in PAIRS:
         if pair[0].answer_type == "yes/no":
             assert sorted(item.answer for item in pair) == ["no", "yes"]
@@ -106,12 +106,12 @@ def test_the_answer_says_nothing_about_its_place_in_the_pair() -> None:
     assert 0.4 < np.mean([answer == "yes" for answer in first]) < 0.6
 
 
-def test_answer_types_come_in_the_promised_shares() -> None:
+def test_answer_types_occur_in_their_documented_shares() -> None:
     counts = Counter(item.answer_type for item in ASKED)
     assert {kind: count / len(ASKED) for kind, count in counts.items()} == pytest.approx(SHARES, abs=0.03)
 
 
-def test_every_template_comes_in_its_share() -> None:
+def test_every_template_occurs_in_its_share() -> None:
     def opening(question: str) -> str:
         return next(reading for reading in READINGS if re.fullmatch(reading, question))
 
@@ -120,7 +120,7 @@ def test_every_template_comes_in_its_share() -> None:
     assert [counts[reading] / len(ASKED) for reading in READINGS] == pytest.approx(weights, abs=0.02)
 
 
-def test_all_answers_of_a_kind_occur() -> None:
+def test_every_possible_answer_occurs() -> None:
     assert {item.answer for item in ASKED} == {"yes", "no", *"0123456", *COLORS, *SHAPES}
 
 
@@ -129,7 +129,7 @@ def test_a_question_begins_with_the_words_of_its_type() -> None:
     assert {item.question_type for item in ASKED} == {template.question_type for template in TEMPLATES}
 
 
-def test_the_weights_of_templates_are_shares() -> None:
+def test_the_weights_of_templates_sum_to_1() -> None:
     assert sum(template.weight for template in TEMPLATES) == pytest.approx(1)
 
 
@@ -147,9 +147,9 @@ def test_a_seed_decides_the_questions() -> None:
 
 
 @pytest.mark.parametrize(("one", "many"), [("star", "stars"), ("cross", "crosses"), ("red object", "red objects")])
-def test_plurals_are_as_people_write_them(one: str, many: str) -> None:
+def test_plurals_are_correct(one: str, many: str) -> None:
     assert plural(one) == many
 
 
-def test_articles_are_as_people_say_them() -> None:
+def test_articles_are_correct() -> None:
     assert [article(color) for color in ("orange", "red", "pink")] == ["an", "a", "a"]

@@ -55,7 +55,7 @@ def test_objects_do_not_overlap(seed: int) -> None:
         assert max(apart_x, apart_y) > a.radius + b.radius + GAP
 
 
-def test_numbers_shapes_and_colors_are_about_even(scenes: list[Scene]) -> None:
+def test_numbers_of_objects_shapes_and_colors_are_about_evenly_distributed(scenes: list[Scene]) -> None:
     items = [item for scene in scenes for item in scene.objects]
     for values, kinds in (
         ([len(scene.objects) for scene in scenes], range(MIN_OBJECTS, MAX_OBJECTS + 1)),
@@ -71,5 +71,5 @@ def test_scenes_drawn_one_after_the_other_differ(scenes: list[Scene]) -> None:
     assert len({scene.objects for scene in scenes}) == len({scene.texture_seed for scene in scenes}) == len(scenes)
 
 
-def test_an_object_is_called_by_color_and_shape() -> None:
+def test_an_object_is_named_by_color_and_shape() -> None:
     assert Object("star", "red", 40, 40, 8).name == "red star"

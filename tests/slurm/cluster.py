@@ -1,4 +1,4 @@
-"""A SLURM of one node with two made-up GPUs, on loopback, all of whose state lies in one folder."""
+"""A SLURM cluster of one node with two made-up GPUs, on loopback, with all its state in one folder."""
 
 import os
 import shutil
@@ -54,7 +54,7 @@ GRES_CONF = "NodeName={host} Name=gpu File=/dev/null,/dev/zero\n"
 
 
 class NoSlurmError(Exception):
-    """SLURM cannot be had on this machine; the message says why."""
+    """SLURM cannot run on this machine; the message says why."""
 
 
 def install() -> None:
@@ -69,7 +69,7 @@ def install() -> None:
 
 
 class Cluster:
-    """The daemons, and what a user would type. `environment` is that of a user of this cluster."""
+    """The daemons, and the commands of a user. `environment` is that of a user of this cluster."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -115,7 +115,7 @@ class Cluster:
         self._end("slurmctld")
 
     def stop(self) -> None:
-        """End what runs, and the daemons."""
+        """End running jobs, and the daemons."""
         if "slurmd" in self._daemons:
             self.run("scancel", "--user", "root")
             deadline = time.monotonic() + START_SECONDS
@@ -126,7 +126,7 @@ class Cluster:
         self._kill_strays()
 
     def _kill_strays(self) -> None:
-        """Kill what is left of jobs: without control groups SLURM loses sight of some, of a job that it had to kill."""
+        """Kill leftover processes: without control groups, SLURM loses track of some of a job that it has to kill."""
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 if process.environ().get("SLURM_CONF") == self.environment["SLURM_CONF"]:
@@ -163,9 +163,9 @@ class Cluster:
 
 @contextmanager
 def running_cluster(folder: Path) -> Iterator[Cluster]:
-    """Yield a cluster whose state lies in `folder`, and end it.
+    """Yield a cluster whose state lies in `folder`; end it afterwards.
 
-    Raises NoSlurmError where it cannot be had.
+    Raises NoSlurmError where it cannot run.
     """
     install()
     cluster = Cluster(folder)

@@ -1,4 +1,4 @@
-"""One cluster for all tests here, or the reason why there is none."""
+"""One cluster for all tests here, or the reason to skip them."""
 
 import importlib.util
 import os
@@ -14,7 +14,7 @@ from workflow_runs import ROOT
 
 @pytest.fixture(scope="session")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
-    """The folder of Snakemake's plugin for SLURM, None where it is installed; the test skips where it cannot be had."""
+    """The folder of Snakemake's plugin for SLURM, None where it is installed; the test skips where pip cannot."""
     if importlib.util.find_spec("snakemake_executor_plugin_slurm") is not None:
         return None
     folder = tmp_path_factory.mktemp("plugin")
@@ -28,7 +28,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
 
 
 def _ask_often(plugin: Path) -> None:
-    """Have the plugin ask SLURM every few seconds: while nothing ends well, it asks ever more seldom."""
+    """Make the plugin ask SLURM every few seconds: while no job succeeds, it would ask ever less often."""
     seldom = "max_sleep_time = 180"
     source = plugin.read_text()
     assert seldom in source
@@ -37,7 +37,7 @@ def _ask_often(plugin: Path) -> None:
 
 @pytest.fixture(scope="session")
 def cluster(plugin: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A SLURM with two made-up GPUs, whose user has the plugin; the test skips where it cannot be had."""
+    """A SLURM with two made-up GPUs, whose user has the plugin; the test skips where it cannot run."""
     try:
         with running_cluster(tmp_path_factory.mktemp("slurm")) as running:
             others = os.environ.get("PYTHONPATH", "").split(os.pathsep)

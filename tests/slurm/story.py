@@ -13,13 +13,13 @@ from cluster import Cluster
 
 PATIENCE_SECONDS = 900
 RESULTS = Path("results/smoke")
-# Those that are trained while the story goes on.
+# Those that are trained during the story.
 NETWORKS = [f"seed{seed}/{model}" for seed in (0, 1) for model in ("dense", "low_magnitude/s50")]
 
 
 @dataclass
 class Training:
-    """A process that trains one network, as the lock of its run tells."""
+    """A process that trains one network, as named in the lock of its run."""
 
     process: int
     job: str
@@ -35,12 +35,12 @@ class Training:
 
 @dataclass
 class Story:
-    """What is done to the grid in `folder`, and what was seen meanwhile."""
+    """What happens to the grid in `folder`, and what was observed meanwhile."""
 
     cluster: Cluster
     folder: Path
     main: subprocess.Popen[bytes]
-    # For each network, signals: the first is sent to the first process that trains it, as soon as it does.
+    # For each network, signals: the nth is sent to the nth process that trains it, as soon as it does.
     met_with: dict[str, list[signal.Signals]]
     trainings: dict[str, list[Training]] = field(default_factory=lambda: defaultdict(list))  # by network
     gpus_at_once: list[list[str]] = field(default_factory=list)
@@ -48,11 +48,11 @@ class Story:
 
     @property
     def said(self) -> str:
-        """What Snakemake has said."""
+        """What Snakemake has printed."""
         return (self.folder / "said").read_text(errors="replace")
 
     def look(self) -> None:
-        """Note the jobs and GPUs of all trainings of this moment, and send each what it is to be met with."""
+        """Note the jobs and GPUs of all current trainings, and send each new one its signal."""
         running = {network: found for network in NETWORKS if (found := self._training(network))}
         for network, training in running.items():
             before = self.trainings[network]
@@ -73,14 +73,14 @@ class Story:
             time.sleep(0.05)
 
     def _training(self, network: str) -> Training | None:
-        """Return who trains `network` at present."""
+        """Return the current training of `network`, if there is one."""
         try:
             holder = (self.folder / RESULTS / network / ".resume/lock").read_text()
             process = int(holder.split()[1])  # "process 17 on host"
             if not notes_signals(process):  # as a training does, once it has begun
                 return None
             fields = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
-        except (OSError, ValueError, IndexError):  # none yet, not any more, or just beginning
+        except (OSError, ValueError, IndexError):  # none yet, no longer, or just beginning
             return None
         environment = dict(entry.decode().split("=", 1) for entry in fields if b"=" in entry)
         if "SLURM_JOB_ID" not in environment:  # it is ending
@@ -89,25 +89,25 @@ class Story:
 
 
 def notes_signals(process: int) -> bool:
-    """Return whether `process` has a handler for what schedulers send; raises OSError when it is gone."""
+    """Return whether `process` handles the signal that schedulers send; raises OSError when it is gone."""
     status = Path(f"/proc/{process}/status").read_text()
     [caught] = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
     return bool(int(caught, 16) >> (signal.SIGUSR1 - 1) & 1)
 
 
-# A process that is stopped does no more until SLURM wakes it to end it: nothing here depends on speed.
+# A stopped process does nothing until SLURM wakes it to end it: nothing here depends on speed.
 SLOW, HUNG, PREEMPTED, CANCELLED = "seed0/dense", "seed1/dense", "seed0/low_magnitude/s50", "seed1/low_magnitude/s50"
 MET_WITH = {
     SLOW: [signal.SIGSTOP],
     PREEMPTED: [signal.SIGSTOP, signal.SIGKILL],  # and killed, once SLURM has started its job again
     CANCELLED: [signal.SIGSTOP],
 }
-# A network that was trained before, and whose weights are damaged: what it answers can never be told.
+# A network that was trained before, and whose weights are damaged: it can never be evaluated.
 BROKEN = "seed1/random/s50"
 
 
 def prepare(folder: Path) -> None:
-    """Have one training read for ever, as from a disk that does not answer, and halve the weights of BROKEN."""
+    """Make one training read for ever, as from a disk that does not answer, and truncate the weights of BROKEN."""
     pipe = _pipe(folder)
     pipe.parent.mkdir(parents=True)
     os.mkfifo(pipe)
@@ -123,11 +123,11 @@ def tell(story: Story) -> None:
 
 
 def _limits(story: Story) -> None:
-    """Let the limit of one training come near, and another outlive its limit."""
+    """Bring one training near its time limit, and let another outlive its limit."""
     cluster, trainings = story.cluster, story.trainings
     story.wait_until("two dense networks are trained at once", lambda: bool(trainings[SLOW] and trainings[HUNG]))
     slow, hung = trainings[SLOW][0], trainings[HUNG][0]
-    cluster.run("scontrol", "update", f"JobId={slow.job}", "EndTime=now+170")  # it wants to be told 180 s before
+    cluster.run("scontrol", "update", f"JobId={slow.job}", "EndTime=now+170")  # it asks for a signal 180 s before
     cluster.run("scontrol", "update", f"JobId={hung.job}", "EndTime=now")
     story.wait_until("the limit of a training is near", slow.has_ended)
     story.wait_until("SLURM kills what outlives its limit", hung.has_ended)
@@ -143,7 +143,7 @@ def _cancelled_and_preempted(story: Story) -> None:
     job = trainings[PREEMPTED][0].job
     cluster.run("sbatch", "-p", "urgent", "--gpus=2", "--mem=100", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 1")
     story.wait_until("it has been preempted", lambda: "=PENDING" in cluster.run("scontrol", "show", "job", job))
-    # SLURM itself would let what it requeues wait for two minutes.
+    # SLURM itself would let requeued jobs wait for two minutes.
     for requeued in cluster.run("squeue", "-h", "--states=PENDING", "-o", "%i").split():
         cluster.run("scontrol", "update", f"JobId={requeued}", "StartTime=now")
     cluster.stop_controller()
@@ -152,5 +152,5 @@ def _cancelled_and_preempted(story: Story) -> None:
 
 
 def _pipe(folder: Path) -> Path:
-    """Return what takes the place of a checkpoint, and is never written to."""
+    """Return the pipe that takes the place of a checkpoint and is never written to."""
     return folder / RESULTS / HUNG / ".resume/step0000000001.safetensors"

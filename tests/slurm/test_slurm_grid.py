@@ -26,7 +26,7 @@ COMPARED = ("weights.safetensors", "mask.safetensors", "history.csv", "score.*.j
 
 @dataclass
 class Ended:
-    """A grid that has come to its end on the cluster, and the same grid made locally in peace."""
+    """A grid that has finished on the cluster, and the same grid made locally, undisturbed."""
 
     story: Story
     calm: Path
@@ -39,15 +39,15 @@ class Ended:
 
 @dataclass
 class Failed:
-    """How the grid stood when one job had failed for good."""
+    """The state of the grid when one job had failed for good."""
 
     status: int | None
     said: str
-    files: list[str]  # that were there
+    files: list[str]  # that existed
 
 
 def snakemake(folder: Path, environment: dict[str, str], profile: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start Snakemake in `folder`, where it says what it does in the file `said`."""
+    """Start Snakemake in `folder`, with its output in the file `said`."""
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--workflow-profile", str(profile),
         *arguments, "--configfile", str(ROOT / "config.yaml"), str(ROOT / "configs/smoke.yaml"), str(OVERLAY),
@@ -59,7 +59,7 @@ def snakemake(folder: Path, environment: dict[str, str], profile: Path, *argumen
 def changed_profile(folder: Path) -> Path:
     """Return profiles/slurm, changed as by an impatient user."""
     profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
-    # sacct wants SLURM's database.
+    # sacct needs SLURM's database.
     profile |= {"slurm-status-command": "squeue", "slurm-init-seconds-before-status-checks": 1}
     profile |= {"seconds-between-status-checks": 2, "latency-wait": 10, "retries": 1}
     (folder / "config.yaml").write_text(yaml.safe_dump(profile))
@@ -79,7 +79,7 @@ def grid(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     shutil.copytree(calm / RESULTS, stormy / RESULTS)
     prepare(stormy)
     on_cluster = (stormy, environment, changed_profile(profiles), TABLE)
-    # The two at once: a cluster makes one wait more than work.
+    # Both at once: the run on the cluster mostly waits.
     runs = [snakemake(*local, TABLE, "--cores", "1")]
     try:
         runs.append(snakemake(*on_cluster))
@@ -99,7 +99,7 @@ def grid(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                 run.wait()
 
 
-def test_every_network_has_the_bytes_of_a_local_run_in_peace(grid: Ended) -> None:
+def test_every_network_has_the_bytes_of_an_undisturbed_local_run(grid: Ended) -> None:
     expected = {path.relative_to(grid.calm): path for name in COMPARED for path in (grid.calm / RESULTS).rglob(name)}
     assert len(expected) > 20
     different = [str(name) for name, path in expected.items() if path.read_bytes() != made(grid, name)]
@@ -111,7 +111,7 @@ def made(grid: Ended, name: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
 
-def test_trainings_that_run_at_once_have_a_gpu_each(grid: Ended) -> None:
+def test_concurrent_trainings_have_a_gpu_each(grid: Ended) -> None:
     assert ["0", "1"] in grid.story.gpus_at_once
     assert all(len(set(gpus)) == len(gpus) for gpus in grid.story.gpus_at_once)
     for network, trainings in grid.story.trainings.items():
@@ -119,37 +119,37 @@ def test_trainings_that_run_at_once_have_a_gpu_each(grid: Ended) -> None:
 
 
 def log_of(grid: Ended, network: str) -> str:
-    """Return what the last training of `network` said."""
+    """Return the log of the last training of `network`."""
     seed, model = network.removeprefix("seed").split("/", 1)
     rule = f"finetune.{seed}" if model == "dense" else f"retrain.{seed}.{model.replace('/s', '.')}"
     return (grid.story.folder / RESULTS / f"logs/{rule}.log").read_text()
 
 
-def test_a_training_whose_time_is_nearly_over_goes_on_in_another_job(grid: Ended) -> None:
+def test_a_training_whose_time_is_nearly_over_resumes_in_another_job(grid: Ended) -> None:
     first, second = grid.jobs(SLOW)
     assert first != second
     assert "resuming from step" in log_of(grid, SLOW)
 
 
-def test_a_training_that_outlives_its_limit_is_killed_and_has_more_time_in_another_job(grid: Ended) -> None:
+def test_a_training_that_outlives_its_limit_is_killed_and_gets_more_time_in_another_job(grid: Ended) -> None:
     first, second = grid.story.trainings[HUNG]
     assert f"SLURM-job '{first.job}' failed, SLURM status is: 'TIMEOUT'" in grid.failed.said
     assert (first.limit, second.limit) == ("4:00:00", "8:00:00")
 
 
-def test_a_cancelled_training_goes_on_in_another_job(grid: Ended) -> None:
+def test_a_cancelled_training_resumes_in_another_job(grid: Ended) -> None:
     first, second = grid.jobs(CANCELLED)
     assert first != second
     assert "resuming from step" in log_of(grid, CANCELLED)
 
 
-def test_a_preempted_training_goes_on_in_the_same_job_and_in_another_when_that_is_killed(grid: Ended) -> None:
+def test_a_preempted_training_resumes_in_the_same_job_and_in_another_when_that_is_killed(grid: Ended) -> None:
     first, again, second = grid.jobs(PREEMPTED)
     assert first == again != second
     assert "resuming from step" in log_of(grid, PREEMPTED)
 
 
-def test_a_failed_job_is_tried_again_and_leaves_its_log_where_snakemake_says(grid: Ended) -> None:
+def test_a_failed_job_is_retried_and_leaves_its_log_where_snakemake_says(grid: Ended) -> None:
     killed = grid.jobs(PREEMPTED)[1]
     [line] = [line for line in grid.failed.said.splitlines() if f"SLURM jobid {killed} " in line]
     log = line.split("log: ")[1].rstrip(").")

@@ -1,4 +1,4 @@
-"""What tests of trainings share."""
+"""Fixtures shared by the tests of training."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ CUDA = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reaso
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=CUDA)])
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Where to train; a GPU gives the same bytes every time where it is told to, as `set_up_process` does."""
+    """Where to train; a GPU is made deterministic, as by `set_up_process`."""
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(request.param == "cuda")
     yield request.param
@@ -21,7 +21,7 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As trainings run; and many threads at a tiny network only wait for one another."""
+    """Also one thread, as in real runs: on a tiny network, many would only wait for one another."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     for most in ("BATCH_SIZE", "BATCH_SIZE_ON_GPU"):

@@ -1,4 +1,4 @@
-"""A tiny training that can be broken off at any point."""
+"""A tiny training run that can be interrupted at any point."""
 
 import math
 from collections.abc import Callable
@@ -15,17 +15,17 @@ from lxmert_tickets.training.loop import Trained, TrainingState, train
 from lxmert_tickets.training.resume import Checkpoints, Interrupted, Resumable
 
 IDENTITY: dict[str, Any] = {"rule": "retrain", "seed": 0, "settings": {"learning_rate": 0.01, "keep": "best"}}
-N_EPOCHS, N_STEPS, N_VALIDATING = 2, 3, 2  # steps and batches of validation of an epoch
-N_KEPT = N_EPOCHS * (N_STEPS + N_VALIDATING)  # how often a run may write a checkpoint
+N_EPOCHS, N_STEPS, N_VALIDATING = 2, 3, 2  # steps and validation batches per epoch
+N_KEPT = N_EPOCHS * (N_STEPS + N_VALIDATING)  # the occasions on which a run may write a checkpoint
 ONE_RUN = changed(RECIPE, epochs=N_EPOCHS)
 MASKS = {"dense": None, "masked": half_mask()}
 
 
 @dataclass
 class BreaksOff(Checkpoints):
-    """Breaks the run off when it is asked to keep something for the `at`-th time, and writes a checkpoint each time.
+    """Writes a checkpoint each time it is asked to keep something, and interrupts the run at the `at`-th.
 
-    With `late` it writes only when it breaks off, as one that is asked to end long before it is time.
+    With `late` it writes only that last one, like a run that is told to stop long before a checkpoint is due.
     """
 
     folder: Path
@@ -56,7 +56,7 @@ def run(
     place = torch.device(device)
     data, val = toy_data(8 * N_STEPS, device=place), toy_data(20, seed=1, device=place)
     recipe = changed(ONE_RUN, **fields)
-    torch.rand(3)  # what else is drawn in a process does not matter
+    torch.rand(3)  # other draws in the process do not matter
     return train(tiny_network(**DROPOUTS).to(place), data, val, recipe, 5, mask, "retraining", checkpoints, watch)
 
 

@@ -23,12 +23,12 @@ def test_every_question_gets_its_most_probable_answer(monkeypatch: pytest.Monkey
     assert len(set(labels.tolist())) > 1
 
 
-def test_no_questions_have_no_answers() -> None:
+def test_answering_no_questions_gives_empty_arrays() -> None:
     labels, probabilities = answer_all(tiny_network(), toy_data(0), "float32")
     assert labels.shape == probabilities.shape == (0,)
 
 
-def test_batches_are_of_much_the_same_size_and_small_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_are_nearly_equal_in_size_and_never_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     network = tiny_network()
     for n, most, size in ((13, 5, 5), (12, 5, 4), (11, 10, 6), (10, 10, 10), (3, 10, 3), (0, 10, 1)):
         monkeypatch.setattr(answering, "BATCH_SIZE", most)
@@ -51,7 +51,7 @@ def test_answers_do_not_depend_on_dropout_or_chance() -> None:
     assert np.array_equal(probabilities, expected_probabilities)
 
 
-def test_in_bfloat16_probabilities_are_float32_still() -> None:
+def test_in_bfloat16_probabilities_are_still_float32() -> None:
     _, probabilities = answer_all(tiny_network(), toy_data(13), "bfloat16")
     _, exact = answer_all(tiny_network(), toy_data(13), "float32")
     assert probabilities.dtype == np.float32

@@ -1,4 +1,4 @@
-"""Batches hold what the files hold, padded no further than needed, in an order that the seed decides."""
+"""Batches hold what the files hold, padded no further than needed, in an order set by the seed."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from lxmert_tickets.errors import ArtifactError, DataError
 from lxmert_tickets.training.batches import GPU_ROWS_STEP, n_rows_on, open_vqa_data, padded
 
 
-def test_sentences_are_cut_to_the_longest_and_the_rest_is_masked() -> None:
+def test_sentences_are_cut_to_the_longest_and_their_padding_is_marked() -> None:
     ids, attention_mask = padded(np.array([[2, 7, 3, 0], [2, 3, 0, 0]], np.int32), np.array([3, 2], np.int32), CPU)
     assert ids.dtype == torch.int64
     assert ids.tolist() == [[2, 7, 3], [2, 3, 0]]
@@ -32,7 +32,7 @@ def test_sentences_of_one_length_need_no_attention_mask() -> None:
 
 
 @given(st.lists(st.integers(3, 20), min_size=1, max_size=40))
-def test_on_a_gpu_batches_have_one_shape_and_few_numbers_of_rows(lengths: list[int]) -> None:
+def test_on_a_gpu_batches_have_one_shape_and_few_different_row_counts(lengths: list[int]) -> None:
     length = np.array(lengths, np.int32)
     n_rows = n_rows_on(torch.device("cuda"), length)
     assert n_rows is not None
@@ -73,7 +73,7 @@ def test_an_epoch_has_whole_batches_and_each_question_at_most_once(
     assert set(rows) <= set(range(n))
 
 
-def test_the_order_follows_seed_and_epoch() -> None:
+def test_the_order_depends_on_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list[int]:
         return np.concatenate(list(toy_data(40).shuffled(10, seed, epoch))).tolist()
 
@@ -83,7 +83,7 @@ def test_the_order_follows_seed_and_epoch() -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 12))
-def test_by_image_every_question_comes_once_beside_its_image(n: int, batch_size: int) -> None:
+def test_batches_by_image_hold_every_question_once_in_order_of_image(n: int, batch_size: int) -> None:
     data = toy_data(n)
     batches = list(data.by_image(batch_size))
     order = np.concatenate(batches)
@@ -94,7 +94,7 @@ def test_by_image_every_question_comes_once_beside_its_image(n: int, batch_size:
 
 
 @given(st.lists(st.integers(0, 31), min_size=1, max_size=20))
-def test_a_batch_by_image_holds_each_image_once_and_says_whose_it_is(chosen: list[int]) -> None:
+def test_a_batch_by_image_holds_each_image_once_and_maps_questions_to_images(chosen: list[int]) -> None:
     data, rows = toy_data(), np.array(chosen)
     alone, shared = data.batch(rows), data.batch_by_image(rows)
     assert torch.equal(shared.input_ids, alone.input_ids)
@@ -103,7 +103,7 @@ def test_a_batch_by_image_holds_each_image_once_and_says_whose_it_is(chosen: lis
     assert torch.equal(shared.boxes[shared.image_of], alone.boxes)
 
 
-def test_files_become_the_same_batches(tmp_path: Path) -> None:
+def test_batches_hold_what_was_written_to_the_files(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     regions = rng.standard_normal((3, 2, TINY.feature_dim)).astype(np.float32)
     with open(tmp_path / "a.tsv", "wb") as handle:
@@ -122,7 +122,7 @@ def test_files_become_the_same_batches(tmp_path: Path) -> None:
         data.regions.rows_of(["A", "D"], "the captions")
 
 
-def test_questions_about_images_that_the_features_have_not_are_refused_by_file(tmp_path: Path) -> None:
+def test_questions_about_images_without_features_are_refused_naming_both_files(tmp_path: Path) -> None:
     questions, features = tmp_path / "questions.h5", tmp_path / "features.h5"
     save_questions(questions, replace(toy_questions(20, 8), image_row=np.arange(20)), {})
     save_toy_features(features, 19)
@@ -135,7 +135,7 @@ def test_questions_about_images_that_the_features_have_not_are_refused_by_file(t
 
 
 @pytest.mark.parametrize("token", [-3, TINY.vocab_size])
-def test_tokens_that_the_network_does_not_know_are_refused_by_file(tmp_path: Path, token: int) -> None:
+def test_tokens_that_the_network_does_not_know_are_refused_naming_the_file(tmp_path: Path, token: int) -> None:
     questions, features = tmp_path / "questions.h5", tmp_path / "features.h5"
     asked = toy_questions(20, 8)
     save_toy_features(features, 8)
@@ -147,7 +147,7 @@ def test_tokens_that_the_network_does_not_know_are_refused_by_file(tmp_path: Pat
         open_vqa_data(questions, features, CPU, TINY.vocab_size)
 
 
-def test_regions_of_one_file_are_there_once(tmp_path: Path) -> None:
+def test_regions_of_one_file_are_loaded_once(tmp_path: Path) -> None:
     for name in ("a", "b"):
         with open(tmp_path / f"{name}.tsv", "wb") as handle:
             write_feature_row(handle, "A", 30, 40, np.array([[0, 0, 10, 15]]), np.ones((1, TINY.feature_dim), "<f4"))

@@ -1,4 +1,4 @@
-"""Checkpoints are written when it is time, and only a whole one of the same run is ever used."""
+"""Checkpoints are written when due, and only an intact one of the same run is ever used."""
 
 import errno
 import logging
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("small_batches")
 
 @dataclass
 class Counter:
-    """The smallest thing that can be kept."""
+    """The smallest state that can be checkpointed."""
 
     step: int = 0
 
@@ -55,13 +55,13 @@ def newest_step(folder: Path, identity: dict[str, Any] = IDENTITY) -> int | None
     return found.step if found else None
 
 
-def test_two_generations_are_kept(tmp_path: Path) -> None:
+def test_the_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
     written(tmp_path, 9, 10, 100)
     assert steps_in(tmp_path) == [10, 100]
     assert newest_step(tmp_path) == 100
 
 
-def test_a_checkpoint_comes_back_as_it_was_floats_to_the_last_bit(tmp_path: Path) -> None:
+def test_a_checkpoint_is_read_back_exactly_floats_to_the_last_bit(tmp_path: Path) -> None:
     tensors = {"a": torch.randn(3, 5), "b": torch.arange(4), "c": torch.zeros(0), "d": torch.tensor([True, False])}
     facts = {"loss": 0.1 + 0.2, "rng": {"state": 2**127 + 1}, "nothing": []}
     write_checkpoint(tmp_path / "x", Checkpoint(7, dict(tensors), facts), IDENTITY)
@@ -90,7 +90,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
+def test_if_the_newest_checkpoint_is_damaged_the_one_before_is_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
     caplog.set_level(logging.WARNING, logger="lxmert_tickets")
@@ -105,7 +105,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     assert caplog.messages[0].startswith(f"checkpoint not used: {newest}: ")
 
 
-def test_no_flipped_byte_is_ever_trusted(tmp_path: Path) -> None:
+def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "x"
     write_checkpoint(path, Counter(3).checkpoint(), IDENTITY)
     whole = path.read_bytes()
@@ -116,12 +116,12 @@ def test_no_flipped_byte_is_ever_trusted(tmp_path: Path) -> None:
                 found = read_checkpoint(path, IDENTITY)
             except ArtifactError:
                 continue
-            # What pads the header may be anything.
+            # Header padding may hold anything.
             assert (found.step, found.facts) == (3, Counter(3).checkpoint().facts), position
             assert torch.equal(found.tensors["a"], Counter(3).checkpoint().tensors["a"]), position
 
 
-def test_no_good_checkpoint_means_to_start_anew_and_bad_ones_go_when_there_are_new_ones(tmp_path: Path) -> None:
+def test_without_an_intact_checkpoint_a_run_starts_anew_and_its_first_replaces_the_damaged(tmp_path: Path) -> None:
     written(tmp_path, 10, 20)
     for path in tmp_path.glob("step*"):
         path.write_bytes(truncated(path.read_bytes()))
@@ -131,7 +131,7 @@ def test_no_good_checkpoint_means_to_start_anew_and_bad_ones_go_when_there_are_n
     assert steps_in(tmp_path) == [1]
 
 
-def test_after_a_fall_back_the_older_checkpoint_is_not_the_first_to_go(tmp_path: Path) -> None:
+def test_after_a_fallback_the_damaged_checkpoint_is_removed_before_the_older_one(tmp_path: Path) -> None:
     written(tmp_path, 10, 20)
     [newest] = tmp_path.glob("step0000000020.*")
     newest.write_bytes(b"")
@@ -141,7 +141,7 @@ def test_after_a_fall_back_the_older_checkpoint_is_not_the_first_to_go(tmp_path:
     assert steps_in(tmp_path) == [10, 12]
 
 
-def test_a_torn_newest_checkpoint_of_a_run_costs_steps_but_no_byte(tmp_path: Path) -> None:
+def test_a_truncated_newest_checkpoint_costs_steps_but_changes_no_byte_of_the_result(tmp_path: Path) -> None:
     calm = as_bytes(run(), tmp_path)
     with pytest.raises(Interrupted):
         run(BreaksOff(tmp_path, at=7))
@@ -167,10 +167,10 @@ def test_a_checkpoint_of_another_run_is_refused_with_what_differs(
     assert f"is of another run ({words})" in caplog.text
     written(tmp_path, 1, 2, 3, 10, identity=IDENTITY | fields)
     assert newest_step(tmp_path, IDENTITY | fields) == 10
-    assert newest_step(tmp_path) == 10  # a slip is taken back, and nothing is lost
+    assert newest_step(tmp_path) == 10  # undoing a mistaken change loses nothing
 
 
-def test_of_other_runs_the_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
+def test_the_last_two_checkpoints_of_other_runs_are_kept(tmp_path: Path) -> None:
     for seed, step in ((1, 40), (2, 30), (3, 20)):
         written(tmp_path, step, identity=IDENTITY | {"seed": seed})
         [path] = tmp_path.glob(f"step*{step}.*")
@@ -179,9 +179,7 @@ def test_of_other_runs_the_last_two_checkpoints_are_kept(tmp_path: Path) -> None
     assert steps_in(tmp_path) == [6, 7, 20, 30]
 
 
-def test_a_checkpoint_that_cannot_be_opened_now_is_neither_passed_over_nor_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_that_cannot_be_opened_raises_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(tmp_path, 10, 20)
 
     def refuse(path: Path, *_: object) -> None:
@@ -194,7 +192,7 @@ def test_a_checkpoint_that_cannot_be_opened_now_is_neither_passed_over_nor_lost(
     assert newest_step(tmp_path) == 20
 
 
-def test_a_checkpoint_of_another_kind_of_processor_is_used_and_what_that_means_is_told(
+def test_a_checkpoint_from_another_kind_of_processor_is_used_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     written(tmp_path, 10, identity=IDENTITY | {"arithmetic": "AVX2"})
@@ -205,7 +203,7 @@ def test_a_checkpoint_of_another_kind_of_processor_is_used_and_what_that_means_i
     assert told in caplog.text
 
 
-def test_other_instructions_of_the_processor_are_another_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arithmetic_differs_by_cpu_capability_processor_and_product_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
     before = arithmetic_of(torch.device("cpu"))
     assert before == arithmetic_of(torch.device("cpu"))
     with monkeypatch.context() as other:
@@ -222,7 +220,7 @@ def test_other_instructions_of_the_processor_are_another_arithmetic(monkeypatch:
     assert arithmetic_of(torch.device("cpu")) != before
 
 
-def test_another_run_trains_from_its_beginning_beside_a_foreign_checkpoint(tmp_path: Path) -> None:
+def test_another_run_starts_from_its_beginning_despite_a_foreign_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         run(BreaksOff(tmp_path, at=6))
     other = BreaksOff(tmp_path, identity=IDENTITY | {"seed": 9})
@@ -230,7 +228,7 @@ def test_another_run_trains_from_its_beginning_beside_a_foreign_checkpoint(tmp_p
     assert other.n == N_KEPT
 
 
-def test_all_that_decides_bytes_is_part_of_a_runs_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_that_affects_the_bytes_is_part_of_a_runs_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     origin = {"rule": "retrain", "seed": 3, "spec": "…", "parents": {"a/mask.safetensors": "12"}}
     settings = {"learning_rate": 0.1}
     before = run_identity("train", settings, origin, torch.device("cpu"))
@@ -252,11 +250,11 @@ def test_all_that_decides_bytes_is_part_of_a_runs_identity(monkeypatch: pytest.M
     assert changes() == {"threads", "torch", "numpy", "training_version"}
 
 
-# When one is written
+# When checkpoints are written
 
 
 class Clock:
-    """A time that passes when it is told to; and every look at a state takes `write_seconds`."""
+    """A clock that advances when told to; writing a checkpoint takes `write_seconds`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, write_seconds: float = 0.0) -> None:
         self.now = 0.0
@@ -271,7 +269,7 @@ class Clock:
 
 
 def written_at(checkpoints: Checkpoints, clock: Clock, seconds: int) -> list[float]:
-    """Return when a run whose steps last a second writes."""
+    """Return the times at which a run with steps of one second writes checkpoints."""
     times, newest = [], 0
     for step in range(1, seconds + 1):
         clock.now += 1
@@ -289,7 +287,7 @@ def test_a_checkpoint_is_written_every_interval(tmp_path: Path, monkeypatch: pyt
     assert written_at(Checkpoints(tmp_path, IDENTITY, 60), clock, 200) == [60, 120, 180]
 
 
-def test_where_writing_is_slow_checkpoints_cost_two_percent_at_most(
+def test_where_writing_is_slow_checkpoints_cost_at_most_two_percent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(monkeypatch, write_seconds=4)
@@ -302,7 +300,7 @@ def test_where_writing_is_slow_checkpoints_cost_two_percent_at_most(
     "error",
     [OSError(28, "No space left on device"), ArtifactError("x", "cannot be written (No space left on device)", "room")],
 )
-def test_a_full_disk_ends_no_training(
+def test_a_full_disk_does_not_stop_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     def full(*_: object) -> None:
@@ -315,7 +313,7 @@ def test_a_full_disk_ends_no_training(
     assert not steps_in(tmp_path)
 
 
-def test_one_that_is_asked_to_end_writes_at_once_and_tells_which_step(tmp_path: Path) -> None:
+def test_a_run_told_to_stop_writes_a_checkpoint_at_once_and_names_its_step(tmp_path: Path) -> None:
     asked = ["", "", "SIGTERM"]
     checkpoints = Checkpoints(tmp_path, IDENTITY, 600, lambda: asked.pop(0))
     checkpoints.keep(Counter(1))
@@ -326,7 +324,7 @@ def test_one_that_is_asked_to_end_writes_at_once_and_tells_which_step(tmp_path: 
 
 
 @pytest.mark.parametrize(("earlier", "place"), [(0, "its beginning"), (2, "step 2")])
-def test_one_that_is_asked_to_end_on_a_full_disk_tells_where_it_really_goes_on(
+def test_a_run_told_to_stop_on_a_full_disk_says_where_it_will_really_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier: int, place: str
 ) -> None:
     def full(*_: object) -> None:
@@ -342,7 +340,7 @@ def test_one_that_is_asked_to_end_on_a_full_disk_tells_where_it_really_goes_on(
     assert newest_step(tmp_path) == (earlier or None)
 
 
-def test_an_old_checkpoint_that_cannot_be_removed_does_not_end_the_run(
+def test_an_old_checkpoint_that_cannot_be_removed_does_not_stop_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def busy(path: Path, missing_ok: bool = False) -> None:
@@ -353,7 +351,7 @@ def test_an_old_checkpoint_that_cannot_be_removed_does_not_end_the_run(
     assert steps_in(tmp_path) == [1, 2, 3]
 
 
-def test_losses_that_are_no_numbers_are_found_before_they_are_kept(tmp_path: Path) -> None:
+def test_nan_or_infinite_losses_are_detected_before_a_checkpoint_holds_them(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"retraining, step \d+ of 6: the loss is (nan|inf)"):
         run(BreaksOff(tmp_path), learning_rate=1e30)
     found = Checkpoints(tmp_path, IDENTITY, 600).newest()
@@ -361,13 +359,13 @@ def test_losses_that_are_no_numbers_are_found_before_they_are_kept(tmp_path: Pat
     assert bool(found.tensors["losses"].isfinite().all())
 
 
-def test_a_step_that_is_on_disk_is_not_written_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_step_already_on_disk_is_not_written_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="lxmert_tickets")
     written(tmp_path, 5, 5, 5)
     assert caplog.text.count("checkpoint at step 5") == 1
 
 
-def test_the_form_of_a_checkpoint_is_safetensors_with_its_facts_as_json(tmp_path: Path) -> None:
+def test_a_checkpoint_is_safetensors_with_its_facts_as_json(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         run(BreaksOff(tmp_path, at=6), mask=MASKS["masked"])
     tensors, about = load_tensors(sorted(tmp_path.glob("step*"))[-1], "checkpoint")

@@ -1,4 +1,4 @@
-"""Half precision is for forward passes alone."""
+"""Half precision is used in forward passes only, and a process is set up for its device."""
 
 import os
 import re
@@ -49,7 +49,7 @@ def test_on_cuda_auto_is_bfloat16(monkeypatch: pytest.MonkeyPatch, precision: st
     assert asked == [("cuda", torch.bfloat16, enabled)]
 
 
-def test_auto_is_no_bfloat16_that_a_gpu_only_imitates(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_not_bfloat16_on_a_gpu_that_only_emulates_it(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = torch.device("cuda")
     monkeypatch.setattr(device_module, "_gpu_has_bfloat16", lambda: False)
     assert [is_reduced(cuda, precision) for precision in ("auto", "bfloat16", "float32")] == [False, True, False]
@@ -76,14 +76,14 @@ def test_on_the_cpu_auto_is_float32() -> None:
 
 
 @pytest.mark.parametrize(("available", "kind"), [(True, "cuda"), (False, "cpu")])
-def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch, available: bool, kind: str) -> None:
+def test_a_gpu_is_used_where_there_is_one(monkeypatch: pytest.MonkeyPatch, available: bool, kind: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
     assert best_device().type == kind
     assert CPU.type == "cpu"
 
 
 @pytest.mark.parametrize("keeps", [True, False])
-def test_a_process_keeps_the_memory_it_frees_once_it_is_set_up(keeps: bool) -> None:
+def test_a_process_that_was_set_up_keeps_the_memory_it_frees(keeps: bool) -> None:
     program = f"""
 import torch
 from lxmert_tickets.training.device import set_up_process
@@ -106,8 +106,8 @@ print(before - resident_pages())
     "[madvise]" not in HUGE_PAGES["enabled"] or "madvise]" not in HUGE_PAGES["defrag"],
     reason="the kernel gives large pages to all, to none, or at its leisure",
 )
-def test_large_tensors_of_a_job_lie_in_large_pages() -> None:
-    """torch asks for them if it was told to before its first tensor: so no import of a script may make one."""
+def test_large_tensors_of_a_job_use_huge_pages() -> None:
+    """torch asks for them only if told to before its first tensor, so no import of a script may make one."""
     program = f"""
 from importlib import import_module
 from pathlib import Path
@@ -128,7 +128,7 @@ print(Path("/proc/self/smaps_rollup").read_text())
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_on_a_gpu_sums_are_float32_attention_is_not_cudnns_and_steps_are_deterministic_where_asked(
+def test_on_a_gpu_sums_are_float32_cudnn_attention_is_off_and_steps_deterministic_if_asked(
     deterministic: bool,
 ) -> None:
     program = f"""
@@ -145,7 +145,7 @@ assert torch.utils.deterministic.fill_uninitialized_memory is not {deterministic
 
 
 @pytest.mark.parametrize(("build", "reason"), [(None, "built without CUDA"), ("13.0", "older than CUDA 13.0")])
-def test_the_log_tells_of_a_gpu_that_torch_cannot_use(
+def test_the_log_reports_a_gpu_that_torch_cannot_use(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, build: str | None, reason: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -158,7 +158,7 @@ def test_the_log_tells_of_a_gpu_that_torch_cannot_use(
     assert reason in caplog.text
 
 
-def test_the_log_tells_which_device_the_scheduler_gave(
+def test_the_log_names_the_device_that_the_scheduler_assigned(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "17")
@@ -169,7 +169,7 @@ def test_the_log_tells_which_device_the_scheduler_gave(
 
 
 @pytest.mark.parametrize(("visible", "n_seen", "warns"), [("3", 4, True), ("3", 1, False), (None, 4, False)])
-def test_the_log_tells_when_cuda_sees_more_than_the_job_was_given(
+def test_the_log_warns_when_cuda_sees_more_gpus_than_the_job_was_given(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, visible: str | None, n_seen: int, warns: bool
 ) -> None:
     if visible is None:

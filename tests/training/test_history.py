@@ -1,4 +1,4 @@
-"""Histories are CSV: a column a field, numbers in full."""
+"""Histories are CSV: a column per field, numbers in full."""
 
 import csv
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Line:
     loss: float
 
 
-def test_a_column_a_field_and_a_row_a_line(tmp_path: Path) -> None:
+def test_a_history_has_a_column_per_field_and_a_row_per_line(tmp_path: Path) -> None:
     write_history(tmp_path / "history.csv", [Line(1, 0.5), Line(2, 0.25)])
     assert (tmp_path / "history.csv").read_bytes() == b"step,loss\n1,0.5\n2,0.25\n"
 

@@ -1,4 +1,4 @@
-"""The training script, really killed: it goes on, ends in the same bytes, and lets nobody else at its run."""
+"""The training script, really killed, resumes, ends in the same bytes, and keeps other processes out of its run."""
 
 import multiprocessing
 import os
@@ -72,7 +72,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def job(folder: Path, inputs: dict[str, Any], minutes: float = 0.03 / 60, **recipe: object) -> dict[str, Any]:
-    """Return the job of a training into `folder`, as the script gets it."""
+    """Return the job of a training run in `folder`, as the script gets it."""
     folder.mkdir(exist_ok=True)
     return {
         "log": str(folder / "log"),
@@ -128,7 +128,7 @@ def wait_for_step(folder: Path, step: int) -> None:
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, Any]) -> dict[str, bytes]:
-    """Return the result of a run that nothing interrupts, and that writes no checkpoint."""
+    """Return the result of an uninterrupted run that writes no checkpoint."""
     folder = tmp_path_factory.mktemp("calm")
     assert status_of(started(job(folder, inputs, minutes=600))) == 0
     assert kept_in(folder) == FINISHED
@@ -138,7 +138,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, Any]) -> di
 
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("cuda_graphs", [True, False])
-def test_steps_are_graphs_on_a_gpu_as_the_job_says(
+def test_the_job_decides_whether_steps_are_cuda_graphs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: dict[str, Any], cuda_graphs: bool
 ) -> None:
     def told(*arguments: object) -> None:
@@ -152,7 +152,7 @@ def test_steps_are_graphs_on_a_gpu_as_the_job_says(
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_a_run_gives_word_until_its_weights_are_written(
+def test_a_run_keeps_its_pulse_file_until_its_weights_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: dict[str, Any]
 ) -> None:
     def written(*content: Any) -> None:
@@ -174,7 +174,7 @@ def test_a_run_killed_ten_times_ends_in_the_same_bytes(
     while True:
         process = started(given)
         if n_killed < 10:
-            # At whatever point of a step, a checkpoint or a validation: some time after its first checkpoint.
+            # Some time after its first checkpoint: at any point of a step, a checkpoint or a validation.
             wait_for_step(folder, steps[-1] + 1)
             time.sleep(SEEDED.uniform(0, 0.06))
             process.kill()
@@ -189,7 +189,7 @@ def test_a_run_killed_ten_times_ends_in_the_same_bytes(
 
 
 @pytest.mark.parametrize("number", interruption.SIGNALS)
-def test_a_signal_leaves_a_checkpoint_though_none_was_due_and_a_status_that_says_try_again(
+def test_a_signal_writes_a_checkpoint_before_one_is_due_and_exits_with_try_again(
     tmp_path: Path, inputs: dict[str, Any], calm: dict[str, bytes], number: signal.Signals
 ) -> None:
     folder = tmp_path / "run"
@@ -209,7 +209,7 @@ def test_a_signal_leaves_a_checkpoint_though_none_was_due_and_a_status_that_says
     assert f"resuming from step {step} " in (folder / "log").read_text()
 
 
-def test_a_run_whose_disk_is_lost_goes_on_from_checkpoints_that_were_kept_elsewhere(
+def test_a_run_whose_disk_is_lost_resumes_from_checkpoints_kept_elsewhere(
     tmp_path: Path, inputs: dict[str, Any], calm: dict[str, bytes]
 ) -> None:
     one, other, kept = (tmp_path / disk / "results/x" for disk in ("one", "other", "kept"))
@@ -230,7 +230,9 @@ def test_a_run_whose_disk_is_lost_goes_on_from_checkpoints_that_were_kept_elsewh
     assert not (other / FOLDER).exists()
 
 
-def test_another_recipe_does_not_go_on_from_what_is_there(tmp_path: Path, inputs: dict[str, Any]) -> None:
+def test_a_run_with_another_recipe_does_not_resume_from_existing_checkpoints(
+    tmp_path: Path, inputs: dict[str, Any]
+) -> None:
     folder = tmp_path / "run"
     process = started(job(folder, inputs))
     wait_for_step(folder, 5)
@@ -272,14 +274,14 @@ def test_a_second_process_waits_for_the_first_and_nothing_is_trained_twice(
     assert "Traceback" not in said_in(folder / "second")
 
 
-def test_a_result_that_snakemake_deletes_since_it_did_not_see_its_job_end_is_put_back(
+def test_a_result_deleted_because_snakemake_missed_the_end_of_its_job_is_restored(
     tmp_path: Path, inputs: dict[str, Any], calm: dict[str, bytes]
 ) -> None:
     folder = tmp_path / "run"
     assert status_of(started(job(folder, inputs))) == 0
     as_snakemake_deletes_it(folder)
     again = time.time()
-    os.utime(inputs["start"])  # made again, with the same bytes
+    os.utime(inputs["start"])  # rewritten with the same bytes
     assert status_of(started(job(folder, inputs, minutes=1) | {"log": str(folder / "again")})) == 0
     assert result_in(folder) == calm
     assert all((folder / name).stat().st_mtime >= again for name in ("weights.safetensors", "history.csv"))
@@ -298,7 +300,7 @@ def said_in(log: Path) -> str:
     return log.read_text() if log.exists() else ""
 
 
-def test_a_lock_goes_with_its_holder_and_its_words_do_not_matter(tmp_path: Path) -> None:
+def test_a_lock_ends_with_its_holder_and_its_text_does_not_matter(tmp_path: Path) -> None:
     output = tmp_path / "weights.safetensors"
     (tmp_path / FOLDER).mkdir()
     (tmp_path / FOLDER / "lock").write_text("{torn")
@@ -308,7 +310,7 @@ def test_a_lock_goes_with_its_holder_and_its_words_do_not_matter(tmp_path: Path)
     assert kept_in(tmp_path) == {"finished.json", "finished.weights.safetensors"}
 
 
-def test_where_the_disk_has_no_locks_training_goes_on_with_a_warning(
+def test_on_a_disk_without_locks_training_continues_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def unsupported(*_: object) -> None:
@@ -322,7 +324,7 @@ def test_where_the_disk_has_no_locks_training_goes_on_with_a_warning(
     )
 
 
-def test_whoever_was_told_to_ignore_a_closed_terminal_does(tmp_path: Path) -> None:
+def test_a_run_told_to_ignore_a_closed_terminal_still_ignores_it(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` leaves it
     try:
         with resumable([tmp_path / "weights"], {}, 10):
@@ -333,7 +335,7 @@ def test_whoever_was_told_to_ignore_a_closed_terminal_does(tmp_path: Path) -> No
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_run_that_fails_keeps_its_checkpoints_and_gives_signals_back(tmp_path: Path) -> None:
+def test_a_run_that_fails_keeps_its_checkpoints_and_restores_signal_handlers(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in interruption.SIGNALS]
     (tmp_path / FOLDER).mkdir()
     (tmp_path / FOLDER / "step0000000007.safetensors").touch()
@@ -343,20 +345,20 @@ def test_a_run_that_fails_keeps_its_checkpoints_and_gives_signals_back(tmp_path:
     assert [signal.getsignal(number) for number in interruption.SIGNALS] == before
 
 
-def test_a_run_whose_results_are_gone_before_they_could_be_kept_keeps_its_checkpoints(tmp_path: Path) -> None:
+def test_a_run_whose_results_vanish_before_they_are_saved_keeps_its_checkpoints(tmp_path: Path) -> None:
     weights = tmp_path / "weights.safetensors"
     with alone_at_run(weights), resumable([weights], {}, 10):
         (tmp_path / FOLDER / "step0000000007.safetensors").touch()  # and no weights: Snakemake has just deleted them
     assert checkpoints_in(tmp_path) == [7]
 
 
-def test_the_interval_of_checkpoints_is_in_minutes(tmp_path: Path) -> None:
+def test_the_checkpoint_interval_is_in_minutes(tmp_path: Path) -> None:
     with resumable([tmp_path / "weights"], {}, 10) as checkpoints:
         assert checkpoints is not None
         assert checkpoints._interval == 600
 
 
-def test_a_result_is_put_back_on_another_kind_of_processor_too(tmp_path: Path) -> None:
+def test_a_result_is_restored_on_another_kind_of_processor_too(tmp_path: Path) -> None:
     weights = tmp_path / "weights.safetensors"
     with alone_at_run(weights), resumable([weights], {resume.ARITHMETIC: "AVX2"}, 10):
         weights.write_text("trained")
@@ -366,7 +368,7 @@ def test_a_result_is_put_back_on_another_kind_of_processor_too(tmp_path: Path) -
         assert weights.read_text() == "trained"
 
 
-def test_what_killed_writers_left_is_swept_when_a_run_is_taken_up(tmp_path: Path) -> None:
+def test_temporary_files_of_killed_writers_are_removed_when_a_run_resumes(tmp_path: Path) -> None:
     weights, other = tmp_path / "weights.safetensors", tmp_path / ".mask.safetensors.1.tmp"
     (tmp_path / FOLDER).mkdir()
     torn = [tmp_path / FOLDER / ".step0000000007.safetensors.2.tmp", tmp_path / ".weights.safetensors.3.tmp"]
@@ -377,7 +379,7 @@ def test_what_killed_writers_left_is_swept_when_a_run_is_taken_up(tmp_path: Path
     with alone_at_run(weights), resumable([weights], {}, 10):
         assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == ["lock"]
         assert not torn[1].exists()
-        assert other.exists()  # another job may be at it
+        assert other.exists()  # another job may be writing it
 
 
 @pytest.mark.filterwarnings("ignore")  # tensorboard's own

@@ -1,4 +1,4 @@
-"""Training learns, repeats itself byte for byte, and holds pruned weights at 0 at every step."""
+"""Training learns, is reproducible byte for byte, and keeps pruned weights at 0 at every step."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -52,9 +52,11 @@ def test_a_tiny_network_learns_32_questions_by_heart_and_so_does_half_of_it(mask
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_the_same_seed_gives_the_same_bytes_and_another_one_others(tmp_path: Path, device: str, masked: bool) -> None:
+def test_equal_seeds_give_equal_bytes_and_different_seeds_different_bytes(
+    tmp_path: Path, device: str, masked: bool
+) -> None:
     def bytes_of(seed: int) -> dict[str, bytes]:
-        torch.rand(seed + 3)  # what else was drawn in this process does not matter
+        torch.rand(seed + 3)  # earlier draws in this process do not matter
         place, mask = torch.device(device), half_mask() if masked else None
         data, val = toy_data(device=place), toy_data(12, seed=1, device=place)
         return as_bytes(train(tiny_network(**DROPOUTS).to(place), data, val, RECIPE, seed, mask), tmp_path)
@@ -65,7 +67,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(tmp_path: Pat
     assert first["lxmert.pooler.dense.weight"] != other["lxmert.pooler.dense.weight"]
 
 
-def test_dropout_follows_the_seed_though_the_data_come_in_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropout_depends_on_the_seed_even_with_data_in_a_fixed_order(monkeypatch: pytest.MonkeyPatch) -> None:
     shuffled = VqaData.shuffled
     monkeypatch.setattr(VqaData, "shuffled", lambda data, size, seed, epoch: shuffled(data, size, 0, epoch))
     assert run(seed=0).history == run(seed=0).history != run(seed=1).history
@@ -86,7 +88,7 @@ def test_dropout_is_on_in_every_step_though_validation_turns_it_off(monkeypatch:
 
 @pytest.fixture
 def weights_after_each_step(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
-    """Fills with copies of the weights while a test trains."""
+    """Fills with a copy of the weights after each step while a test trains."""
     seen: list[dict[str, Tensor]] = []
     take_step = Step.__call__
 
@@ -117,7 +119,7 @@ def test_a_mask_that_prunes_nothing_changes_nothing(tmp_path: Path) -> None:
     assert as_bytes(run(mask=mask), tmp_path) == as_bytes(run(), tmp_path)
 
 
-def test_the_first_step_has_learning_rate_0_and_the_next_has_not(
+def test_only_the_first_step_has_learning_rate_0(
     weights_after_each_step: list[dict[str, Tensor]],
 ) -> None:
     run()
@@ -140,12 +142,12 @@ def test_training_reads_the_data_in_the_order_of_its_seed(monkeypatch: pytest.Mo
     assert read == [rows.tolist() for epoch in (1, 2) for rows in toy_data().shuffled(8, 5, epoch)]
 
 
-def test_the_history_tells_steps_rates_and_mean_losses() -> None:
+def test_the_history_records_steps_learning_rates_and_mean_losses() -> None:
     trained = run(epochs=3, learning_rate=1e-9)
     assert [(line.epoch, line.step) for line in trained.history] == [(1, 4), (2, 8), (3, 12)]
     rates = [1e-9 * warmup_linear(step, 12, 0.1) for step in (3, 7, 11)]
     assert [line.learning_rate for line in trained.history] == pytest.approx(rates, rel=1e-9)
-    # A network that hardly moves has the same loss in every epoch: all 32 questions are in each, 8 a step.
+    # Weights that hardly change give the same loss in every epoch: each has all 32 questions, 8 per step.
     data, network = toy_data(), tiny_network()
     loss = vqa_loss(network(*data.batch(np.arange(32)).inputs()), data.targets(np.arange(32))).item()
     still = train(network, data, data, changed(RECIPE, learning_rate=1e-9), seed=0)
@@ -185,7 +187,7 @@ def test_soft_accuracy_is_the_mean_score_of_the_chosen_answers() -> None:
     assert soft_accuracy_percent(network, data, RECIPE) == pytest.approx(100 * scores.sum() / 13, rel=1e-5)
 
 
-def test_validation_obeys_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validation_uses_the_precision_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Precision] = []
     monkeypatch.setattr(loop, "answers", lambda network, data, precision: asked.append(precision) or [])
     soft_accuracy_percent(tiny_network(), toy_data(13), changed(RECIPE, precision="bfloat16"))
@@ -193,7 +195,7 @@ def test_validation_obeys_the_precision(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 class BrokenFeatures(VqaData):
-    """Data whose features are no numbers in the batch of one step."""
+    """Data with a NaN among the features in the batch of one step."""
 
     broken_step = 6
     n_read = 0
@@ -206,7 +208,7 @@ class BrokenFeatures(VqaData):
         return found
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_rate() -> None:
+def test_a_nan_loss_stops_the_run_naming_step_and_learning_rate() -> None:
     data = BrokenFeatures(toy_questions(32, 16), Regions(toy_features(16), CPU), CPU)
     rate = RECIPE.learning_rate * warmup_linear(data.broken_step, 16, 0.1)
     found = rf"retraining, step 6 of 16: the loss is nan at learning rate {rate:.3g}; .*Lower training\.learning_rate"
@@ -215,19 +217,19 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_rate() -> Non
     assert data.n_read <= 4 * 3  # not after the second epoch, in which it happens
 
 
-def test_a_learning_rate_out_of_all_bounds_stops_the_run() -> None:
+def test_an_excessive_learning_rate_stops_the_run() -> None:
     with pytest.raises(TrainingError, match=r"training, step \d+ of 8: the loss is (nan|inf) at learning rate \d"):
         run(learning_rate=1e30)
 
 
-def test_weights_that_the_last_step_breaks_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_the_last_step_makes_infinite_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "warmup_linear", lambda step, n_steps, _: 1.0 if step == n_steps - 1 else 0.0)
     with pytest.raises(TrainingError, match=r"training, step 4 of 4: \d+ tensors are not finite, such as "):
         run(epochs=1, learning_rate=3e37, weight_decay=11.0)  # LayerNorms of 1 overflow
 
 
 @pytest.mark.parametrize("check_every", [1, 3, loop.CHECK_EVERY_STEPS])
-def test_a_long_epoch_stops_soon_after_its_loss_is_no_number(monkeypatch: pytest.MonkeyPatch, check_every: int) -> None:
+def test_a_long_epoch_stops_soon_after_its_loss_becomes_nan(monkeypatch: pytest.MonkeyPatch, check_every: int) -> None:
     monkeypatch.setattr(loop, "CHECK_EVERY_STEPS", check_every)
     data = BrokenFeatures(toy_questions(60, 16), Regions(toy_features(16), CPU), CPU)
     with pytest.raises(TrainingError, match="step 6 of 60"):
@@ -235,14 +237,14 @@ def test_a_long_epoch_stops_soon_after_its_loss_is_no_number(monkeypatch: pytest
     assert data.n_read <= min(data.broken_step + check_every, 50)
 
 
-def test_a_loss_that_is_no_number_at_the_first_step_is_not_put_down_to_the_learning_rate() -> None:
+def test_a_nan_loss_at_the_first_step_is_not_blamed_on_the_learning_rate() -> None:
     data = BrokenFeatures(toy_questions(32, 16), Regions(toy_features(16), CPU), CPU)
     data.broken_step = 0
     with pytest.raises(TrainingError, match=r"step 0 of 16: .*No step has been taken yet: .* weights and the features"):
         train(tiny_network(), data, toy_data(12, seed=1), changed(RECIPE, epochs=4), seed=0)
 
 
-def test_an_answer_without_a_finite_score_is_no_answer_to_validate_by() -> None:
+def test_an_answer_without_a_finite_score_in_validation_stops_the_run() -> None:
     features = toy_features(16)
     features.features[3, 0, 0] = np.nan
     val = VqaData(toy_questions(12, 16, seed=1), Regions(features, CPU), CPU)
@@ -251,7 +253,7 @@ def test_an_answer_without_a_finite_score_is_no_answer_to_validate_by() -> None:
         train(tiny_network(), toy_data(), val, RECIPE, seed=0, name="dense")
 
 
-def test_nothing_to_validate_on_is_told_before_the_first_step() -> None:
+def test_a_validation_split_without_questions_or_labels_is_refused_before_the_first_step() -> None:
     data = BrokenFeatures(toy_questions(32, 16), Regions(toy_features(16), CPU), CPU)
     unlabelled = VqaData(replace(toy_questions(12, 16), labelled=False), data.regions, CPU)
     for val, found in ((toy_data(0), "no questions"), (unlabelled, "no labels")):
@@ -260,7 +262,7 @@ def test_nothing_to_validate_on_is_told_before_the_first_step() -> None:
     assert data.n_read == 0
 
 
-def test_questions_with_other_answers_than_the_network_are_refused() -> None:
+def test_questions_with_another_number_of_answers_than_the_network_are_refused() -> None:
     data = toy_data()
     other = VqaData(replace(data.questions, n_answers=data.questions.n_answers + 1), data.regions, CPU)
     told = r"training: \d+ answers of questions; expected the \d+ of the network\. Take"

@@ -1,4 +1,4 @@
-"""The curve of a training follows from its losses, whenever they are looked at."""
+"""The curve of a run depends on its losses alone, not on when they are read."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def test_a_line_has_the_mean_loss_of_its_steps_and_the_rate_of_the_last() -> Non
     assert [line.learning_rate for line in found] == [learning_rate(RECIPE, step - 1, 60) for step in (25, 50, 60)]
 
 
-def test_a_run_under_way_has_just_its_whole_intervals() -> None:
+def test_a_run_in_progress_has_only_its_complete_intervals() -> None:
     assert [line.step for line in intervals(LOSSES[:59], RECIPE, 110)] == [25, 50]
     assert intervals(LOSSES[:24], RECIPE, 100) == []
     assert intervals([], RECIPE, 100) == []
@@ -42,7 +42,7 @@ def curve(checkpoints: BreaksOff | None = None) -> list[Interval]:
     return list(seen[-1].curves()[STEPS])
 
 
-def test_a_run_broken_off_anywhere_has_the_same_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_interrupted_anywhere_has_the_same_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "INTERVAL_STEPS", 4)
     calm = curve()
     assert [line.step for line in calm] == [4, 6]

@@ -49,7 +49,7 @@ def _gathered(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 @given(st.lists(st.integers(1, 40), max_size=12))
-def test_on_a_gpu_parameters_that_are_updated_together_stand_at_multiples_of_16_bytes(sizes: list[int]) -> None:
+def test_on_a_gpu_parameters_updated_together_start_at_multiples_of_16_bytes(sizes: list[int]) -> None:
     parameters = {f"{place}": torch.nn.Parameter(torch.zeros(size)) for place, size in enumerate(sizes)}
     together = [parameters[name].numel() for name in module._small(parameters, aligned=True)]
     starts = np.cumsum([0, *together])
@@ -58,7 +58,7 @@ def test_on_a_gpu_parameters_that_are_updated_together_stand_at_multiples_of_16_
 
 
 @pytest.mark.usefixtures("_gathered")
-def test_with_bias_correction_it_is_torchs_adamw() -> None:
+def test_with_bias_correction_the_optimiser_is_torchs_adamw() -> None:
     ours, theirs = parameters(), parameters()
     run(BertAdam(ours, ADAM_W), ours)
     adam_w = torch.optim.AdamW(
@@ -69,11 +69,11 @@ def test_with_bias_correction_it_is_torchs_adamw() -> None:
         adam_w.param_groups[0]["lr"] = rate
         adam_w.step()
     for found, expected in zip(ours, theirs, strict=True):
-        assert torch.allclose(found, expected, rtol=1e-6, atol=1e-7)  # the rate is a number in float32
+        assert torch.allclose(found, expected, rtol=1e-6, atol=1e-7)  # the learning rate is in float32
 
 
 @pytest.mark.usefixtures("_gathered")
-def test_without_bias_correction_it_is_the_formula_of_lxmerts_code() -> None:
+def test_without_bias_correction_the_optimiser_follows_the_formula_of_lxmerts_code() -> None:
     trained = parameters()
     numbers = [parameter.flatten().tolist() for parameter in trained]
     run(BertAdam(trained, BERT_ADAM), trained)
@@ -92,7 +92,7 @@ def by_the_book(p: float) -> float:
     return p
 
 
-def test_the_default_numbers_are_lxmerts() -> None:
+def test_the_default_hyperparameters_are_lxmerts() -> None:
     recipe = RECIPE
     assert (recipe.beta1, recipe.beta2, recipe.eps) == (0.9, 0.999, 1e-6)
     assert (recipe.weight_decay, recipe.clip_norm, recipe.warmup_fraction) == (0.01, 5.0, 0.1)
@@ -119,7 +119,7 @@ def test_a_gradient_of_zero_still_decays() -> None:
     assert torch.allclose(trained[0], before * (1 - 0.1 * 0.05), rtol=1e-8, atol=0)
 
 
-def test_a_step_without_any_gradient_is_none() -> None:
+def test_a_step_without_any_gradient_changes_nothing() -> None:
     trained = parameters()
     BertAdam(trained, ADAM_W).step(0.1)
     assert all(torch.equal(found, before) for found, before in zip(trained, parameters(), strict=True))
@@ -131,7 +131,7 @@ def test_a_step_leaves_no_gradient_behind() -> None:
     assert all(parameter.grad is None for parameter in trained)
 
 
-def test_what_is_restored_goes_on_in_the_same_bytes() -> None:
+def test_a_restored_optimiser_continues_with_the_same_bytes() -> None:
     straight, broken_off, taken_up = parameters(), parameters(), parameters()
     whole, first, second = (BertAdam(trained, ADAM_W) for trained in (straight, broken_off, taken_up))
     run(whole, straight)
@@ -163,7 +163,7 @@ def test_a_start_that_was_not_masked_is_masked_at_once() -> None:
 
 
 def step(network: nn.Linear, optimizer: BertAdam, rate: float = 0.1, scale: float = 1.0) -> None:
-    """One step on a loss whose gradient is huge at the pruned weights of the second input."""
+    """Take one step on a loss whose gradient is huge at the pruned weights of the second input."""
     (scale * network(torch.tensor([[1.0, 1000.0, 2.0]])).sum()).backward()
     optimizer.step(rate)
 
@@ -207,7 +207,7 @@ def test_a_step_starts_from_fresh_gradients_at_its_own_learning_rate() -> None:
     assert torch.equal(network.weight, again.weight)
 
 
-def test_what_a_layer_joins_lies_side_by_side_after_a_step_too() -> None:
+def test_weights_that_a_layer_joins_stay_adjacent_in_memory_after_a_step() -> None:
     layers = nn.ModuleDict({name: nn.Linear(4, 3) for name in ("key", "other", "query", "value")})
     joined = [layers[name] for name in ("query", "key", "value")]
     make_neighbours(joined)

@@ -1,4 +1,4 @@
-"""Pretraining hides words of captions that belong to their image, learns all three tasks, and repeats itself."""
+"""Pretraining hides words only in captions that match their image, learns all three tasks, and is reproducible."""
 
 import dataclasses
 import json
@@ -50,7 +50,7 @@ def caption_rows(batch: PretrainingBatch) -> np.ndarray:
     return unmasked(batch)[: len(batch.matched), 1] - FIRST_WORD
 
 
-def test_a_batch_is_captions_and_then_questions_as_they_are() -> None:
+def test_a_batch_is_captions_followed_by_questions_unchanged_apart_from_hidden_words() -> None:
     for batch in batches(caption_share=0.25):
         assert batch.input_ids.shape == (16, 10)
         assert (len(batch.matched), len(batch.question_rows)) == (4, 12)
@@ -73,7 +73,7 @@ def test_captions_shorter_than_questions_are_padded() -> None:
     assert not batch.input_ids[:8, 6:].any()
 
 
-def test_a_caption_matches_just_when_the_image_is_its_own() -> None:
+def test_a_caption_matches_exactly_when_the_image_is_its_own() -> None:
     for batch in batches():
         own = CAPTIONS.image_row[caption_rows(batch)]
         assert batch.matched.tolist() == (batch.image_row[:8] == own).astype(int).tolist()
@@ -81,7 +81,7 @@ def test_a_caption_matches_just_when_the_image_is_its_own() -> None:
 
 
 def test_about_half_of_the_captions_have_the_image_of_another() -> None:
-    # Another caption may be about the same image: then it matches after all (1 of 8, of one half).
+    # The other caption may be about the same image, and so match after all (1 in 8, of one half).
     share = np.concatenate([batch.matched for batch in batches(200)]).mean()
     assert share == pytest.approx(0.5 + 0.5 / 8, abs=0.04)
 
@@ -92,7 +92,7 @@ def test_words_are_hidden_only_in_captions_that_belong_to_their_image() -> None:
         assert not batch.masked[:8][batch.matched == 0].any()
 
 
-def test_hidden_words_stand_behind_mask_and_no_other_token_ever_does() -> None:
+def test_only_words_are_hidden_and_each_is_replaced_by_the_mask_token() -> None:
     for batch in batches():
         assert (unmasked(batch)[batch.masked] >= FIRST_WORD).all()
         assert np.array_equal(batch.input_ids == MASK, batch.masked)
@@ -102,7 +102,7 @@ def test_hidden_words_stand_behind_mask_and_no_other_token_ever_does() -> None:
 
 
 @pytest.mark.parametrize("mask_fraction", [0.0, 0.2, 0.7])
-def test_the_asked_share_of_words_is_hidden(mask_fraction: float) -> None:
+def test_the_requested_share_of_words_is_hidden(mask_fraction: float) -> None:
     each_its_image = dataclasses.replace(CAPTIONS, image_row=np.arange(20))
     rng, recipe = np.random.default_rng(0), changed(RECIPE, mask_fraction=mask_fraction)
     found = [draw_batch(each_its_image, QUESTIONS, recipe, rng) for _ in range(300)]
@@ -119,7 +119,7 @@ def test_drawing_leaves_captions_and_questions_as_they_are() -> None:
 
 
 def first_losses_by_hand() -> tuple[float, float, float]:
-    """The losses of RECIPE's first batch, one prediction at a time."""
+    """Return the losses of RECIPE's first batch, computed one prediction at a time."""
     network = LxmertForPretraining(TINY)
     generator = torch.Generator().manual_seed(derive_seed(RECIPE.seed, "pretraining_weights"))
     initialise(network, generator, RECIPE.initial_std)
@@ -145,14 +145,14 @@ def test_the_history_has_the_mean_losses_of_the_three_tasks() -> None:
     assert (history[0].words, history[0].matching, history[0].answers) == pytest.approx(first_losses_by_hand(), 1e-5)
 
 
-def test_a_network_that_knows_nothing_guesses_evenly() -> None:
+def test_an_untrained_network_has_the_losses_of_even_guesses() -> None:
     _, history = pretrain(TINY, CAPTIONS, QUESTIONS, changed(RECIPE, steps=1, initial_std=1e-4))
     assert history[0].words == pytest.approx(math.log(TINY.vocab_size), rel=0.01)
     assert history[0].matching == pytest.approx(math.log(2), rel=0.01)
     assert history[0].answers == pytest.approx(TINY.n_answers * math.log(2), rel=0.01)
 
 
-def test_a_line_comes_every_20_steps_and_at_the_end() -> None:
+def test_the_history_has_a_line_every_20_steps_and_at_the_end() -> None:
     _, history = pretrain(TINY, CAPTIONS, QUESTIONS, changed(RECIPE, steps=45, batch_size=4))
     assert [line.step for line in history] == [20, 40, 45]
 
@@ -176,13 +176,13 @@ def test_the_first_step_has_learning_rate_0_so_one_step_gives_the_weights_as_dra
     assert not torch.equal(moved["lxmert.pooler.dense.weight"], weights["lxmert.pooler.dense.weight"])
 
 
-def test_pretrained_weights_are_just_those_of_the_vqa_network() -> None:
+def test_pretrained_weights_are_exactly_those_of_the_vqa_network() -> None:
     weights, _ = pretrain(TINY, CAPTIONS, QUESTIONS, RECIPE)
     network = build_network({name: tensor.numpy() for name, tensor in weights.items()}, TINY)
     assert network.state_dict().keys() == weights.keys()
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_one_others(device: str) -> None:
+def test_equal_seeds_give_equal_bytes_and_different_seeds_different_bytes(device: str) -> None:
     runs = [pretrain(TINY, CAPTIONS, questions_on(device), changed(RECIPE, seed=seed)) for seed in (0, 0, 1)]
     (first, history), (again, history_again), (other, history_of_other) = runs
     assert history == history_again != history_of_other
@@ -194,27 +194,27 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(device: str) 
     ("fields", "task"),
     [({"mask_fraction": 0.0}, "words"), ({"caption_share": 0.0}, "matching"), ({"caption_share": 0.99}, "answers")],
 )
-def test_a_task_that_a_batch_has_none_of_has_loss_0(fields: dict[str, float], task: str) -> None:
+def test_a_task_without_examples_in_a_batch_has_loss_0(fields: dict[str, float], task: str) -> None:
     weights, history = pretrain(TINY, CAPTIONS, QUESTIONS, changed(RECIPE, **fields))
     assert getattr(history[-1], task) == 0
     assert all(bool(tensor.isfinite().all()) for tensor in weights.values())
 
 
-def test_weights_that_the_last_step_breaks_are_not_given_out() -> None:
+def test_weights_that_the_last_step_makes_infinite_are_not_returned() -> None:
     recipe = changed(RECIPE, steps=1, learning_rate=3e38, warmup_fraction=0.0, initial_std=1.0, weight_decay=11.0)
     found = r"pretraining, step 1: \d+ tensors are not finite, such as .*Lower pretraining\.learning_rate"
     with pytest.raises(TrainingError, match=found):
         pretrain(TINY, CAPTIONS, QUESTIONS, recipe)
 
 
-def test_losses_that_are_no_numbers_stop_the_run_and_name_step_and_rate() -> None:
+def test_nan_losses_stop_the_run_naming_step_and_learning_rate() -> None:
     with pytest.raises(TrainingError, match=r"pretraining, up to step 20: losses of words .*nan.* learning rate \d.*e"):
         pretrain(TINY, CAPTIONS, QUESTIONS, changed(RECIPE, steps=40, learning_rate=1e30))
 
 
 @pytest.fixture
 def job(tmp_path: Path, small_batches: None) -> dict[str, Any]:
-    """Return a short job of pretraining, as the script gets it, with features and a caption of one image."""
+    """Return a short pretraining job, as the script gets it, with the features and a caption of one image."""
     files = {name: tmp_path / name for name in ("tokenizer", "questions", "features", "captions")}
     save_tokenizer(files["tokenizer"], train_tokenizer(["the quick brown fox jumps over a lazy dog"], 500))
     save_questions(files["questions"], toy_questions(8, n_images=1), {})
@@ -230,7 +230,7 @@ def job(tmp_path: Path, small_batches: None) -> dict[str, Any]:
     }
 
 
-def test_images_of_captions_that_have_no_features_are_told(job: dict[str, Any], tmp_path: Path) -> None:
+def test_images_of_captions_without_features_are_reported(job: dict[str, Any], tmp_path: Path) -> None:
     save_toy_features(tmp_path / "features", 1)
     with pytest.raises(SystemExit):
         run_here("pretrain", **job)
@@ -247,7 +247,7 @@ def test_pretraining_is_deterministic_on_a_gpu_where_asked(job: dict[str, Any], 
         torch.use_deterministic_algorithms(False)
 
 
-def test_pretraining_has_the_threads_of_its_recipe_however_few_cores_there_are(job: dict[str, Any]) -> None:
+def test_pretraining_uses_the_threads_of_its_recipe_however_few_cores_there_are(job: dict[str, Any]) -> None:
     job["params"]["recipe"] = msgspec.json.encode(changed(RECIPE, threads=2)).decode()
     try:
         run_here("pretrain", **job)
@@ -256,7 +256,7 @@ def test_pretraining_has_the_threads_of_its_recipe_however_few_cores_there_are(j
         torch.set_num_threads(1)
 
 
-def test_pretraining_gives_word_until_its_weights_are_written(
+def test_pretraining_keeps_its_pulse_file_until_its_weights_are_written(
     job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def written(*content: Any) -> None:

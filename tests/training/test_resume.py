@@ -1,4 +1,4 @@
-"""A training broken off after any step goes on from its checkpoint and ends in the same bytes."""
+"""A run interrupted after any step resumes from its checkpoint and ends in the same bytes."""
 
 from pathlib import Path
 from typing import Any
@@ -23,21 +23,21 @@ pytestmark = pytest.mark.usefixtures("small_batches")
 
 @pytest.mark.parametrize("keep", ["best", "last"])
 @pytest.mark.parametrize("mask", MASKS)
-def test_a_run_broken_off_anywhere_ends_in_the_same_bytes(tmp_path: Path, device: str, mask: str, keep: str) -> None:
+def test_a_run_interrupted_anywhere_ends_in_the_same_bytes(tmp_path: Path, device: str, mask: str, keep: str) -> None:
     given: dict[str, Any] = {"mask": MASKS[mask], "device": device, "keep": keep}
     calm = as_bytes(run(**given), tmp_path)
     for at in range(1, N_KEPT + 1):
         folder = tmp_path / str(at)
         with pytest.raises(Interrupted):
-            run(BreaksOff(folder, at, late=True), **given)  # in validation: of where that began
-        assert len(steps_in(folder)) == 1  # of just then
+            run(BreaksOff(folder, at, late=True), **given)  # during validation, it keeps where that began
+        assert len(steps_in(folder)) == 1  # the one of that moment
         again = BreaksOff(folder)
         assert as_bytes(run(again, **given), tmp_path) == calm, at
-        n_validated = max((at - 1) % (N_STEPS + N_VALIDATING) + 1 - N_STEPS, 0)  # validation begins anew
+        n_validated = max((at - 1) % (N_STEPS + N_VALIDATING) + 1 - N_STEPS, 0)  # validation starts over
         assert again.n == N_KEPT - at + n_validated
 
 
-def test_a_run_broken_off_after_every_step_in_turn_ends_in_the_same_bytes(tmp_path: Path) -> None:
+def test_a_run_interrupted_after_every_step_in_turn_ends_in_the_same_bytes(tmp_path: Path) -> None:
     calm = as_bytes(run(None, MASKS["masked"]), tmp_path)
     for step in range(1, N_EPOCHS * N_STEPS + 1):
         n_validating = N_VALIDATING if step == N_STEPS + 1 else 0  # before the first step of the second epoch
@@ -47,7 +47,7 @@ def test_a_run_broken_off_after_every_step_in_turn_ends_in_the_same_bytes(tmp_pa
     assert as_bytes(run(BreaksOff(tmp_path), MASKS["masked"]), tmp_path) == calm
 
 
-def test_the_best_epoch_survives_though_a_later_process_only_saw_worse_ones(
+def test_the_best_epoch_survives_even_if_the_resumed_process_sees_only_worse_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calm = run(epochs=3, keep="last")
@@ -61,7 +61,7 @@ def test_the_best_epoch_survives_though_a_later_process_only_saw_worse_ones(
     assert [line.train_loss for line in trained.history] == [line.train_loss for line in calm.history]
 
 
-def test_checkpoints_change_nothing_of_a_run_that_is_not_broken_off(tmp_path: Path) -> None:
+def test_checkpoints_do_not_change_an_uninterrupted_run(tmp_path: Path) -> None:
     assert as_bytes(run(BreaksOff(tmp_path)), tmp_path) == as_bytes(run(), tmp_path)
 
 
@@ -72,7 +72,7 @@ def pretrained_bytes(folder: Path, checkpoints: Checkpoints | None = None) -> di
     return found | {"history": (folder / "history.csv").read_bytes()}
 
 
-def test_pretraining_broken_off_anywhere_ends_in_the_same_bytes(
+def test_pretraining_interrupted_anywhere_ends_in_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pretraining, "LOG_EVERY_STEPS", 4)

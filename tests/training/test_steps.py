@@ -1,4 +1,4 @@
-"""A step is the same step, taken as a CUDA graph or not; and features reach a GPU in either way."""
+"""A step is the same with or without a CUDA graph, and features reach a GPU whether resident or streamed."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -41,7 +41,7 @@ def test_on_a_gpu_steps_are_graphs_unless_told_otherwise(cuda_graphs: bool, kind
     assert type(step_of(OnGpu(), None, "auto", cuda_graphs)) is kind  # type: ignore[arg-type]
 
 
-def test_a_step_that_cannot_be_captured_ends_with_the_knob_to_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_cannot_be_captured_fails_naming_the_setting_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         try:
             raise RuntimeError("operation not permitted when stream is capturing")
@@ -58,7 +58,7 @@ def test_a_step_that_cannot_be_captured_ends_with_the_knob_to_turn(monkeypatch: 
 
 @pytest.mark.parametrize("ends_well", [True, False])
 @pytest.mark.parametrize("words", ["CUDA out of memory. Tried", "CUDA error: out of memory\nCUDA kernel errors might"])
-def test_memory_that_is_full_is_no_fault_of_a_graph(
+def test_running_out_of_memory_is_not_blamed_on_graphs(
     monkeypatch: pytest.MonkeyPatch, words: str, ends_well: bool
 ) -> None:
     def fill(*_: object, **__: object) -> None:
@@ -76,7 +76,7 @@ def test_memory_that_is_full_is_no_fault_of_a_graph(
         losses_of_steps(step, 2 * FIRST_STEPS, 8)
 
 
-def test_a_step_gives_the_loss_before_it_and_moves_the_weights() -> None:
+def test_a_step_returns_the_loss_before_it_and_updates_the_weights() -> None:
     network, data, rows = tiny_network(), toy_data(), np.arange(8)
     step = step_of(network, BertAdam(network, RECIPE), "float32")
     losses = [step(data.batch(rows), data.targets(rows), 1e-3).item() for _ in range(3)]
@@ -87,7 +87,7 @@ def test_a_step_gives_the_loss_before_it_and_moves_the_weights() -> None:
     assert losses[0] > losses[1] > losses[2]
 
 
-def test_a_graph_reads_the_next_batch_where_it_read_the_last() -> None:
+def test_a_graph_reads_the_next_batch_from_the_same_addresses_as_the_last() -> None:
     data = toy_data()
     rows, next_rows = np.arange(8), np.arange(8, 16)
     batch = data.batch(rows)
@@ -101,7 +101,7 @@ def test_a_graph_reads_the_next_batch_where_it_read_the_last() -> None:
     assert torch.equal(graph.targets, data.targets(next_rows))
 
 
-def test_a_shape_is_met_by_a_plain_step_before_its_graph_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shape_gets_a_plain_step_before_its_graph_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     network, data = tiny_network(), toy_data()
     taken: list[tuple[str, int]] = []
 
@@ -135,7 +135,7 @@ def test_on_a_gpu_shapes_are_few_and_padding_is_always_marked() -> None:
 
 
 @pytest.mark.parametrize("gathers", [Resident, Streamed])
-def test_however_they_are_kept_the_same_regions_come(
+def test_resident_and_streamed_regions_are_the_same(
     monkeypatch: pytest.MonkeyPatch, gathers: type[Resident] | type[Streamed]
 ) -> None:
     features, rows = toy_features(16), np.array([3, 0, 3, 15])
@@ -148,7 +148,7 @@ def test_however_they_are_kept_the_same_regions_come(
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_graphs_would_take_the_steps_that_plain_ones_take(monkeypatch: pytest.MonkeyPatch, masked: bool) -> None:
+def test_recorded_graphs_take_the_same_steps_as_plain_code(monkeypatch: pytest.MonkeyPatch, masked: bool) -> None:
     let_graphs_be_recorded(monkeypatch)
     monkeypatch.setattr(operators, "engine_of", lambda *_: None)
     mask = {"lxmert.pooler.dense.weight": np.random.default_rng(0).random((TINY.hidden_size,) * 2) < 0.5}
@@ -168,7 +168,7 @@ def test_graphs_would_take_the_steps_that_plain_ones_take(monkeypatch: pytest.Mo
 @CUDA
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(("precision", "rate", "tolerance"), [("float32", 1e-4, 1e-4), ("bfloat16", 1e-3, 0.05)])
-def test_graphs_take_the_steps_that_plain_ones_take(
+def test_cuda_graphs_take_nearly_the_same_steps_as_plain_code(
     masked: bool, precision: Precision, rate: float, tolerance: float
 ) -> None:
     device, n_steps = torch.device("cuda"), FIRST_STEPS + 12
@@ -185,7 +185,7 @@ def test_graphs_take_the_steps_that_plain_ones_take(
     (plain_losses, plain), (losses, weights) = found
     assert losses == pytest.approx(plain_losses, rel=tolerance)  # with dropout: the random numbers are the same, too
     if precision == "bfloat16":
-        # Of one batch, twice: a graph that read its weights' first copies would not come near it.
+        # The same batch twice: a graph that read the first copies of its weights would not come near this.
         assert plain_losses[FIRST_STEPS + 8] < 0.85 * plain_losses[FIRST_STEPS]
         return
     for name, tensor in weights.items():
@@ -194,7 +194,7 @@ def test_graphs_take_the_steps_that_plain_ones_take(
 
 @pytest.mark.gpu
 @CUDA
-def test_on_a_gpu_regions_stay_there_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_regions_stay_on_the_gpu_if_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     device = torch.device("cuda")
     assert isinstance(Regions(toy_features(16), device).gather, Resident)
     monkeypatch.setattr("lxmert_tickets.training.regions.SHARE_OF_GPU", 0.0)
@@ -205,7 +205,7 @@ def test_on_a_gpu_regions_stay_there_where_they_fit(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.gpu
 @CUDA
-def test_what_is_streamed_is_there_when_it_is_read_and_stays_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streamed_regions_arrive_before_they_are_read_and_stay_until_then(monkeypatch: pytest.MonkeyPatch) -> None:
     device = torch.device("cuda")
     monkeypatch.setattr("lxmert_tickets.training.regions.SHARE_OF_GPU", 0.0)
     streamed, gather = Regions(toy_features(16), device).gather, Regions(toy_features(16), CPU).gather

@@ -1,4 +1,4 @@
-"""A recipe, captions and questions of a pretraining that takes no time."""
+"""A recipe, captions and questions for a very short pretraining."""
 
 import numpy as np
 from toys import END, START, toy_data
@@ -22,7 +22,7 @@ RECIPE = PretrainingRecipe(
 
 
 def toy_captions(n: int = 20, longest: int = 10) -> Captions:
-    """Return captions of words that occur in no other, so that each can be told from any of them."""
+    """Return captions whose words occur in no other, so that any word identifies its caption."""
     rng = np.random.default_rng(0)
     length = rng.integers(5, longest + 1, n, dtype=np.int32)
     ids = (FIRST_WORD + np.arange(n, dtype=np.int32)[:, None]) * (np.arange(longest) < length[:, None])

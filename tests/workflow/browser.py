@@ -1,4 +1,4 @@
-"""A headless Chromium that this machine's files are shown in, driven by its own protocol through a pair of pipes.
+"""A headless Chromium that shows files of this machine, driven by its own protocol through a pair of pipes.
 
 The protocol (https://chromedevtools.github.io/devtools-protocol) is JSON, each message ended by a zero byte; Chromium
 reads from file descriptor 3 and writes to 4. So neither a driver nor a package is needed, and no port is opened.
@@ -23,7 +23,7 @@ PROGRAM = PACKAGE = "chromium"
 OPTIONS = (
     "--headless", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--no-first-run", "--remote-debugging-pipe",
-    "--host-resolver-rules=MAP * ~NOTFOUND",  # no name has an address: what is not in the file is not found
+    "--host-resolver-rules=MAP * ~NOTFOUND",  # no host has an address: what is not in the file is not found
 )  # fmt: skip
 PATIENCE_SECONDS = 60.0
 DOMAINS = ("Page", "Runtime", "Log", "Network")
@@ -31,11 +31,11 @@ FIRST_FREE_NUMBER = 10  # of file descriptors: clear of 3 and 4
 
 
 class BrowserError(Exception):
-    """Chromium ended, did not answer, or says that something went wrong."""
+    """Chromium ended, did not answer, or reported an error."""
 
 
 class Page:
-    """One tab. `complaints` are errors of its console and failed requests; `requests` what it asked for, data aside."""
+    """One tab. `complaints` are its console errors and failed requests; `requests` all it asked for but data URLs."""
 
     def __init__(self, reading: int, writing: int) -> None:
         self.complaints: list[str] = []
@@ -43,7 +43,7 @@ class Page:
         self._reading, self._writing = reading, writing
         self._unread = b""
         self._n_sent = 0
-        self._contexts: dict[tuple[str, int], str] = {}  # session, number -> frame, in the order in which they came
+        self._contexts: dict[tuple[str, int], str] = {}  # session, number -> frame, in order of arrival
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = str(self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
         self._frame = target
@@ -51,15 +51,15 @@ class Page:
 
     def open(self, file: Path) -> None:
         """Show `file`, and wait until it has loaded."""
-        self.evaluate("window.left = true")  # to tell the page that comes from this one, which may be the same file
+        self.evaluate("window.left = true")  # to tell the new page from this one, which may show the same file
         self.call("Page.navigate", self._session, url=file.as_uri())
         self.wait_for("window.left === undefined && document.readyState === 'complete'")
 
     def evaluate(self, expression: str, *, inside: bool = False) -> Any:
-        """Return the value of a JavaScript expression; `inside` the frame that was made last, if any is there."""
+        """Return the value of a JavaScript expression; with `inside`, of one in the newest frame, which must exist."""
         session, where = self._session, {}
         if inside:
-            self.call("Browser.getVersion")  # what is known of frames comes with replies, and before them
+            self.call("Browser.getVersion")  # events about frames are read while waiting for a reply
             inner = [key for key, frame in self._contexts.items() if frame != self._frame]
             if not inner:
                 raise BrowserError("no frame within the page")
@@ -75,7 +75,7 @@ class Page:
         """Wait until the expression is true."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
-            with suppress(BrowserError):  # what it speaks of may not be there yet
+            with suppress(BrowserError):  # what it refers to may not exist yet
                 if self.evaluate(expression, inside=inside):
                     return
             if time.monotonic() > deadline:
@@ -83,20 +83,20 @@ class Page:
             time.sleep(0.02)
 
     def wait_for_complaints(self, kinds: set[str]) -> None:
-        """Wait until there are some of each of these kinds, and of no other: a page is done before its errors are."""
+        """Wait until there are some of each of these kinds, and of no other: a page loads before its errors arrive."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while {complaint.partition(":")[0] for complaint in self.complaints} != kinds:
             if time.monotonic() > deadline:
                 raise BrowserError(f"not all of {sorted(kinds)} came: {self.complaints}")
-            self.call("Browser.getVersion")  # what happens in the page comes with replies, and before them
+            self.call("Browser.getVersion")  # events of the page are read while waiting for a reply
             time.sleep(0.02)
 
     def screenshot(self, path: Path) -> None:
-        """Write what is seen to a PNG."""
+        """Write what the page shows to a PNG."""
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", self._session)["data"]))
 
     def call(self, method: str, session: str = "", **parameters: Any) -> dict[str, Any]:
-        """Return the browser's reply; events that come before it are taken note of."""
+        """Return the browser's reply; note the events that come before it."""
         number = self._send(method, session, parameters)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while (message := self._receive(deadline)).get("id") != number:
@@ -109,7 +109,7 @@ class Page:
     def _watch(self, session: str) -> None:
         for domain in DOMAINS:
             self._send(f"{domain}.enable", session, {})
-        # A frame may have a process and so a session of its own: it waits there until it is watched too.
+        # A frame may have its own process and so its own session: it waits until that is watched too.
         options = {"autoAttach": True, "waitForDebuggerOnStart": True, "flatten": True}
         self._send("Target.setAutoAttach", session, options)
         self._send("Runtime.runIfWaitingForDebugger", session, {})
@@ -156,7 +156,7 @@ class Page:
 
 @contextmanager
 def open_page(folder: Path) -> Iterator[Page]:
-    """Yield a tab of a Chromium whose profile and messages lie in `folder`, and end it.
+    """Yield a tab of a Chromium whose profile and messages lie in `folder`; end it afterwards.
 
     Raises debian.NotInstallableError where there is no Chromium and none can be installed.
     """
@@ -177,13 +177,13 @@ def open_page(folder: Path) -> Iterator[Page]:
     try:
         yield Page(ours_in, ours_out)
     finally:
-        os.close(ours_out)  # told by nobody any more, it ends
+        os.close(ours_out)  # with its input closed, it ends
         _end(number)
         os.close(ours_in)
 
 
 def _pipe() -> tuple[int, int]:
-    """Return the two ends of a pipe, by numbers that are not to be the browser's."""
+    """Return the two ends of a pipe, under numbers that the browser does not use."""
     ends = os.pipe()
     moved = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE_NUMBER) for end in ends]
     for end in ends:

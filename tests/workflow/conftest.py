@@ -1,4 +1,4 @@
-"""The real Snakefile on the smoke configuration: run once, looked at by many tests."""
+"""The real Snakefile on the smoke configuration: run once, examined by many tests."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -15,7 +15,7 @@ from loopback import free_ports
 BUCKET = "tickets"
 KEY = "made-up"
 START_SECONDS = 30.0
-# In a process of its own: the tests' own cannot import boto3.
+# Run in another process: that of the tests cannot import boto3.
 COPY = f"""
 import sys
 from pathlib import Path
@@ -30,7 +30,7 @@ for entry in store.Bucket("{BUCKET}").objects.all():
 
 
 class NoStoreError(Exception):
-    """There can be no object store on this machine; the message says why."""
+    """No object store can run on this machine; the message says why."""
 
 
 @dataclass

@@ -1,6 +1,6 @@
-"""Jobs as a cloud runs them, for Snakemake's cluster-generic executor: in empty folders, told nothing but a script.
+"""Jobs as a cloud runs them, for Snakemake's cluster-generic executor: in empty folders, given only a script.
 
-`pods.py start FOLDER SCRIPT` prints the name of a pod that runs SCRIPT; `pods.py status FOLDER NAME` prints how it is.
+`pods.py start FOLDER SCRIPT` prints the name of a pod that runs SCRIPT; `pods.py status FOLDER NAME` prints its status.
 """
 
 import os
@@ -29,7 +29,7 @@ def start(pods: Path, script: Path) -> str:
 
 
 def status(pods: Path, name: str) -> str:
-    """Return what Snakemake wants to hear of the pod `name`."""
+    """Return the status of the pod `name`, in Snakemake's words."""
     ended = pods / f"{name}.status"
     if not ended.exists():
         return "running"

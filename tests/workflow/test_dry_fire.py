@@ -22,7 +22,7 @@ PART_OF_IMAGE = {
     132417: "train2014", 494628: "train2014", 84002: "val2014", 578174: "val2014",
     131486: "test2015", 573195: "test2015",
 }  # fmt: skip
-"""All six are train2014's. The last two have no question in the sample and get those of others, unanswered."""
+"""Really all six are in train2014. The sample has no question about the last two: they get others', unanswered."""
 N_PARAMETERS = 207_936_768  # of the backbone
 
 
@@ -62,7 +62,7 @@ def write_site(site: Path, shared_data: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_six_real_images_go_through_every_rule_with_a_network_of_full_size(
+def test_six_real_images_go_through_every_rule_with_a_full_size_network(
     tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = write_site(tmp_path / "site", shared_data)
@@ -98,7 +98,7 @@ def test_six_real_images_go_through_every_rule_with_a_network_of_full_size(
         f"COCO_{part}_{image_id:012d}" for image_id, part in PART_OF_IMAGE.items() if part != "test2015"
     )
     assert stored.features.shape == (4, 36, 2048)
-    assert 0.2 < np.mean(np.asarray(stored.features) == 0) < 0.45  # as real ones have
+    assert 0.2 < np.mean(np.asarray(stored.features) == 0) < 0.45  # as in real features
     assert len(lines) == 6
     table = (results / "tables/table1.md").read_text()
     assert all(name in table for name in ("| Full |", "| Low-magnitude pruned |", "| Random pruned |"))

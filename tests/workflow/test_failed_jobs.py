@@ -1,4 +1,4 @@
-"""What a small workflow makes of a job that fails: its own Snakemake, with what this one asks of it."""
+"""How a small workflow treats a failed job: its own Snakemake, with `forget_failed_jobs` as in this workflow."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def run(folder: Path, value: int, how: str, *options: str) -> int:
 
 
 @pytest.mark.parametrize("how", ["exit 1", "true", f"{WRITES}; kill -9 $$"], ids=["fails", "writes nothing", "killed"])
-def test_it_is_run_again_until_it_ends_well_and_leaves_no_mark(tmp_path: Path, how: str) -> None:
+def test_a_failed_job_is_run_again_until_it_succeeds_and_leaves_no_mark_as_incomplete(tmp_path: Path, how: str) -> None:
     assert run(tmp_path, 1, WRITES) == 0
     for _ in range(2):
         assert run(tmp_path, 2, how) == 1
@@ -44,7 +44,7 @@ def test_it_is_run_again_until_it_ends_well_and_leaves_no_mark(tmp_path: Path, h
     assert (tmp_path / "end").read_text() == "2\n"
 
 
-def test_what_is_to_be_kept_of_it_is_known_to_be_incomplete(tmp_path: Path) -> None:
+def test_output_kept_from_a_failed_job_is_known_to_be_incomplete(tmp_path: Path) -> None:
     assert run(tmp_path, 1, "echo half > {output}; exit 1", "--keep-incomplete") == 1
     assert (tmp_path / "first").read_text() == "half\n"
     assert run(tmp_path, 1, WRITES, "--rerun-incomplete") == 0

@@ -32,7 +32,7 @@ def test_a_mistake_in_the_configuration_stops_before_any_job(
     assert "rule " not in said
 
 
-def test_a_key_that_stands_twice_stops_before_any_job_and_its_file_is_named(tmp_path: Path) -> None:
+def test_a_duplicate_key_stops_before_any_job_and_its_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "twice.yaml").write_text("training: {epochs: 3}\nseeds: [0]\ntraining: {batch_size: 16}\n")
     run = snakemake(tmp_path, "--dry-run", configs=(tmp_path / "twice.yaml",))
     said = run.stdout + run.stderr
@@ -51,7 +51,9 @@ def test_a_key_that_stands_twice_stops_before_any_job_and_its_file_is_named(tmp_
         ("{1: 2}", "Keys are text"),
     ],
 )
-def test_yaml_that_snakemake_bears_is_refused_before_any_job(tmp_path: Path, content: str, words: str) -> None:
+def test_bad_yaml_that_snakemake_itself_accepts_is_refused_before_any_job(
+    tmp_path: Path, content: str, words: str
+) -> None:
     (tmp_path / "x.yaml").write_text(content)
     run = snakemake(tmp_path, "--dry-run", configs=(tmp_path / "x.yaml",))
     said = run.stdout + run.stderr
@@ -61,7 +63,7 @@ def test_yaml_that_snakemake_bears_is_refused_before_any_job(tmp_path: Path, con
     assert "rule " not in said
 
 
-def test_a_folder_without_a_configuration_has_the_workflows_own(tmp_path: Path) -> None:
+def test_a_folder_without_a_configuration_uses_the_workflows_own(tmp_path: Path) -> None:
     jobs = jobs_of(run_snakemake(tmp_path, "--snakefile", str(ROOT / "Snakefile"), "--dry-run", "--cores", "1"))
     assert {"finetune 0", "finetune 1", "finetune 2", "make_table"} <= jobs
     assert not (tmp_path / "config.yaml").exists()
@@ -98,7 +100,7 @@ def drop_a_question(path: Path) -> None:
 TO_PRETRAINED = "results/smoke/pretrained/weights.safetensors"
 
 
-def test_a_job_that_fails_with_new_settings_fails_again_and_old_results_are_no_new_ones(
+def test_a_job_that_fails_with_new_settings_fails_again_and_its_old_results_stay_outdated(
     broken_grid: Path, overlay: Overlay
 ) -> None:
     changed = overlay({"pretraining": {"learning_rate": 1e30}})
@@ -106,7 +108,7 @@ def test_a_job_that_fails_with_new_settings_fails_again_and_old_results_are_no_n
     for _ in range(2):
         assert snakemake(broken_grid, TO_PRETRAINED, configs=(changed,)).returncode == 1
         assert jobs_of(snakemake(broken_grid, "--dry-run", configs=(changed,))) == to_do
-    assert jobs_of(snakemake(broken_grid, "--dry-run")) == set()  # with the settings that all was made with
+    assert jobs_of(snakemake(broken_grid, "--dry-run")) == set()  # with the settings of the finished grid
 
 
 def test_a_job_that_fails_with_new_inputs_is_run_again(

@@ -1,4 +1,4 @@
-"""Jobs of Snakemake are forks, and nobody can tell but by the time they take."""
+"""Jobs of Snakemake are forks, and nothing but the time they take shows it."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forks 
         (("--debug",), 1, False),
     ],
 )
-def test_who_needs_another_process_gets_it(
+def test_jobs_are_forks_unless_an_option_needs_other_processes(
     smoke: Path, tmp_path: Path, options: tuple[str, ...], cores: int, expected: bool
 ) -> None:
     shutil.copytree(smoke, tmp_path / "grid")
@@ -39,11 +39,14 @@ def test_who_needs_another_process_gets_it(
 
 
 @pytest.mark.parametrize("environment", ["container_img", "conda_env", "env_modules"])
-def test_a_job_with_an_environment_of_its_own_is_no_fork(environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_with_its_own_software_environment_is_not_a_fork(
+    environment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     in_own_process: list[str] = []
     monkeypatch.setattr(PythonScript, "execute_script", lambda job, file, edit: in_own_process.append(file))
     monkeypatch.setattr(Forks, "__init__", lambda forks, scripts: None)
     monkeypatch.setattr(Forks, "is_ready", lambda forks: True)
+    monkeypatch.setattr(Forks, "is_current", lambda forks: True)
     monkeypatch.setattr(Forks, "run", lambda forks, file, variables, measure: 0)
     let_jobs_be_forks.cache_clear()
     let_jobs_be_forks(())
@@ -97,7 +100,7 @@ open(snakemake.output[0], "w").write(" ".join(map(str, found)))
 
 
 def numbers(folder: Path, failing: str = "", patient: bool = False) -> subprocess.Popen[str]:
-    """Start a workflow of three jobs, of which one may fail, or that take their time to end when they are told to."""
+    """Start a workflow of three jobs, one of which may fail; `patient` jobs run long and end a second after SIGTERM."""
     text = SNAKEFILE.format(root=str(ROOT), n_jobs=3, failing=failing, patient=patient)
     (folder / "Snakefile").write_text(text)
     (folder / "job.py").write_text(JOB)
@@ -106,7 +109,7 @@ def numbers(folder: Path, failing: str = "", patient: bool = False) -> subproces
     return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def test_jobs_of_snakemake_are_forks_with_what_it_gives_them(tmp_path: Path) -> None:
+def test_jobs_of_snakemake_are_forks_and_get_what_it_gives_them(tmp_path: Path) -> None:
     run = numbers(tmp_path)
     _, said = run.communicate()
     assert run.returncode == 0, said
@@ -116,7 +119,7 @@ def test_jobs_of_snakemake_are_forks_with_what_it_gives_them(tmp_path: Path) -> 
     assert not list((tmp_path / ".snakemake/scripts").iterdir())
 
 
-def test_a_fork_that_fails_is_a_job_that_fails_and_says_where(tmp_path: Path) -> None:
+def test_a_failed_fork_is_a_failed_job_and_shows_where_it_failed(tmp_path: Path) -> None:
     run = numbers(tmp_path, failing="1")
     _, said = run.communicate()
     assert run.returncode == 1
@@ -128,8 +131,8 @@ def test_a_fork_that_fails_is_a_job_that_fails_and_says_where(tmp_path: Path) ->
     assert [(tmp_path / f"{number}.txt").exists() for number in range(3)] == [True, False, True]
 
 
-def test_jobs_that_a_scheduler_tells_to_end_are_waited_for(tmp_path: Path) -> None:
-    """SIGTERM goes to all processes at once: to what they are forks of, too."""
+def test_jobs_that_a_scheduler_terminates_are_waited_for(tmp_path: Path) -> None:
+    """SIGTERM goes to all processes at once, the one that they are forked from included."""
     run = numbers(tmp_path, patient=True)
     deadline = time.monotonic() + 60
     while len(list(tmp_path.glob("begun*"))) < 2:  # of two threads each, on four cores

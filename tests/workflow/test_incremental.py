@@ -1,4 +1,4 @@
-"""A changed line reruns what depends on it and nothing else: by dry run over a finished grid."""
+"""A changed line reruns what depends on it and nothing else: dry runs over a finished grid."""
 
 import shutil
 from collections.abc import Callable
@@ -115,7 +115,7 @@ DELETED = {
 
 
 @pytest.mark.parametrize("what", DELETED)
-def test_what_is_deleted_is_made_again_with_what_depends_on_it(smoke: Path, tmp_path: Path, what: str) -> None:
+def test_a_deleted_file_is_made_again_with_what_depends_on_it(smoke: Path, tmp_path: Path, what: str) -> None:
     grid = tmp_path / "grid"
     shutil.copytree(smoke, grid)
     names, expected = DELETED[what]
@@ -139,7 +139,7 @@ def test_a_comment_or_docstring_in_the_pruning_code_reruns_nothing(smoke: Path, 
     assert jobs_of(snakemake(smoke, "--dry-run", project=copy_of_project)) == set()
 
 
-def test_logic_of_the_pruning_code_reruns_masks_and_what_follows(smoke: Path, copy_of_project: Path) -> None:
+def test_a_change_in_pruning_logic_reruns_masks_and_what_follows(smoke: Path, copy_of_project: Path) -> None:
     masks = copy_of_project / "lxmert_tickets/pruning/selection.py"
     edit(masks, "CHUNK = 1 << 18", "CHUNK = 1 << 17")
     expected = of_both(
@@ -160,19 +160,19 @@ def test_logic_of_the_pruning_code_reruns_masks_and_what_follows(smoke: Path, co
         ("style.py", "NARROW_INCHES = 4.5", "NARROW_INCHES = 4", FIGURES | CONTACT_SHEET),
     ],
 )
-def test_logic_of_the_figures_redraws_those_that_share_it(
+def test_a_change_in_figure_logic_redraws_the_figures_that_share_it(
     smoke: Path, copy_of_project: Path, file: str, old: str, new: str, expected: set[str]
 ) -> None:
     edit(copy_of_project / "lxmert_tickets/report" / file, old, new)
     assert jobs_of(snakemake(smoke, "--dry-run", project=copy_of_project)) == expected | LAST
 
 
-def test_a_refactoring_of_the_training_code_trains_nothing(smoke: Path, copy_of_project: Path) -> None:
+def test_a_refactoring_of_the_training_code_retrains_nothing(smoke: Path, copy_of_project: Path) -> None:
     edit(copy_of_project / "lxmert_tickets/training/loop.py", "CHECK_EVERY_STEPS = 25", "CHECK_EVERY_STEPS = 20")
     assert jobs_of(snakemake(smoke, "--dry-run", project=copy_of_project)) == set()
 
 
-def test_a_raised_training_version_trains_everything(smoke: Path, copy_of_project: Path) -> None:
+def test_a_raised_training_version_retrains_everything(smoke: Path, copy_of_project: Path) -> None:
     recipe = copy_of_project / "lxmert_tickets/training/recipe.py"
     edit(recipe, f"TRAINING_VERSION = {TRAINING_VERSION}", f"TRAINING_VERSION = {TRAINING_VERSION + 1}")
     jobs = jobs_of(snakemake(smoke, "--dry-run", project=copy_of_project))

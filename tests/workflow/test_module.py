@@ -1,4 +1,4 @@
-"""Another workflow imports this one with `module`, says only what differs, and goes on from its files."""
+"""Another workflow imports this one with `module`, configures only what differs, and builds on its files."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run_snakemake(folder, *arguments, "--cores", "1")
 
 
-def test_what_the_importer_does_not_say_is_as_in_config_yaml_and_what_else_it_says_is_its_own(tmp_path: Path) -> None:
+def test_an_importer_inherits_config_yaml_and_may_have_settings_of_its_own(tmp_path: Path) -> None:
     importer(tmp_path, tickets=CONFIG)
     with (tmp_path / "config.yaml").open("a") as file:
         file.write("cluster: {walltime: 12:00:00, depth: .inf}\nsamples: [0012, 0013]\n")
@@ -56,7 +56,7 @@ def test_what_the_importer_does_not_say_is_as_in_config_yaml_and_what_else_it_sa
     assert {"tickets_make_scenes train", "tickets_make_scenes val", "tickets_make_table", "mine"} <= jobs
 
 
-def test_a_job_finds_its_code_and_writes_where_the_importer_said(tmp_path: Path) -> None:
+def test_a_job_finds_its_code_and_writes_where_the_importer_says(tmp_path: Path) -> None:
     file = "lottery/results/mine/data/val/questions.json"
     done = run(importer(tmp_path, tickets=CONFIG), file)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -71,7 +71,7 @@ def test_two_experiments_can_be_imported_side_by_side(tmp_path: Path) -> None:
     assert not {"one_finetune 8", "two_finetune 7"} & jobs
 
 
-def test_a_mistake_in_the_importers_configuration_is_told_as_one_in_config_yaml(tmp_path: Path) -> None:
+def test_a_mistake_in_the_importers_configuration_is_reported_like_one_in_config_yaml(tmp_path: Path) -> None:
     failed = run(importer(tmp_path, tickets=CONFIG | {"seed": [7]}), "--dry-run")
     assert failed.returncode == 1
     said = failed.stdout + failed.stderr
@@ -79,7 +79,7 @@ def test_a_mistake_in_the_importers_configuration_is_told_as_one_in_config_yaml(
     assert "Traceback" not in said
 
 
-def test_all_that_a_training_writes_lies_where_the_importer_said(tmp_path: Path) -> None:
+def test_everything_that_a_training_writes_lies_where_the_importer_says(tmp_path: Path) -> None:
     config = yaml.safe_load((ROOT / "configs/smoke.yaml").read_text()) | {"experiment": "mine", "seeds": [7]}
     place = 'replace_prefix: {"results/": "moved/"}'
     done = run(importer(tmp_path, place=place, tickets=config), "moved/mine/seed7/dense/weights.safetensors")
@@ -95,7 +95,7 @@ def test_all_that_a_training_writes_lies_where_the_importer_said(tmp_path: Path)
 
 
 @pytest.mark.parametrize("place", [PREFIX, RESULTS_MOVED], ids=["prefix", "replace_prefix"])
-def test_of_vqa2_results_can_be_moved_and_resources_stay(tmp_path: Path, place: str) -> None:
+def test_for_vqa2_results_can_be_moved_but_resources_cannot(tmp_path: Path, place: str) -> None:
     config = yaml.safe_load((ROOT / "configs/vqa2.yaml").read_text()) | {"experiment": "mine", "seeds": [7]}
     dry = run(importer(tmp_path, place=place, tickets=config), "--dry-run")
     if place == PREFIX:

@@ -1,4 +1,4 @@
-"""A grid in an object store that speaks S3, trained in folders that share nothing: the bytes are those of one disk."""
+"""A grid in an S3 object store, trained in folders that share nothing: its bytes are those of a run on one disk."""
 
 import json
 import shlex
@@ -38,7 +38,7 @@ ROUND = ["--groups", "prune_round=round", "retrain=round"]
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
-    """An empty object store; the tests skip where it cannot be had."""
+    """An empty object store; the tests skip where none can run."""
     packages = tmp_path_factory.mktemp("packages")
     install(packages, *REQUIREMENTS)
     try:
@@ -50,7 +50,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with the workflow: Snakemake sends jobs the files that git knows."""
+    """A repository with the workflow: Snakemake sends jobs the files that git tracks."""
     folder = copy_project(tmp_path_factory.mktemp("clone") / "lxmert-tickets")
     (folder / "smaller.yaml").write_text(yaml.safe_dump(SMALLER))
     for command in (["init", "--quiet"], ["add", "--all"]):
@@ -109,7 +109,7 @@ def test_every_file_has_the_bytes_of_a_run_on_one_disk(grid: Ended, smoke: Path,
     assert different == []
 
 
-def test_pods_are_told_nothing_of_the_submitting_machine(grid: Ended, repository: Path) -> None:
+def test_pods_know_nothing_of_the_submitting_machine(grid: Ended, repository: Path) -> None:
     scripts = [path.read_text() for path in grid.pods.glob("*.sh")]
     assert len(scripts) == 2  # finetune; prune_round and retrain
     assert not any(str(repository) in script or str(ROOT) in script for script in scripts)
@@ -119,7 +119,7 @@ def test_logs_are_stored_with_the_results(grid: Ended) -> None:
     assert "epoch 2" in (grid.stored / RESULTS / "logs/retrain.0.low_magnitude.25.log").read_text()
 
 
-def test_downloads_stay_where_they_are_and_what_reads_them_runs_there(
+def test_downloads_stay_on_the_submitting_machine_and_jobs_that_read_them_run_there(
     store: ObjectStore, repository: Path, tmp_path: Path
 ) -> None:
     features, zipped = "resources/vqa2/features/test2015.h5", "resources/vqa2/test2015_obj36.zip"

@@ -1,4 +1,4 @@
-"""Eight trainings through the real Snakefile on a machine with two GPUs, or none: made up, as is what is trained."""
+"""Eight trainings through the real Snakefile with two GPUs or none; GPUs and trainings are made up."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ for output in snakemake.output:
 
 @dataclass(frozen=True)
 class Use:
-    """A training: on which device, from when to when it had it (seconds), and whether it was to take CUDA graphs."""
+    """A training: its device, when it held it (seconds), and whether it was to use CUDA graphs."""
 
     device: str
     began: float
@@ -42,7 +42,7 @@ class Use:
 
 
 class Machine:
-    """A copy of the workflow for a machine with GPUs, or without, where all is made that is to be trained."""
+    """A copy of the workflow on a machine with GPUs or without, with all that the trainings need already made."""
 
     def __init__(self, folder: Path, with_gpus: bool) -> None:
         self.folder = folder
@@ -59,7 +59,7 @@ class Machine:
             path.touch()
 
     def train(self, visible: str | None, *options: str, **config: Any) -> tuple[list[Use], str]:
-        """Train the dense network of each seed on up to eight cores; return who used which GPU, and what was said."""
+        """Train the dense network of each seed on up to 8 cores; return their use of GPUs and Snakemake's output."""
         overlay = self.folder / "overlay.yaml"
         overlay.write_text(yaml.safe_dump({"seeds": list(range(N_SEEDS)), **config}))
         environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
@@ -94,7 +94,7 @@ def test_eight_trainings_take_turns_on_two_gpus_though_two_are_killed(copy_of_pr
     assert {use.graphs for use in uses} == {"True"}
 
 
-def test_two_trainings_share_a_gpu_where_they_are_told_to(copy_of_project: Path) -> None:
+def test_two_trainings_share_a_gpu_where_so_configured(copy_of_project: Path) -> None:
     machine = Machine(copy_of_project, with_gpus=True)
     uses, _ = machine.train("3,5", "--resources", "gpu=4", gpus={"trainings_per_gpu": 2, "cuda_graphs": False})
     assert most_at_once(uses) == 4
@@ -103,7 +103,7 @@ def test_two_trainings_share_a_gpu_where_they_are_told_to(copy_of_project: Path)
 
 
 @pytest.mark.parametrize(("with_gpus", "visible"), [(False, None), (True, "")])
-def test_without_a_gpu_the_same_command_says_so_once_and_trains_as_many_as_there_are_cores(
+def test_without_a_gpu_the_same_command_says_so_once_and_trains_one_network_per_core(
     copy_of_project: Path, with_gpus: bool, visible: str | None
 ) -> None:
     uses, said = Machine(copy_of_project, with_gpus).train(visible, "--resources", "gpu=2")

@@ -1,4 +1,4 @@
-"""A training that outlives its Snakemake is not lost: the next one uses what it has made."""
+"""A training that outlives its Snakemake is not lost: the next one uses its results."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ def wait_until(happened: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_a_network_that_was_trained_when_snakemake_was_gone_is_not_trained_again(
+def test_a_network_whose_training_outlived_snakemake_is_not_trained_again(
     smoke: Path, tmp_path: Path, overlay: Callable[[dict[str, Any]], Path]
 ) -> None:
     folder = tmp_path / "grid"
@@ -49,7 +49,7 @@ def test_a_network_that_was_trained_when_snakemake_was_gone_is_not_trained_again
     scores = [str(DENSE / f"score.{split}.json") for split in ("test-dev", "test-std")]
     again = snakemake(folder, *scores, configs=(longer,))
     assert again.returncode == 0, again.stderr
-    assert "finetune" in again.stdout + again.stderr  # Snakemake starts it: it does not know how it ended
+    assert "finetune" in again.stdout + again.stderr  # Snakemake starts it again: it does not know how it ended
     said = log.read_text()
     assert "already trained, by a process that outlived its Snakemake" in said
     assert "epoch" not in said.rpartition("on cpu")[2]

@@ -1,4 +1,4 @@
-"""The report as a reader sees it: one file, opened offline in a real Chromium, every section and every result of it."""
+"""The report as a reader sees it: one file, opened offline in a real Chromium, every section and result."""
 
 import json
 import re
@@ -33,7 +33,7 @@ NETWORKS = [
     "Random pruned, 50 %",
 ]
 EYE, EXPLANATION = 0, 1  # the buttons beside a result
-# Of the image that is shown: loaded, and drawn in several colours.
+# The image that is shown, and how many colours it has.
 IMAGE = "document.querySelector('#app img:not(nav img)')"
 COLORS = f"""(() => {{
     const canvas = document.createElement('canvas'), image = {IMAGE};
@@ -67,7 +67,7 @@ def browser(report: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def page(browser: Page, report: Path) -> Iterator[Page]:
-    """The report as it opens; whatever a test does, nothing may go wrong, nor be asked for from elsewhere."""
+    """The report, just opened; nothing that a test does may cause an error or a request to elsewhere."""
     browser.complaints.clear()
     browser.requests.clear()
     browser.open(report)
@@ -128,11 +128,11 @@ def test_a_result_is_drawn_and_explained(page: Page, category: str, result: str)
     explained = page.evaluate("document.querySelector('nav').innerText")
     assert len(explained) > 300
     assert not any(sign in explained for sign in ("{{", "{%", "System Message", "``"))
-    assert re.search(r" [.,:)](?!\d)|\( | (on|from|of|in|with) (against|epochs)", explained) is None  # a name left out
+    assert re.search(r" [.,:)](?!\d)|\( | (on|from|of|in|with) (against|epochs)", explained) is None  # a missing name
     assert result not in OF_A_SPLIT or re.search(r"\btest-dev\b", explained)
 
 
-def test_the_layer_figure_is_explained_with_the_subnetwork_that_it_shows_and_its_ranking(page: Page) -> None:
+def test_the_explanation_of_the_layer_figure_names_its_subnetwork_and_ranking(page: Page) -> None:
     click(page, "5 Where the pruned weights sat")
     press(page, "Sparsity of each layer", EXPLANATION)
     page.wait_for("document.querySelector('nav .document, nav p') !== null")
@@ -161,7 +161,7 @@ def test_examples_have_pictures_and_an_answer_of_each_network_with_its_mark(page
     assert [sum(counted[k : k + 3]) for k in range(0, len(counted), 3)] == [N_EXAMPLES] * len(NETWORKS)
 
 
-def test_the_experiment_can_be_run_again_from_the_configuration_that_is_shown(page: Page, smoke: Path) -> None:
+def test_the_experiment_can_be_run_again_from_the_configuration_shown(page: Page, smoke: Path) -> None:
     show(page, "7 How it was made", "Configuration")
     page.wait_for("document.querySelectorAll('pre').length === 2", inside=True)
     shown = texts(page, "pre")[1]
@@ -172,7 +172,7 @@ def test_the_experiment_can_be_run_again_from_the_configuration_that_is_shown(pa
     assert read_experiment(laid_over(defaults, yaml.safe_load(shown))) == read_experiment(laid_over(defaults, overlay))
 
 
-def test_time_and_memory_are_told_for_each_rule(page: Page) -> None:
+def test_time_and_memory_are_shown_for_each_rule(page: Page) -> None:
     show(page, "7 How it was made", "Time and memory")
     page.wait_for("document.querySelector('tbody th') !== null", inside=True)
     rules = texts(page, "tbody th")
@@ -185,7 +185,7 @@ def test_the_first_page_explains_and_draws_the_workflow(page: Page) -> None:
     explained = page.evaluate("document.querySelector('.prose').innerText")
     assert "How much of LXMERT can be pruned away" in explained
     assert "seeds 0, 1" in explained
-    # Snakemake centres it: of what is taller than the window, no scrolling shows the top.
+    # Snakemake centres it: were it taller than the window, no scrolling would show its top.
     assert page.evaluate("document.querySelector('.prose').getBoundingClientRect().height") < 650
     assert not any(sign in explained for sign in ("{{", "{%", "System Message", "``"))
 
@@ -197,7 +197,7 @@ def test_statistics_are_drawn(page: Page) -> None:
         page.wait_for(f"{drawn}.width > 100 && {drawn}.height > 100")
 
 
-@pytest.mark.usefixtures("browser")  # or the reason why there is none
+@pytest.mark.usefixtures("browser")  # or skips where there is none
 def test_an_error_in_a_frame_and_a_request_elsewhere_would_be_noticed(tmp_path: Path) -> None:
     frame = "<script>fetch('http://example.org/')</script>"
     (tmp_path / "wrong.html").write_text(f'<iframe srcdoc="{frame}"></iframe>')

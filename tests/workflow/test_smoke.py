@@ -44,7 +44,7 @@ def test_a_mask_prunes_exactly_what_its_folder_says(results: Path, model: str) -
         assert n - n_kept(mask) == n_pruned_at(float(model.rsplit("/s", 1)[1]), n)
 
 
-def test_rounds_only_remove(results: Path) -> None:
+def test_pruning_rounds_only_remove_weights(results: Path) -> None:
     masks = [load_mask(results / f"seed0/low_magnitude/s{s}/mask.safetensors") for s in ROUNDS]
     for earlier, later in pairwise(masks):
         assert all(not (later[name] & ~earlier[name]).any() for name in earlier)
@@ -59,7 +59,7 @@ def test_each_round_prunes_the_network_that_the_round_before_retrained(results: 
     assert kept.min() >= removed.max()
 
 
-def test_high_magnitude_keeps_just_what_low_magnitude_prunes(results: Path) -> None:
+def test_high_magnitude_keeps_exactly_what_low_magnitude_prunes(results: Path) -> None:
     low = load_mask(results / "seed1/low_magnitude/s50/mask.safetensors")
     high = load_mask(results / "seed1/high_magnitude/s50/mask.safetensors")
     assert all(np.array_equal(low[name], ~high[name]) for name in low)
@@ -110,7 +110,7 @@ def test_results_have_a_row_for_each_network_and_split(results: Path) -> None:
     assert dense["sparsity"].eq(0).all()
 
 
-def test_a_score_is_what_the_score_command_says_of_the_submission(results: Path, tmp_path: Path) -> None:
+def test_a_score_equals_what_the_score_command_gives_for_the_submission(results: Path, tmp_path: Path) -> None:
     data = results / "data/test-dev"
     command = [
         sys.executable, "-m", "lxmert_tickets", "score", "--questions", data / "questions.json",
@@ -124,7 +124,7 @@ def test_a_score_is_what_the_score_command_says_of_the_submission(results: Path,
     assert alone == in_workflow
 
 
-def test_table_figures_and_submissions_are_there(results: Path) -> None:
+def test_table_figures_and_submissions_exist(results: Path) -> None:
     for suffix in ("csv", "md", "tex", "html"):
         assert (results / f"tables/table1.{suffix}").stat().st_size > 100
     assert (results / "figures/figure1.png").read_bytes().startswith(b"\x89PNG")
@@ -168,7 +168,7 @@ def test_a_second_run_does_nothing(smoke: Path) -> None:
     assert "Nothing to be done" in run.stdout + run.stderr
 
 
-def test_the_same_configuration_gives_the_same_bytes_in_forks_and_in_processes_of_their_own(
+def test_the_same_configuration_gives_the_same_bytes_in_forks_and_in_separate_processes(
     results: Path, tmp_path: Path
 ) -> None:
     again = tmp_path / "results" / "smoke"
@@ -176,7 +176,7 @@ def test_the_same_configuration_gives_the_same_bytes_in_forks_and_in_processes_o
         shutil.copytree(results / part, again / part)
     run = snakemake(tmp_path, "results/smoke/seed0/low_magnitude/s25/weights.safetensors")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert FORKS not in run.stderr  # they are too few
+    assert FORKS not in run.stderr  # its jobs are too few
     made = [path for path in again.glob("seed0/**/*") if path.is_file() and ".resume" not in path.parts]
     assert len(made) == 10  # of the dense network and a subnetwork, with their metrics
     for path in made:
@@ -189,7 +189,7 @@ def status(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[tuple[str, 
     return {(entry["name"], entry["seed"]): entry for entry in json.loads(capsys.readouterr().out)}
 
 
-def test_status_finds_all_of_a_finished_grid_done(smoke: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_reports_all_of_a_finished_grid_as_done(smoke: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = status(smoke, capsys)
     assert {name for name, seed in found if seed == 1} == {"initial", *MODELS}
     assert {entry["state"] for entry in found.values()} == {"done"}
@@ -248,7 +248,7 @@ def test_status_knows_the_tables_and_figures_that_the_workflow_makes(
     assert set(shown_files(given, paths)) == shown - {f"{paths.root}/{file}" for file in NOT_ASKED_FOR}
 
 
-def test_every_training_leaves_its_curve(results: Path) -> None:
+def test_every_training_leaves_its_whole_curve(results: Path) -> None:
     for model in MODELS:
         curve = pd.read_csv(results / "seed0" / model / "metrics.csv")
         history = pd.read_csv(results / "seed0" / model / "history.csv")
@@ -257,7 +257,7 @@ def test_every_training_leaves_its_curve(results: Path) -> None:
     assert not (results / "tensorboard").exists()
 
 
-def test_masks_and_weights_are_read_as_the_manual_says(smoke: Path) -> None:
+def test_masks_and_weights_can_be_read_as_the_manual_says(smoke: Path) -> None:
     [program] = re.findall(r"```python\n(.*?)```", (ROOT / "results/README.md").read_text(encoding="utf-8"), re.DOTALL)
     program = (
         program.replace("results/scenes", "results/smoke")

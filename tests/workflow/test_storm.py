@@ -1,4 +1,4 @@
-"""A storm: jobs, what they are forks of, and Snakemake are killed at random; the grid ends as if nothing had been."""
+"""A storm: jobs, the process they are forked from, and Snakemake are killed at random; the results are unaffected."""
 
 import os
 import random
@@ -21,7 +21,7 @@ OVERLAY = {
     "training": {"epochs": 30, "hidden_dropout": 0.1},
     "checkpoints": {"interval_minutes": 0.002},
 }
-LONGEST_CALM = 1 / 20  # of the seconds of a calm run, so that all kills come before the grid is done
+LONGEST_CALM = 1 / 20  # of the time of a calm run, so that all kills come before the grid is done
 PATIENCE_SECONDS = 3600
 
 
@@ -39,7 +39,7 @@ def processes_in(folder: Path) -> dict[int, tuple[str, str]]:
 
 
 def jobs_in(folder: Path) -> tuple[list[int], list[int]]:
-    """Return the processes of jobs in `folder`, and those that jobs are forks of."""
+    """Return the processes of jobs in `folder`, and those that jobs are forked from."""
     jobs, servers = [], []
     for number, (name, command) in processes_in(folder).items():
         is_fork_or_server = "multiprocessing.forkserver" in command
@@ -59,7 +59,7 @@ def kill(number: int, how: signal.Signals) -> bool:
 
 
 def start(folder: Path, overlay: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Start the grid, as a user would after a crash: unlocked first, with retries as a cluster's profile has them."""
+    """Start the grid, as a user would after a crash: unlocked first, with retries as in a cluster's profile."""
     snakemake(folder, "--unlock", configs=(overlay,))
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
@@ -81,7 +81,7 @@ def results(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_a_grid_killed_thirty_times_ends_in_the_bytes_of_a_calm_one(tmp_path: Path) -> None:
+def test_a_grid_killed_thirty_times_ends_with_the_bytes_of_a_calm_run(tmp_path: Path) -> None:
     overlay = tmp_path / "storm.yaml"
     overlay.write_text(yaml.safe_dump(OVERLAY))
     calm, stormy, log = tmp_path / "calm", tmp_path / "stormy", tmp_path / "said"
@@ -110,10 +110,12 @@ def test_a_grid_killed_thirty_times_ends_in_the_bytes_of_a_calm_one(tmp_path: Pa
             n_kills += kill(main.pid, signal.SIGKILL)
             n_of_main += 1
             main.wait()
-        elif servers and dice.random() < (0.2 if n_of_servers else 0.5):  # Snakemake starts another, and its jobs again
+        elif servers and dice.random() < (
+            0.2 if n_of_servers else 0.5
+        ):  # Snakemake starts another one, and its jobs again
             n_kills += kill(servers[0], signal.SIGKILL)
             n_of_servers += 1
-        elif dice.random() < 0.1 and main.poll() is None:  # as a scheduler ends a job, to all processes at once
+        elif dice.random() < 0.1 and main.poll() is None:  # as a scheduler ends a job: all processes at once
             os.killpg(main.pid, signal.SIGTERM)
             n_kills += 1
         else:

@@ -1,4 +1,4 @@
-"""`verify` tells what Snakemake cannot see: files that were swapped or damaged and have their old times."""
+"""`verify` finds what Snakemake cannot see: files that were swapped or damaged and have their old times."""
 
 import os
 import shutil
@@ -17,14 +17,14 @@ MASK = "results/smoke/seed0/low_magnitude/s25/mask.safetensors"
 
 @pytest.fixture
 def grid(smoke: Path, tmp_path: Path) -> Path:
-    """Return a copy of a finished grid, every file as old as it was."""
+    """Return a copy of a finished grid, every file with its old time."""
     shutil.copytree(smoke, tmp_path / "grid")
     return tmp_path / "grid"
 
 
 @pytest.fixture
 def verified(grid: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, list[str]]]:
-    """Return what `verify` says of the grid: exit status, and lines."""
+    """Return a function that runs `verify` on the grid and gives its exit status and its lines."""
 
     def verify(*overlays: Path) -> tuple[int, list[str]]:
         configs = [ROOT / "configs/smoke.yaml", *overlays]
@@ -40,8 +40,8 @@ def keeping_its_time(file: Path, content: bytes) -> None:
     os.utime(file, ns=times)
 
 
-def test_a_finished_grid_belongs_together(grid: Path, verified: Callable[..., tuple[int, list[str]]]) -> None:
-    checkpoints = grid / "results/smoke/pretrained/.resume"  # of a run that goes on
+def test_a_finished_grid_is_consistent(grid: Path, verified: Callable[..., tuple[int, list[str]]]) -> None:
+    checkpoints = grid / "results/smoke/pretrained/.resume"  # of a run in progress
     checkpoints.mkdir(exist_ok=True)
     (checkpoints / "step0000000001.safetensors").write_bytes(b"")
     status, [said] = verified()
@@ -50,7 +50,7 @@ def test_a_finished_grid_belongs_together(grid: Path, verified: Callable[..., tu
     assert int(said.split()[1]) > 100
 
 
-def test_the_network_of_another_seed_is_told_with_all_that_was_made_of_the_right_one(
+def test_a_network_of_another_seed_is_reported_with_all_files_made_from_the_right_one(
     grid: Path, verified: Callable[..., tuple[int, list[str]]]
 ) -> None:
     keeping_its_time(grid / SWAPPED, (grid / SWAPPED.replace("seed0", "seed1")).read_bytes())
@@ -72,7 +72,11 @@ def test_the_network_of_another_seed_is_told_with_all_that_was_made_of_the_right
     [
         ("low_magnitude/s25/score.val.json", "random/s50", "seed0/random/s50"),
         ("low_magnitude/s25/predictions.val.parquet", "random/s50", "seed0/random/s50"),
-        ("dense/weights.safetensors", "random/s50", None),  # its inputs are of no network: what was made from it tells
+        (
+            "dense/weights.safetensors",
+            "random/s50",
+            None,
+        ),  # its inputs are of no network: only files made from it show it
         ("random/s50/weights.safetensors", "high_magnitude/s50", "seed0/high_magnitude/s50"),
         ("low_magnitude/s25/mask.safetensors", "low_magnitude/s50", "seed0/low_magnitude/s25"),
         ("low_magnitude/s50/start.safetensors", "high_magnitude/s50", "seed0/low_magnitude/s50"),
@@ -81,7 +85,7 @@ def test_the_network_of_another_seed_is_told_with_all_that_was_made_of_the_right
         ("dense/predictions.test-std.parquet", "dense/predictions.test-dev.parquet", "split test-dev"),
     ],
 )
-def test_a_file_of_another_network_or_split_is_told(
+def test_a_file_of_another_network_or_split_is_reported(
     grid: Path, verified: Callable[..., tuple[int, list[str]]], copied: str, to: str, told: str | None
 ) -> None:
     seed = grid / "results/smoke/seed0"
@@ -94,7 +98,7 @@ def test_a_file_of_another_network_or_split_is_told(
     assert all(line.endswith(f"; expected one of {told}") for line in misplaced)
 
 
-def test_one_flipped_bit_is_told_by_what_was_made_from_it(
+def test_one_flipped_bit_is_detected_by_the_files_made_from_the_damaged_one(
     grid: Path, verified: Callable[..., tuple[int, list[str]]]
 ) -> None:
     content = bytearray((grid / VAL_FEATURES).read_bytes())
@@ -106,7 +110,7 @@ def test_one_flipped_bit_is_told_by_what_was_made_from_it(
     assert any(line.startswith(f"{SWAPPED}: ") for line in said)
 
 
-def test_a_damaged_file_is_told_and_the_others_are_read_nonetheless(
+def test_a_damaged_file_is_reported_and_the_others_are_still_checked(
     grid: Path, verified: Callable[..., tuple[int, list[str]]]
 ) -> None:
     (grid / MASK).write_bytes((grid / MASK).read_bytes()[:-1])
@@ -116,7 +120,7 @@ def test_a_damaged_file_is_told_and_the_others_are_read_nonetheless(
     assert any(line.startswith(f"{MASK.replace('mask', 'weights')}: was made from another {MASK}") for line in said)
 
 
-def test_inputs_that_were_deleted_are_counted_and_no_problem(
+def test_deleted_inputs_are_counted_but_are_no_problem(
     grid: Path, verified: Callable[..., tuple[int, list[str]]]
 ) -> None:
     (grid / "results/smoke/data/val/features.tsv").unlink()
@@ -125,7 +129,7 @@ def test_inputs_that_were_deleted_are_counted_and_no_problem(
     assert said.endswith("0 problems; 1 input gone since")
 
 
-def test_networks_that_the_configuration_no_longer_has_are_not_looked_at(
+def test_networks_that_the_configuration_no_longer_has_are_not_checked(
     grid: Path, verified: Callable[..., tuple[int, list[str]]], overlay: Callable[..., Path]
 ) -> None:
     (grid / "results/smoke/seed1/random/s50/mask.safetensors").write_bytes(b"")

@@ -34,7 +34,7 @@ SHOWN = {"collect_results", "make_table", "draw_accuracy", "draw_answer_types", 
 
 
 def overlay(site: WebSite, **changes: Any) -> dict[str, Any]:
-    """Return what makes the workflow small and take its files from `site`."""
+    """Return an overlay that makes the workflow small and takes its files from `site`."""
     return {
         "experiment": "tiny_vqa2",
         "seeds": [0],
@@ -115,7 +115,7 @@ def test_the_table_shows_minival_and_says_how_it_was_chosen(done: Path) -> None:
         assert re.search(rf"\| {name} \| \d", text)
 
 
-def test_its_files_were_made_from_one_another(
+def test_verify_finds_the_files_consistent(
     done: Path, config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     configs = [str(ROOT / "configs/vqa2.yaml"), str(config())]
@@ -146,7 +146,7 @@ def test_a_submission_answers_every_question_of_test2015(done: Path) -> None:
         assert all(set(answer) == {"question_id", "answer"} and isinstance(answer["answer"], str) for answer in answers)
 
 
-def test_everything_done_nothing_is_left_to_do_even_with_other_mirrors_and_without_the_zips(
+def test_a_finished_run_leaves_nothing_to_do_even_with_other_mirrors_and_without_the_zips(
     copy: Path, site: WebSite, config: Callable[..., Path]
 ) -> None:
     for archive in copy.glob("resources/vqa2/*.zip"):
@@ -160,7 +160,7 @@ def test_a_setting_that_nothing_reads_reruns_nothing(done: Path, config: Callabl
     assert jobs_of(run(done, "--dry-run", config=config(weights=weights))) == {"show_configuration", "show_run_times"}
 
 
-def test_a_lock_that_a_crash_left_is_released_without_saying_how_many_cores(
+def test_a_lock_left_by_a_crash_is_released_without_saying_how_many_cores(
     done: Path, config: Callable[..., Path]
 ) -> None:
     ran = run(done, "--unlock", config=config(), cores=None)
@@ -186,7 +186,7 @@ def test_scores_from_evalai_fill_their_columns(copy: Path, config: Callable[...,
     assert set(table["split"]) == {"minival", "test-dev", "test-std"}
 
 
-def test_a_score_of_an_unknown_network_is_not_passed_over(copy: Path, config: Callable[..., Path]) -> None:
+def test_a_score_of_an_unknown_network_is_refused(copy: Path, config: Callable[..., Path]) -> None:
     file = copy / "resources/evalai/tiny_vqa2/seed0/low_magnitud/s50.json"
     file.parent.mkdir(parents=True)
     file.write_text("{}")
@@ -195,7 +195,7 @@ def test_a_score_of_an_unknown_network_is_not_passed_over(copy: Path, config: Ca
     assert "did you mean 'low_magnitude/s50'?" in ran.stdout + ran.stderr
 
 
-def test_examples_name_their_images_and_show_those_that_someone_has_put_in_place(
+def test_examples_name_their_images_and_show_those_put_in_place_by_hand(
     copy: Path, config: Callable[..., Path]
 ) -> None:
     page = copy / RESULTS / "figures/examples.html"
@@ -212,7 +212,7 @@ def test_examples_name_their_images_and_show_those_that_someone_has_put_in_place
     assert page.read_text().count("data:image/jpeg") == 5
 
 
-def test_lxmerts_minival_decides_unless_another_is_to_be_drawn(
+def test_lxmerts_minival_is_used_unless_another_is_to_be_drawn(
     copy: Path, config: Callable[..., Path], site: WebSite
 ) -> None:
     listed = overlay(site)["vqa2"] | {"minival": "lxmert"}
@@ -229,7 +229,7 @@ def test_lxmerts_minival_decides_unless_another_is_to_be_drawn(
     assert jobs_of(again) == set()
 
 
-def test_prepared_questions_give_the_arrays_of_the_official_ones(
+def test_prepared_questions_give_the_same_arrays_as_the_official_ones(
     copy: Path, site: WebSite, config: Callable[..., Path]
 ) -> None:
     arrays, scores, words = {}, {}, {}

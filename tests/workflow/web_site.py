@@ -12,7 +12,7 @@ from loopback import ADDRESS, running
 
 @dataclass
 class WebSite:
-    """Where the folder is, and the paths that were asked for so far."""
+    """The URL of the folder, and the paths requested so far."""
 
     url: str
     asked: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Runs the real Snakefile, and reads what it would do."""
+"""Runs the real Snakefile, and reads the jobs of a dry run."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FORKS = "Jobs will be forks of one process"
-"""What Snakemake says where they will be: for many jobs, if `forks_pay`."""
+"""What Snakemake prints where they will be: for many jobs, if `forks_pay`."""
 
 
 def snakemake(
@@ -21,7 +21,7 @@ def snakemake(
     experiment: str = "smoke",
     cores: int | None = 2,
 ) -> subprocess.CompletedProcess[str]:
-    """Run the Snakefile of `project` in `folder`, with the configuration of `experiment` and what overlays it.
+    """Run the Snakefile of `project` in `folder`, with the configuration of `experiment` and its overlays.
 
     `arguments` begin with the targets, if any.
     """
@@ -43,7 +43,7 @@ def run_snakemake(
 
 
 def copy_project(copy: Path) -> Path:
-    """Copy the workflow's own code to `copy`, which is made, and return it."""
+    """Copy the workflow's own code to the new folder `copy`, and return it."""
     copy.mkdir(parents=True)
     for name in ("Snakefile", "config.yaml"):
         shutil.copy2(ROOT / name, copy / name)
