@@ -79,6 +79,10 @@ class DataFiles(ABC):
     tokenizer: str
     n_tokens: int | None
     """Tokens that the tokenizer must have; None where it is trained here."""
+    feature_dim: int | None
+    """Values of a region that its features must have; None where they are made here."""
+    subtypes_of_answers: list[str]
+    """The `data_subtype` of each file of annotations that the vocabulary is made from, as for `subtypes`."""
     about: list[str]
     """A file that says how minival was chosen, if it was chosen here."""
     notes: list[str]
@@ -125,7 +129,8 @@ class SceneFiles(DataFiles):
         self.splits = self.image_sets = tuple(experiment.scenes.sets)
         self.scored_splits, self.scored_elsewhere = experiment.evaluated_splits, ()
         self.features, self.tokenizer = paths.features, paths.tokenizer
-        self.n_tokens, self.about, self.notes = None, [], []
+        self.n_tokens, self.feature_dim, self.about, self.notes = None, None, [], []
+        self.subtypes_of_answers = self.subtypes(self._train)
 
     def image_set(self, split: str) -> str:
         return split
@@ -163,6 +168,8 @@ class Vqa2Files(DataFiles):
         self.scored_elsewhere = ("test-dev", "test-std") if experiment.splits.test else ()
         self.features = f"{VQA2_FOLDER}/features/{{images}}.h5"
         self.tokenizer, self.n_tokens = self.receipt("vocab.txt"), experiment.text.vocab_size
+        self.feature_dim = experiment.vqa2.feature_dim
+        self.subtypes_of_answers = ["train2014", "val2014"] if self._official else []
         self.about = [paths.about_minival] if self._official else []
         self._listed = self._official and experiment.vqa2.minival == "lxmert"
         self.notes = [] if self._official else [SOFT_LABELS]

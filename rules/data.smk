@@ -32,6 +32,7 @@ rule build_answers:
         ENVIRONMENT
     params:
         min_count=EXPERIMENT.text.min_answer_count if "annotations" in DATA.answers() else None,
+        subtypes=DATA.subtypes_of_answers,
         code=code_of("build_answers"),
     script:
         "../workflow_scripts/build_answers.py"
@@ -55,6 +56,7 @@ rule encode_questions:
     params:
         max_length=EXPERIMENT.text.max_length,
         n_tokens=DATA.n_tokens,
+        feature_dim=DATA.feature_dim,
         subtypes=lambda wildcards: DATA.subtypes(wildcards.split),
         code=code_of("encode_questions"),
     script:

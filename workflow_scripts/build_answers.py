@@ -20,7 +20,8 @@ with job(snakemake.log[0]) as log:
         answers = read_answers(published[0])
         log.info("%d answers, as they were published", len(answers))
     else:
-        answers = build_vocabulary(chain.from_iterable(map(open_annotations, annotated)), min_count)
+        parts = zip(annotated, snakemake.params.subtypes, strict=True)
+        answers = build_vocabulary(chain.from_iterable(open_annotations(*part) for part in parts), min_count)
         if not answers:
             raise ConfigError("text.min_answer_count", str(min_count), "as many as some answer has", "Lower it.")
         log.info("%d answers of at least %d questions each", len(answers), min_count)

@@ -22,7 +22,7 @@ with job(snakemake.log[0]) as log:
     [features], [tokenizer] = source_files(paths.features), source_files(paths.tokenizer)
     encoded = encode_questions(
         asked,
-        open_features(features),
+        open_features(features, params.get("feature_dim")),
         load_tokenizer(tokenizer, params.get("n_tokens")),
         read_answers(paths.answers),
         params.max_length,

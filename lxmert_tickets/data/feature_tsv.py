@@ -135,6 +135,8 @@ def _split(line: bytes, place: str) -> list[bytes]:
     if len(cells) == len(COLUMNS):
         return cells
     found, remedy = f"{len(cells)} columns", IF_LAST
+    if not line.strip():
+        found, remedy = "an empty line", "Remove it (of an archive, unpack the table and give that)."
     if len(cells) == len(OLDER_COLUMNS) and cells[3].isdigit():  # num_boxes, not the base64 of a truncated line
         found = f"6 columns, the older layout ({', '.join(OLDER_COLUMNS)})"
         remedy = "Use LXMERT's *_obj36 files, or rewrite this one: the older layout has the width before the height."

@@ -33,10 +33,11 @@ class Features:
     row_of: dict[str, int]
 
 
-def open_features(path: str | Path) -> Features:
+def open_features(path: str | Path, feature_dim: int | None = None) -> Features:
     """Return the features in the file that `convert_features` wrote to `path`, memory-mapped rather than read.
 
-    Raises ArtifactError when the file is missing, truncated, damaged or of another kind.
+    Raises ArtifactError when the file is missing, truncated, damaged or of another kind, and DataError when a region
+    has not `feature_dim` values, as the network will read; None takes any number.
     """
     path = Path(path)
     with hdf5.reading(path, KIND) as file:
@@ -44,7 +45,7 @@ def open_features(path: str | Path) -> Features:
         boxes = hdf5.dataset(file, "boxes", "<f4", 3)[()]
         sizes = hdf5.dataset(file, "size", "<i4", 2)[()]
         image_ids = tuple(name.decode() for name in hdf5.dataset(file, "image_id", "S", 1)[()])
-        n_images, n_regions, _ = shape = stored.shape
+        n_images, n_regions, dim = shape = stored.shape
         offset = stored.id.get_offset()
     row_of = {name: row for row, name in enumerate(image_ids)}
     if boxes.shape != (n_images, n_regions, 4) or sizes.shape != (n_images, 2) or len(row_of) != n_images:
@@ -52,6 +53,8 @@ def open_features(path: str | Path) -> Features:
         raise ArtifactError(path, found, "the same number of each", REMAKE)
     if offset is None:
         raise ArtifactError(f"{path}:features", "compressed or in chunks", "one contiguous block, to be mapped", REMAKE)
+    if feature_dim not in (None, dim):
+        raise DataError(path, f"{dim} values a region", f"{feature_dim}, as in vqa2.feature_dim", _put_others(path))
     mapped = np.memmap(path, dtype="<f2", mode="r", offset=offset, shape=shape)
     return Features(path, mapped, boxes, sizes, image_ids, row_of)
 
@@ -66,5 +69,9 @@ def check_images_present(features: Features, image_names: Iterable[str], asked_b
             f"no features for {len(missing)} of the {len(names)} images of {asked_by}: {', '.join(missing[:5])}"
             + (", …" if len(missing) > 5 else ""),
             f"a row for each; the {len(features.image_ids)} there are begin with {features.image_ids[0]}",
-            "Convert the TSV files of all images of this split together.",
+            _put_others(features.path),
         )
+
+
+def _put_others(path: Path) -> str:
+    return f"Put the right region features in place, for all images; then delete {path} and run again."

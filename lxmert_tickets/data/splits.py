@@ -18,6 +18,7 @@ from lxmert_tickets.seeds import derive_seed
 
 IDS_FILE = "minival.json of LXMERT, or a list of question ids, of image ids, or of images' names"
 OF_LXMERT = "LXMERT's ids"
+OWN = "a list other than LXMERT's (LXMERT may have been pretrained on these images)"
 DRAWN = "seeded choice"
 
 
@@ -74,7 +75,7 @@ def read_minival(path: str | Path, questions: QuestionFile) -> Minival:
     images, n_listed = _images_of(path, entries, questions)
     if len(images) == len({asked.image_id for asked in questions.questions}):
         raise DataError(path, "names every image", "some left for nominival", "List the ids of minival only.")
-    return Minival(images, OF_LXMERT, n_listed)
+    return Minival(images, OF_LXMERT if isinstance(entries[0], _Listed) else OWN, n_listed)
 
 
 def _images_of(path: str | Path, entries: Sequence[Any], questions: QuestionFile) -> tuple[frozenset[int], int | None]:

@@ -8,6 +8,7 @@ from httpx2 import URL, InvalidURL
 from lxmert_tickets.errors import ConfigError
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
+CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 
 
 def parsed(url: str, place: str = "urls") -> URL:
@@ -29,6 +30,13 @@ def check_proxies() -> None:
     for name, value in os.environ.items():
         if name.lower() in PROXY_VARIABLES and value:
             parsed(value if "://" in value else f"http://{value}", name)
+
+
+def check_certificates(error: OSError) -> None:
+    """Raise ConfigError, naming the environment variables that ssl reads, if `error` may be of their files."""
+    if named := [f"{name}={os.environ[name]}" for name in CERTIFICATE_VARIABLES if os.environ.get(name)]:
+        found = f"cannot be used ({error.strerror or error})"
+        raise ConfigError(" ".join(named), found, "files of certificates", "Correct the variable, or unset it.")
 
 
 def shown(address: URL) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx2
 
-from lxmert_tickets.downloads.addresses import check_proxies, parsed, shown
+from lxmert_tickets.downloads.addresses import check_certificates, check_proxies, parsed, shown
 from lxmert_tickets.downloads.checks import Check, check_content
 from lxmert_tickets.downloads.half_file import MAKE_ROOM, HalfFile, digest_of
 from lxmert_tickets.downloads.lock_file import Pin, hold_to_pin, pin_name, read_pins, republished
@@ -114,6 +114,9 @@ def _client(patience: Patience) -> httpx2.Client:
         return httpx2.Client(timeout=timeout, headers={"Accept-Encoding": "identity", "Accept": "*/*"})
     except (ImportError, ValueError, httpx2.InvalidURL):  # SOCKS, another protocol, an invalid address
         check_proxies()
+        raise
+    except OSError as error:  # of ssl, which names no file
+        check_certificates(error)
         raise
 
 

@@ -36,6 +36,9 @@ class BrokenError(Exception):
         self.wait_seconds, self.restart = wait_seconds, restart
 
 
+UNKNOWN_CERTIFICATE = "If you trust the server, set SSL_CERT_FILE to a file with the certificates of its authority."
+
+
 class RefusedError(Exception):
     """A permanent failure: try the next mirror. `remedy` is for the user, if all fail."""
 
@@ -65,6 +68,8 @@ def transfer(client: httpx2.Client, address: httpx2.URL, half: HalfFile, pin: Pi
             else:
                 raise _failure(response)
     except (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ProxyError) as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise RefusedError(_in_words(error), UNKNOWN_CERTIFICATE) from None
         raise BrokenError(_in_words(error)) from None
     except httpx2.RequestError as error:  # without the error's text, which may quote the address
         raise RefusedError(f"cannot be asked ({type(error).__name__})") from None
@@ -209,8 +214,8 @@ def _failure(response: httpx2.Response) -> BrokenError | RefusedError:
 
 
 def _refuse_coding(response: httpx2.Response) -> None:
-    coding = response.headers.get("content-encoding", "identity")
-    if coding.lower() != "identity":
+    coding = response.headers.get("content-encoding", "")
+    if coding.lower() not in ("", "identity"):
         raise RefusedError(f"answers with the file coded as {coding[:20]!r}, which was not asked for")
 
 

@@ -235,7 +235,7 @@ def test_an_output_that_is_one_of_the_tables_is_refused_before_anything_is_done(
     ("content", "found"),
     [
         (b"", "no rows"),
-        (b"\n", "1 columns"),
+        (b"\n", "an empty line"),
         (b"PK\x03\x04....", "a damaged or truncated zip archive"),
         (b"\x1f\x8b....", "a gzipped file"),
         (b"x" * 100, "a line of more than 64 bytes"),

@@ -90,7 +90,7 @@ BROKEN = {
     "cut in the sixth column": (b"\t".join(line_of().split(b"\t")[:6]), "6 columns"),
     "nine columns": (line_of().replace(b"\t", b"", 1), "9 columns"),
     "eleven columns": (b"0\t" + line_of(), "11 columns"),
-    "empty line": (b"\n", "1 columns"),
+    "empty line": (b"\n", "an empty line"),
     "no name": (changed(img_id=b""), "img_id is b''"),
     "name not UTF-8": (changed(img_id=b"\xff"), "img_id is b'\\xff'"),
     "name with a zero byte": (changed(img_id=b"a\0"), "img_id is b'a\\x00'"),

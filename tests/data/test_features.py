@@ -54,6 +54,14 @@ def test_images_without_features_are_named(converted: Path) -> None:
     assert e.value.place == str(converted)
 
 
+def test_features_of_another_width_than_the_network_reads_are_refused_with_a_remedy(converted: Path) -> None:
+    dim = open_features(converted).features.shape[2]
+    assert open_features(converted, dim).image_ids == ("A", "B", "C")
+    told = rf"{dim} values a region; expected {dim + 1}, as in vqa2\.feature_dim\. .* delete {converted} and run again"
+    with pytest.raises(DataError, match=told):
+        open_features(converted, dim + 1)
+
+
 def test_a_truncated_file_is_refused_wherever_it_ends(converted: Path) -> None:
     whole = converted.read_bytes()
     for size in [*range(0, len(whole), 97), len(whole) - 1]:

@@ -108,7 +108,13 @@ def test_the_vocabulary_comes_from_all_annotations_or_from_the_published_list(
     files: dict[str, Any], tmp_path: Path
 ) -> None:
     def answers(**inputs: Any) -> tuple[str, ...]:
-        run_script("build_answers", tmp_path, inputs, {"answers": tmp_path / "a.json"}, params={"min_count": 18})
+        run_script(
+            "build_answers",
+            tmp_path,
+            inputs,
+            {"answers": tmp_path / "a.json"},
+            params={"min_count": 18, "subtypes": ["train2014"] * len(inputs.get("annotations", []))},
+        )
         return read_answers(tmp_path / "a.json")
 
     once = answers(annotations=[files["annotations"]])
@@ -123,7 +129,7 @@ def test_a_vocabulary_without_any_answer_is_refused(files: dict[str, Any], tmp_p
     with pytest.raises(SystemExit):
         run_script(
             "build_answers", tmp_path, {"annotations": [files["annotations"]]}, {"answers": tmp_path / "a.json"},
-            params={"min_count": 10_000},
+            params={"min_count": 10_000, "subtypes": ["train2014"]},
         )  # fmt: skip
     assert "text.min_answer_count: 10000; expected as many as" in (tmp_path / "build_answers.log").read_text()
     assert not (tmp_path / "a.json").exists()

@@ -2,12 +2,19 @@
 
 import json
 import logging
+import shutil
+import ssl
+import subprocess
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from breaking_server import Answer, BreakingServer, Served
 from downloads_made import OTHER_ZIP, PAGE, ZIP, Get, break_off, part_of, pin, receipt_of
 
+from lxmert_tickets.downloads.addresses import CERTIFICATE_VARIABLES
 from lxmert_tickets.downloads.fetch import fetch
 from lxmert_tickets.errors import ConfigError, DataError
 
@@ -133,6 +140,47 @@ def test_a_proxy_that_cannot_be_used_is_reported_with_its_variable(
         get("http://nowhere.invalid/train.zip")
     assert str(caught.value).startswith(message)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_certificates_that_cannot_be_read_are_reported_with_their_variable(
+    get: Get, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
+) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    for name in CERTIFICATE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    with pytest.raises(ConfigError, match=rf"SSL_CERT_FILE={file}: cannot be used \(.*Correct the variable"):
+        get("http://nowhere.invalid/train.zip")
+
+
+def test_a_server_with_an_unknown_certificate_is_refused_at_once_with_what_to_do(
+    get: Get, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl")
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    make += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*make, "-out", certificate, "-keyout", key], check=True, capture_output=True)
+    (tmp_path / "train.zip").write_bytes(ZIP)
+    with HTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            url = f"https://127.0.0.1:{server.server_port}/train.zip"
+            with pytest.raises(DataError, match=r"CERTIFICATE_VERIFY_FAILED.* set SSL_CERT_FILE"):
+                get(url)
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+            assert get(url) == receipt_of(ZIP)
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_secrets_in_addresses_are_used_but_never_shown(
