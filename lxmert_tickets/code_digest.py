@@ -27,6 +27,13 @@ def code_digest(script: str | Path) -> str:
     return digests.hexdigest()[:16]
 
 
+def current_code_digest(script: str | Path) -> str:
+    """Return `code_digest` of the files as they are now, whatever they were when this process read them first."""
+    for cached in (_tree, _digest, _imported):
+        cached.cache_clear()
+    return code_digest(script)
+
+
 def _behind(source: Path, seen: set[Path]) -> set[Path]:
     for module in _imported(source) - seen:
         seen.add(module)

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lxmert_tickets.code_digest import current_code_digest
 from lxmert_tickets.environment import has_gpu
 
 FORKSERVER = multiprocessing.get_context("forkserver")
@@ -146,7 +147,10 @@ def let_jobs_be_forks(scripts: tuple[Path, ...]) -> None:
         folder = job.resources.get("tmpdir")
         given = dict.fromkeys(THREADS, str(job.threads)) | (dict.fromkeys(FOLDERS, folder) if folder else {})
         may_be_fork = forks.is_ready() and not (job.container_img or job.conda_env or job.env_modules)
-        status = forks.run(file, {**os.environ, **given}, measure) if may_be_fork and forks.is_current() else None
+        if not forks.is_current():
+            _check_code(job, file)
+            may_be_fork = False
+        status = forks.run(file, {**os.environ, **given}, measure) if may_be_fork else None
         if status is None:
             in_own_process(job, file, edit)
         elif status:
@@ -168,10 +172,24 @@ def _start(process: multiprocessing.context.ForkServerProcess) -> None:
         sys.modules["__main__"] = main
 
 
+def _check_code(job: Any, file: str) -> None:
+    """Raise WorkflowError when the code of a job is not that which Snakemake is going to record for its results."""
+    from snakemake.exceptions import WorkflowError  # noqa: PLC0415 (forks import this module, and do without)
+
+    script = Path(__file__).parents[1] / "workflow_scripts" / Path(file).name.partition(".")[2]
+    recorded = job.params.get("code")
+    if recorded is not None and script.exists() and current_code_digest(script) != recorded:
+        raise WorkflowError(f"{script.stem}: the code has changed since Snakemake was started: start it again.")
+
+
 def _stamps() -> list[tuple[str, int, int]]:
     """Return the package's files with the time of their last change, in nanoseconds, and their size in bytes."""
-    found = ((str(path), path.stat()) for path in sorted(Path(__file__).parent.rglob("*.py")))
-    return [(path, about.st_mtime_ns, about.st_size) for path, about in found]
+    found = []
+    for path in sorted(Path(__file__).parent.rglob("[!.]*.py")):
+        with suppress(OSError):  # just removed, or a link of an editor to nowhere
+            about = path.stat()
+            found.append((str(path), about.st_mtime_ns, about.st_size))
+    return found
 
 
 def _nothing() -> None: ...

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lxmert_tickets.artifacts import input_digest
+from lxmert_tickets.artifacts import input_digest, provenance
 from lxmert_tickets.errors import TicketsError
 from lxmert_tickets.experiment import DENSE, ComplementSubnetwork, Experiment, MagnitudeSubnetwork
 from lxmert_tickets.inspection import INSPECTORS, inspect_file
@@ -49,6 +49,15 @@ def networks_of(experiment: Experiment) -> dict[str, str]:
     return found
 
 
+def settings_of(experiment: Experiment) -> dict[str, tuple[str, str]]:
+    """Return, for each rule that trains, its section of the configuration and the digest recorded of that."""
+    sections = {"pretrain": "pretraining", "finetune": "training", "retrain": "training"}
+    return {
+        rule: (section, provenance(rule, experiment.stage(section), None, ())["spec"])
+        for rule, section in sections.items()
+    }
+
+
 def files_to_verify(root: Path, networks: Collection[str]) -> list[Path]:
     """Return the files under `root`, the folder of an experiment, that may record what they were made from.
 
@@ -71,11 +80,15 @@ def _is_of_now(path: Path, networks: Collection[str]) -> bool:
 
 
 def verify(
-    root: Path, files: Collection[Path], networks: Mapping[str, str], done: Callable[[], None] = lambda: None
+    root: Path,
+    files: Collection[Path],
+    networks: Mapping[str, str],
+    settings: Mapping[str, tuple[str, str]],
+    done: Callable[[], None] = lambda: None,
 ) -> Verified:
     """Return what is found in `files` of the experiment in `root`, a relative path; `done` is called after each.
 
-    `networks` are those of the experiment, as from `networks_of`.
+    `networks` and `settings` are those of the experiment, from `networks_of` and `settings_of`.
     """
     found = Verified()
     digest = cache(input_digest)
@@ -87,6 +100,9 @@ def verify(
         else:
             if isinstance(origin, dict):
                 found.n_files += 1
+                section, spec = settings.get(str(origin.get("rule")), ("", ""))
+                if section and origin.get("spec") != spec:
+                    found.problems.append(f"{path}: was made with other settings; expected those of {section} now")
                 _compare(path, root, origin, networks, digest, found)
         done()
     return found

@@ -12,6 +12,14 @@ from lxmert_tickets.environment import available_cores
 
 # For GPUs: torch may read it only once in a process, and some tests use deterministic algorithms.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+# What a machine or a git hook has set must not decide what tests see: their servers are on this machine, so that no
+# proxy may be asked; a terminal is as wide as a test says; and a repository is the one of its folder.
+NEAR = ",".join(filter(None, [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"]))
+os.environ |= {"no_proxy": NEAR, "NO_PROXY": NEAR}
+for name in [name for name in os.environ if name.startswith("GIT_") or name in {"COLUMNS", "LINES"}]:
+    del os.environ[name]
+# As `make test` has it: on a busy machine, the threads of a small product wait for one another for minutes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # On a busy machine, how long one example takes says nothing about the code.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")

@@ -166,11 +166,12 @@ def _written(path: Path) -> float:
 
 def _broken_off(folder: Path, left: Collection[str], pulse: Pulse | None) -> str:
     """Return what will become of a stopped training, from the files that it `left` in its `folder`."""
-    if FINISHED in left:
-        return "trained after Snakemake had died; used when its job starts again"
     # The last one written: there may be others, of a configuration that is no longer asked for.
     steps = [(_written(folder / found[0]), int(found[1])) for found in map(CHECKPOINT.fullmatch, left) if found]
-    goes_on = f"resumes from step {max(steps)[1]}" if steps else "starts over"
+    last, step = max(steps, default=(0.0, 0))
+    if FINISHED in left and _written(folder / FINISHED) >= last:
+        return "trained after Snakemake had died; used when its job starts again"
+    goes_on = f"resumes from step {step}" if steps else "starts over"
     lost = f"process {pulse.process} on {pulse.host} has died or is silent; " if pulse is not None else ""
     return f"{lost}{goes_on} when its job starts again"
 

@@ -16,8 +16,8 @@ def add_verify_command(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
         help="whether the files of an experiment belong together",
         description="Read every file of an experiment that records what it was made from (data, weights, masks, "
         "predictions, scores), and compare that with the files that are there, byte for byte (above 1 GiB, "
-        "size and both ends). Tables, figures and submissions record nothing, and nothing records a score. Settings "
-        "are not compared: `snakemake -n` does that.",
+        "size and both ends). Tables, figures and submissions record nothing, and nothing records a score. Of "
+        "settings, those of trainings are compared with the configuration; `snakemake -n` compares all.",
     )
     add_asked_experiment(parser)
     parser.set_defaults(run=run_verify)
@@ -29,7 +29,7 @@ def run_verify(args: Namespace) -> int:
     Raises ConfigError when the configuration is missing or wrong, ArtifactError when there are no files yet.
     """
     from lxmert_tickets.progress import Progress  # noqa: PLC0415 (not for every command)
-    from lxmert_tickets.verification import files_to_verify, networks_of, verify  # noqa: PLC0415 (h5py, pyarrow)
+    from lxmert_tickets.verification import files_to_verify, networks_of, settings_of, verify  # noqa: PLC0415 (h5py, pyarrow)
 
     experiment = asked_experiment(args)
     networks = networks_of(experiment)
@@ -39,7 +39,7 @@ def run_verify(args: Namespace) -> int:
         if not files:
             raise ArtifactError(root, "has no files", "files of an experiment", "Run snakemake first.")
         with Progress("verify", len(files), "file") as progress:
-            found = verify(root, files, networks, progress.advance)
+            found = verify(root, files, networks, settings_of(experiment), progress.advance)
     for problem in found.problems:
         sys.stdout.write(f"{problem}\n")
     if found.problems:

@@ -26,6 +26,7 @@ from lxmert_tickets.training.recipe import TRAINING_VERSION
 
 KIND = "checkpoint"
 GENERATIONS = 2  # the newest may be damaged
+OTHER_RUNS = 2  # whose last checkpoints are kept until this run has ended
 ARITHMETIC = "arithmetic"  # in the identity of a run
 LARGEST_SHARE = 0.02  # of a run's time, spent on checkpoints: where writing is slow, they are less frequent
 
@@ -106,7 +107,7 @@ def run_identity(script: str, settings: Mapping[str, Any], origin: Metadata, dev
 class Checkpoints:
     """The checkpoints of one run in a folder: the newest, and the one before.
 
-    Those of other runs stay beside them, the newest two: a slip in the configuration must not cost weeks of training.
+    The last of the last two other runs stay beside them: a slip in the configuration must not cost weeks of training.
     """
 
     def __init__(
@@ -130,10 +131,10 @@ class Checkpoints:
         Raises OSError when a file cannot be opened: it may be whole, and the work in it is not to be done again.
         """
         own, others = self._files()
+        for path in own:
+            path.open("rb").close()
         for path in own or others[:1]:  # of others one, for the log to say what differs
             try:
-                with suppress(FileNotFoundError):
-                    path.open("rb").close()
                 found = read_checkpoint(path, self._identity)
             except ArtifactError as error:
                 log.warning("checkpoint not used: %s", error)
@@ -182,7 +183,11 @@ class Checkpoints:
         else:
             self._kept = [*self._kept, path][-GENERATIONS:]
             own, others = self._files()
-            for old in [*(set(own) - set(self._kept)), *others[GENERATIONS:]]:
+            newest: dict[str, Path] = {}  # of each other run
+            for other in others:
+                newest.setdefault(other.name.partition(".")[2], other)
+            kept = [*self._kept, *list(newest.values())[:OTHER_RUNS]]
+            for old in {*own, *others} - set(kept):
                 with suppress(OSError):
                     old.unlink()
             log.info("checkpoint at step %d, %.1f s", state.step, time.monotonic() - started)

@@ -26,13 +26,29 @@ BLOCK_BYTES = 4000
 """One image or two."""
 
 CONVERT = """
-import sys, time
+import os, sys, time
 from lxmert_tickets.data.feature_conversion import convert_features
 *paths, output, workers, pause = sys.argv[1:]
-convert_features(
-    paths, output, metadata={"a": 1}, workers=int(workers), block_bytes=4000,
-    progress=lambda done, total: time.sleep(float(pause)),
-)
+
+def wait(done, total):
+    time.sleep(float(pause))
+    while os.path.exists(output + ".hold"):  # as long as a test wants it to last
+        time.sleep(0.01)
+
+convert_features(paths, output, metadata={"a": 1}, workers=int(workers), block_bytes=4000, progress=wait)
+"""
+# It kills itself, in a thread: whoever watched it from elsewhere might look away for longer than it lives.
+CONVERT_AND_BE_KILLED = """
+import os, signal, threading, time
+from pathlib import Path
+
+def kill(journal, least_bytes, seconds):
+    while not journal.exists() or journal.stat().st_size < least_bytes:
+        time.sleep(0.001)
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+threading.Thread(target=kill, args=(Path({journal!r}), {least_bytes}, {seconds}), daemon=True).start()
 """
 
 
@@ -40,8 +56,11 @@ class KilledError(Exception):
     """Stands in for a kill at an exact moment."""
 
 
-def start(paths: list[Path], output: Path, workers: int, pause: float = 0.01) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-c", CONVERT, *map(str, paths), str(output), str(workers), str(pause)])
+def start(
+    paths: list[Path], output: Path, workers: int, pause: float = 0.01, before: str = ""
+) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-c", before + CONVERT, *map(str, paths), str(output), str(workers), str(pause)]
+    return subprocess.Popen(command)
 
 
 def write_table(path: Path, first: int, n: int) -> Path:
@@ -90,13 +109,10 @@ def test_a_conversion_killed_repeatedly_at_random_moments_ends_in_the_same_bytes
     moments = random.Random(kind)
     done = 0
     for _ in range(3):
-        process = start(sources, output, workers)
-        target = done + moments.randrange(1, 3500)
-        while process.poll() is None and (not journal.exists() or journal.stat().st_size < target):
-            time.sleep(0.001)
-        time.sleep(moments.random() * 0.02)
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
+        killed = CONVERT_AND_BE_KILLED.format(
+            journal=str(journal), least_bytes=done + moments.randrange(1, 3500), seconds=moments.random() * 0.02
+        )
+        assert start(sources, output, workers, before=killed).wait() == -signal.SIGKILL
         assert not output.exists()
         assert journal.stat().st_size >= done
         done = journal.stat().st_size
@@ -255,13 +271,21 @@ def test_a_conversion_killed_before_its_last_step_decodes_nothing_again(tmp_path
 def test_a_second_conversion_to_the_same_file_is_refused_and_does_no_harm(tmp_path: Path) -> None:
     source = write_table(tmp_path / "a.tsv", 0, N_IMAGES)
     output = tmp_path / "f.h5"
-    process = start([source], output, 1, pause=0.02)
-    while not (tmp_path / ".f.h5.partial" / "journal").exists():
-        time.sleep(0.005)
-    found = rf"f\.h5: process {process.pid} on {re.escape(socket.gethostname())} is converting features to this file"
-    with pytest.raises(ArtifactError, match=found):
-        convert_features([source], output, metadata={"a": 1})
-    convert_features([source], tmp_path / "other.h5", metadata={"a": 1})
+    hold = tmp_path / "f.h5.hold"
+    hold.touch()
+    process = start([source], output, 1)
+    try:
+        while not (tmp_path / ".f.h5.partial" / "journal").exists():
+            assert process.poll() is None
+            time.sleep(0.005)
+        found = (
+            rf"f\.h5: process {process.pid} on {re.escape(socket.gethostname())} is converting features to this file"
+        )
+        with pytest.raises(ArtifactError, match=found):
+            convert_features([source], output, metadata={"a": 1})
+        convert_features([source], tmp_path / "other.h5", metadata={"a": 1})
+    finally:
+        hold.unlink()
     assert process.wait() == 0
     assert output.read_bytes() == (tmp_path / "other.h5").read_bytes()
 
@@ -283,7 +307,8 @@ def test_a_full_disk_is_reported_with_a_remedy_and_partial_work_is_kept(tmp_path
     source = write_table(tmp_path / "a.tsv", 0, N_IMAGES)
     output = tmp_path / "f.h5"
     limited = CONVERT.replace(
-        "import sys, time", "import sys, time, resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (60000, 60000))"
+        "import os, sys, time",
+        "import os, sys, time, resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (60000, 60000))",
     )
     command = [sys.executable, "-c", limited, str(source), str(output), "1", "0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -79,7 +79,7 @@ def test_workers_end_when_the_process_that_started_them_is_gone(tmp_path: Path) 
     with open(tmp_path / "out", "wb+") as out, feature_workers._shared_file(4096) as shared:
         worker = feature_workers._Worker(shared, out.fileno(), 4096)
         worker._orders.close()  # as when its writer was killed
-        assert worker._process.wait(timeout=20) == 0
+        assert worker._process.wait(timeout=300) == 0
         worker._answers.close()
 
 

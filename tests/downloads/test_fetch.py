@@ -119,6 +119,7 @@ def test_a_proxy_is_used_when_the_environment_names_one(
     server: BreakingServer, get: Get, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.files["http://nowhere.invalid/train.zip"] = Served(ZIP)
+    monkeypatch.delenv("http_proxy", raising=False)  # it would count before the other
     monkeypatch.setenv("HTTP_PROXY", server.url(""))
     assert get("http://nowhere.invalid/train.zip") == receipt_of(ZIP)
 

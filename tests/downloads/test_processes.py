@@ -32,9 +32,16 @@ def start(url: str, target: Path, lock: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def wait_for_bytes(part: Path, n: int) -> None:
     deadline = time.monotonic() + 60
-    while not (part.exists() and part.stat().st_size >= n):
+    while _size(part) < n:
         assert time.monotonic() < deadline, "no bytes came"
         time.sleep(0.005)
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shlex
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -95,7 +96,7 @@ class Touches:
         self.path = path
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, (f"touch {self.path}",)
+        return os.system, (shlex.join(["touch", str(self.path)]),)
 
 
 class Builds(Touches):

@@ -131,6 +131,9 @@ def test_a_run_that_outlived_snakemake_says_that_its_result_will_be_used(folder:
     put(f"seed0/{MODEL}/.resume/finished.json", "{}")
     assert of_model().state == "stopped"
     assert of_model().note == "trained after Snakemake had died; used when its job starts again"
+    put(f"seed0/{MODEL}/.resume/finished.json", "{}", age=60)  # of an earlier configuration
+    put(f"seed0/{MODEL}/.resume/step0000000033.0123abcd.safetensors", age=50)
+    assert of_model().note == "resumes from step 33 when its job starts again"
 
 
 def test_a_run_that_ended_on_sigterm_is_stopped(folder: Path) -> None:

@@ -97,7 +97,7 @@ def test_only_files_that_exist_are_listed_whatever_their_folder_is_called(tmp_pa
     (folder / "figures").mkdir()
     for name in ("figures/figure1.png", "figures/figure1.svg", "figures/examples.html", "results.csv"):
         (folder / name).touch()
-    listed = [line.split() for line in shown(folder, width=20).splitlines() if str(folder) in line]
+    listed = [line.strip().split(maxsplit=1) for line in shown(folder, width=20).splitlines() if str(folder) in line]
     assert listed == [
         ["tables", f"{folder}/tables/table1.csv"],
         ["tables", f"{folder}/tables/table1.md"],

@@ -15,7 +15,7 @@ from loopback import free_ports
 
 PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 
 SLURM_CONF = """
 ClusterName=test

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cluster import Cluster
 
-PATIENCE_SECONDS = 900
+PATIENCE_SECONDS = 3600
 RESULTS = Path("results/smoke")
 # Those that are trained during the story.
 NETWORKS = [f"seed{seed}/{model}" for seed in (0, 1) for model in ("dense", "low_magnitude/s50")]

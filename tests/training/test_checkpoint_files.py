@@ -170,11 +170,11 @@ def test_a_checkpoint_of_another_run_is_refused_with_what_differs(
     assert newest_step(tmp_path) == 10  # undoing a mistaken change loses nothing
 
 
-def test_the_last_two_checkpoints_of_other_runs_are_kept(tmp_path: Path) -> None:
-    for seed, step in ((1, 40), (2, 30), (3, 20)):
+def test_of_the_last_two_other_runs_the_last_checkpoint_is_kept(tmp_path: Path) -> None:
+    for time, (seed, step) in enumerate([(1, 39), (1, 40), (2, 29), (2, 30), (3, 19), (3, 20)]):
         written(tmp_path, step, identity=IDENTITY | {"seed": seed})
         [path] = tmp_path.glob(f"step*{step}.*")
-        os.utime(path, (seed, seed))
+        os.utime(path, (time, time))
     written(tmp_path, 5, 6, 7)
     assert steps_in(tmp_path) == [6, 7, 20, 30]
 

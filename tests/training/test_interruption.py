@@ -31,7 +31,7 @@ from lxmert_tickets.training import interruption, loop, resume
 from lxmert_tickets.training.interruption import alone_at_run, resumable
 
 LONG_RUN = changed(RECIPE, epochs=5, hidden_dropout=0.1, attention_dropout=0.1)  # of 40 steps each
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 600
 FINISHED = {"finished.json", "finished.weights.safetensors", "finished.history.csv"}
 SEEDED = np.random.default_rng(0)
 FORKS = multiprocessing.get_context("forkserver")
@@ -259,6 +259,8 @@ def test_a_second_process_waits_for_the_first_and_nothing_is_trained_twice(
     given = job(folder, inputs)
     first = started(given)
     wait_for_step(folder, 1)
+    assert first.pid is not None
+    os.kill(first.pid, signal.SIGSTOP)  # or it may end before the second has begun
     second = started(given | {"log": str(folder / "second")})
     wait_until(lambda: "is training it" in said_in(folder / "second"))
     assert f"process {first.pid} on {socket.gethostname()} is training it: waiting until it ends" in said_in(
@@ -266,6 +268,7 @@ def test_a_second_process_waits_for_the_first_and_nothing_is_trained_twice(
     )
     if ending == "by a signal":
         first.terminate()
+    os.kill(first.pid, signal.SIGCONT)
     assert status_of(first) == (os.EX_TEMPFAIL if ending == "by a signal" else 0)
     assert status_of(second) == 0
     assert result_in(folder) == calm

@@ -14,7 +14,7 @@ from loopback import free_ports
 
 BUCKET = "tickets"
 KEY = "made-up"
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 # Run in another process: that of the tests cannot import boto3.
 COPY = f"""
 import sys

@@ -91,7 +91,7 @@ if snakemake.params.patient:
         sys.exit(75)
     signal.signal(signal.SIGTERM, end)
     open(f"begun{snakemake.wildcards.number}", "w")
-    time.sleep(60)
+    time.sleep(600)
 threads = {value for name, value in os.environ.items() if name.endswith("_THREADS")}
 folders = {os.environ[name] for name in ("TMPDIR", "TMP", "TEMP", "TEMPDIR")}
 found = *threads, *folders, snakemake.threads, open("/proc/self/comm").read().strip()
@@ -134,7 +134,7 @@ def test_a_failed_fork_is_a_failed_job_and_shows_where_it_failed(tmp_path: Path)
 def test_jobs_that_a_scheduler_terminates_are_waited_for(tmp_path: Path) -> None:
     """SIGTERM goes to all processes at once, the one that they are forked from included."""
     run = numbers(tmp_path, patient=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(list(tmp_path.glob("begun*"))) < 2:  # of two threads each, on four cores
         assert time.monotonic() < deadline
         time.sleep(0.05)

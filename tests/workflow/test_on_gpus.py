@@ -13,17 +13,28 @@ import yaml
 N_SEEDS = 8
 TRAINS = """
 import os
+import signal
 import time
 from pathlib import Path
 
 from lxmert_tickets.gpus import gpu_of_this_job
+
+PATIENCE_SECONDS = 120
 
 with gpu_of_this_job(snakemake.params.jobs_per_gpu) as device:
     began, first = time.monotonic(), Path(f"killed{snakemake.wildcards.seed}")
     if snakemake.wildcards.seed in "24" and not first.exists():
         first.touch()
         os.kill(os.getpid(), signal.SIGKILL)  # nothing of it can clean up
+    # Until once as many have met as may be at work at once, however long each takes to start.
+    Path(f"here{snakemake.wildcards.seed}").touch()
+    met, n_to_meet = Path("met"), int(Path("n_to_meet").read_text())
+    while not met.exists() and time.monotonic() < began + PATIENCE_SECONDS:
+        if len(list(Path().glob("here*"))) >= n_to_meet:
+            met.touch()
+        time.sleep(0.05)
     time.sleep(1)
+    Path(f"here{snakemake.wildcards.seed}").unlink()
     told = device, began, time.monotonic(), snakemake.params.cuda_graphs
     Path(f"trained{snakemake.wildcards.seed}").write_text(" ".join(map(str, told)))
 for output in snakemake.output:
@@ -58,8 +69,12 @@ class Machine:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
 
-    def train(self, visible: str | None, *options: str, **config: Any) -> tuple[list[Use], str]:
-        """Train the dense network of each seed on up to 8 cores; return their use of GPUs and Snakemake's output."""
+    def train(self, visible: str | None, n_to_meet: int, *options: str, **config: Any) -> tuple[list[Use], str]:
+        """Train the dense network of each seed on up to 8 cores; return their use of GPUs and Snakemake's output.
+
+        The first to be trained go on until there are `n_to_meet` of them at once.
+        """
+        (self.folder / "n_to_meet").write_text(str(n_to_meet))
         overlay = self.folder / "overlay.yaml"
         overlay.write_text(yaml.safe_dump({"seeds": list(range(N_SEEDS)), **config}))
         environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
@@ -86,7 +101,7 @@ def on(device: str, uses: list[Use]) -> list[Use]:
 # With 8, Snakemake starts all eight at once; those that find no free GPU wait.
 @pytest.mark.parametrize("counted", [2, 8])
 def test_eight_trainings_take_turns_on_two_gpus_though_two_are_killed(copy_of_project: Path, counted: int) -> None:
-    uses, said = Machine(copy_of_project, with_gpus=True).train("3,5", "--resources", f"gpu={counted}")
+    uses, said = Machine(copy_of_project, with_gpus=True).train("3,5", 2, "--resources", f"gpu={counted}")
     assert {use.device for use in uses} == {"3", "5"}
     assert most_at_once(on("3", uses)) == most_at_once(on("5", uses)) == 1
     assert most_at_once(uses) == 2
@@ -96,7 +111,7 @@ def test_eight_trainings_take_turns_on_two_gpus_though_two_are_killed(copy_of_pr
 
 def test_two_trainings_share_a_gpu_where_so_configured(copy_of_project: Path) -> None:
     machine = Machine(copy_of_project, with_gpus=True)
-    uses, _ = machine.train("3,5", "--resources", "gpu=4", gpus={"trainings_per_gpu": 2, "cuda_graphs": False})
+    uses, _ = machine.train("3,5", 4, "--resources", "gpu=4", gpus={"trainings_per_gpu": 2, "cuda_graphs": False})
     assert most_at_once(uses) == 4
     assert most_at_once(on("3", uses)) == most_at_once(on("5", uses)) == 2
     assert {use.graphs for use in uses} == {"False"}
@@ -106,7 +121,7 @@ def test_two_trainings_share_a_gpu_where_so_configured(copy_of_project: Path) ->
 def test_without_a_gpu_the_same_command_says_so_once_and_trains_one_network_per_core(
     copy_of_project: Path, with_gpus: bool, visible: str | None
 ) -> None:
-    uses, said = Machine(copy_of_project, with_gpus).train(visible, "--resources", "gpu=2")
+    uses, said = Machine(copy_of_project, with_gpus).train(visible, 3, "--resources", "gpu=2")
     assert {use.device for use in uses} == {"None"}
     assert most_at_once(uses) > 2
     assert said.count("No GPU to be used here") == 1

@@ -13,7 +13,7 @@ from typing import Any
 from workflow_runs import ROOT, snakemake
 
 DENSE = Path("results/smoke/seed0/dense")
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 600
 
 
 def wait_until(happened: Callable[[], bool]) -> None:

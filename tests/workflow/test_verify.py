@@ -120,6 +120,16 @@ def test_a_damaged_file_is_reported_and_the_others_are_still_checked(
     assert any(line.startswith(f"{MASK.replace('mask', 'weights')}: was made from another {MASK}") for line in said)
 
 
+def test_networks_trained_with_other_settings_are_reported(
+    grid: Path, verified: Callable[..., tuple[int, list[str]]], overlay: Callable[..., Path]
+) -> None:
+    """Such as those of cluster jobs that read a configuration file which was edited during the run, and put back."""
+    status, said = verified(overlay({"training": {"learning_rate": 0.007}}))
+    assert status == 1
+    trained = [line for line in said if line.endswith(": was made with other settings; expected those of training now")]
+    assert len(trained) == len(said) - 2 == len(list((grid / "results/smoke").glob("seed*/**/weights.safetensors")))
+
+
 def test_deleted_inputs_are_counted_but_are_no_problem(
     grid: Path, verified: Callable[..., tuple[int, list[str]]]
 ) -> None:
