@@ -195,7 +195,9 @@ class _Conversion:
         table = self.tables[index]
         start = self.position if index == self.table_index else Position()
         if table.size_bytes == 0:
-            raise DataError(table.label, "no rows", "one image a line", "Download it again.")
+            raise DataError(
+                table.label, "no rows", "one image a line", "Download it again, or delete it if the workflow made it."
+            )
         if start.offset == table.size_bytes:
             table.check_end(start.offset, start.crc)
             return
@@ -288,4 +290,6 @@ def _first_row(table: Table) -> tuple[FeatureRow, int]:
         for block in cut_blocks(table, reader, Position(), lambda: buffer, SEARCH_BYTES):
             size = int(next(iter(line_ends(block.view[: block.size_bytes])), block.size_bytes))
             return parse_feature_row(block.view[:size], f"{table.label}:1"), size
-    raise DataError(table.label, "no rows", "one image a line", "Download it again.")
+    raise DataError(
+        table.label, "no rows", "one image a line", "Download it again, or delete it if the workflow made it."
+    )

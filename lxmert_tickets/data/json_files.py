@@ -24,7 +24,7 @@ MAX_BYTES = 1 << 30
 """More than any file of VQA v2 unpacked; the largest, the annotations of train2014, has less than half of this."""
 
 SHOWN_MEMBERS = 8
-DOWNLOAD_AGAIN = "Download it again."
+DOWNLOAD_AGAIN = "Download it again, or delete it if the workflow made it."
 TOO_DEEP = "nested deeper than any file of this kind"
 
 

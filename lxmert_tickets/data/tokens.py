@@ -76,7 +76,9 @@ def _load_tokenizer(path: str | Path) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # tokenizers raises plain Exception
-        raise DataError(path, f"not a tokenizer ({error})", expected, "Download it again.") from None
+        raise DataError(
+            path, f"not a tokenizer ({error})", expected, "Download it again, or delete it if the workflow made it."
+        ) from None
     _check_special_tokens(path, tokenizer.get_vocab())
     tokenizer.no_truncation()  # published files may carry the settings of some other task
     tokenizer.no_padding()
@@ -123,7 +125,12 @@ def _read_vocabulary(path: str | Path, text: str) -> dict[str, int]:
     vocabulary = {token: number for number, token in enumerate(tokens)}
     if len(vocabulary) < len(tokens):
         repeated = next(token for number, token in enumerate(tokens) if vocabulary[token] != number)
-        raise DataError(path, f"the token {repeated!r} occurs twice", "each token once", "Download it again.")
+        raise DataError(
+            path,
+            f"the token {repeated!r} occurs twice",
+            "each token once",
+            "Download it again, or delete it if the workflow made it.",
+        )
     _check_special_tokens(path, vocabulary)
     return vocabulary
 

@@ -67,9 +67,9 @@ def examples_page(
 
 
 def model_label(model: str) -> str:
-    """Return how a row names a network: "Low-magnitude pruned, 50 %"."""
+    """Return how a row names a network: "Low-magnitude pruned, 50 %", number and unit on one line."""
     name, sparsity = subnetwork_of(model)
-    return row_label(name) if name == DENSE else f"{row_label(name)}, {percent_text(sparsity)} %"
+    return row_label(name) if name == DENSE else f"{row_label(name)}, {percent_text(sparsity)}\u00a0%"
 
 
 def _sums(chosen: Sequence[AskedQuestion], answers: Sequence[Answers]) -> str:

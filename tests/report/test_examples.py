@@ -67,8 +67,8 @@ def test_each_network_has_its_answer_with_a_mark_that_needs_no_colour() -> None:
     rows = re.findall(r"<tr><td><span[^>]*>(.)</span></td><td>(.*?)</td><th>(.*?)</th></tr>", shown())
     assert [(mark, re.sub(r"</?small>", "", answer), name) for mark, answer, name in rows] == [
         ("✓", "red", "Full"),
-        ("◐", "&lt;dark&gt; red 60 %", "Low-magnitude pruned, 50 %"),
-        ("✗", "(nothing)", "Random pruned, 97.5 %"),
+        ("◐", "&lt;dark&gt; red 60 %", "Low-magnitude pruned, 50\u00a0%"),
+        ("✗", "(nothing)", "Random pruned, 97.5\u00a0%"),
     ]
 
 
@@ -76,8 +76,8 @@ def test_answers_of_each_network_are_counted() -> None:
     counts = re.findall(r"<tr><th>([^<]+)</th><td>(\d)</td><td>(\d)</td><td>(\d)</td></tr>", shown())
     assert counts == [
         ("Full", "1", "0", "0"),
-        ("Low-magnitude pruned, 50 %", "0", "1", "0"),
-        ("Random pruned, 97.5 %", "0", "0", "1"),
+        ("Low-magnitude pruned, 50\u00a0%", "0", "1", "0"),
+        ("Random pruned, 97.5\u00a0%", "0", "0", "1"),
     ]
 
 
@@ -96,7 +96,9 @@ def test_of_many_answers_only_the_best_are_shown() -> None:
     assert ", …</p>" in page
 
 
-@pytest.mark.parametrize(("model", "label"), [("dense", "Full"), ("low_magnitude/s50", "Low-magnitude pruned, 50 %")])
+@pytest.mark.parametrize(
+    ("model", "label"), [("dense", "Full"), ("low_magnitude/s50", "Low-magnitude pruned, 50\u00a0%")]
+)
 def test_a_network_is_named_with_its_sparsity(model: str, label: str) -> None:
     assert model_label(model) == label
 

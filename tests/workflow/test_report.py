@@ -27,10 +27,10 @@ RESULTS = {
 }
 NETWORKS = [
     "Full",
-    "Low-magnitude pruned, 50 %",
-    "Low-magnitude pruned, 75 %",
-    "High-magnitude pruned, 50 %",
-    "Random pruned, 50 %",
+    "Low-magnitude pruned, 50\u00a0%",
+    "Low-magnitude pruned, 75\u00a0%",
+    "High-magnitude pruned, 50\u00a0%",
+    "Random pruned, 50\u00a0%",
 ]
 EYE, EXPLANATION = 0, 1  # the buttons beside a result
 # The image that is shown, and how many colours it has.
