@@ -17,6 +17,10 @@ NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, er
 """Numbers of an OSError for a file that may be fine, but not for this process."""
 
 
+DOWNLOAD_AGAIN = "Download it again, or delete it if the workflow made it."
+"""The remedy for a damaged input, which may be either."""
+
+
 class TicketsError(Exception):
     """Base of all errors raised on purpose; `str()` is one readable message."""
 

@@ -26,7 +26,7 @@ def add_convert_command(subparsers: "_SubParsersAction[ArgumentParser]") -> None
     parser.add_argument("tables", nargs="+", type=Path, metavar="IN", help="a .tsv, or a .zip with one .tsv in it")
     parser.add_argument("--out", required=True, type=Path, metavar="F.h5", help="where to write the features")
     parser.add_argument(
-        "--workers", type=_positive, metavar="N", help="processes that decode (default: one for each core)"
+        "--workers", type=_positive, metavar="N", help="processes that decode (default: one for each core, at most 8)"
     )
     parser.set_defaults(run=run_convert)
 

@@ -22,7 +22,7 @@ from lxmert_tickets.data.feature_sources import Table, find_table
 from lxmert_tickets.data.feature_tsv import FeatureRow, parse_feature_row
 from lxmert_tickets.data.feature_workers import Decoders, decoding
 from lxmert_tickets.environment import available_cores
-from lxmert_tickets.errors import FULL_DISK, ArtifactError, DataError, counted
+from lxmert_tickets.errors import DOWNLOAD_AGAIN, FULL_DISK, ArtifactError, DataError, counted
 from lxmert_tickets.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -195,9 +195,7 @@ class _Conversion:
         table = self.tables[index]
         start = self.position if index == self.table_index else Position()
         if table.size_bytes == 0:
-            raise DataError(
-                table.label, "no rows", "one image a line", "Download it again, or delete it if the workflow made it."
-            )
+            raise DataError(table.label, "no rows", "one image a line", DOWNLOAD_AGAIN)
         if start.offset == table.size_bytes:
             table.check_end(start.offset, start.crc)
             return
@@ -290,6 +288,4 @@ def _first_row(table: Table) -> tuple[FeatureRow, int]:
         for block in cut_blocks(table, reader, Position(), lambda: buffer, SEARCH_BYTES):
             size = int(next(iter(line_ends(block.view[: block.size_bytes])), block.size_bytes))
             return parse_feature_row(block.view[:size], f"{table.label}:1"), size
-    raise DataError(
-        table.label, "no rows", "one image a line", "Download it again, or delete it if the workflow made it."
-    )
+    raise DataError(table.label, "no rows", "one image a line", DOWNLOAD_AGAIN)

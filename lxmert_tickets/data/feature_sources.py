@@ -16,11 +16,10 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-from lxmert_tickets.errors import DataError
+from lxmert_tickets.errors import DOWNLOAD_AGAIN, DataError
 from lxmert_tickets.file_kinds import EMPTY_ZIP_MAGIC, GZIP_MAGIC, ZIP_DAMAGES, ZIP_MAGIC
 
 EXPECTED = "a TSV file of region features, or a zip archive that holds one"
-DOWNLOAD_AGAIN = "Download it again, or delete it if the workflow made it."
 LOCAL_HEADER = struct.Struct("<4s2xHH16xHH")
 """Header of an archive member: magic, flags, method, and the lengths of the name and the extra field."""
 

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from lxmert_tickets.errors import DataError
+from lxmert_tickets.errors import DOWNLOAD_AGAIN, DataError
 from lxmert_tickets.file_kinds import EMPTY_ZIP_MAGIC, GZIP_MAGIC, ZIP_DAMAGES, ZIP_MAGIC
 
 Record = TypeVar("Record")
@@ -24,7 +24,6 @@ MAX_BYTES = 1 << 30
 """More than any file of VQA v2 unpacked; the largest, the annotations of train2014, has less than half of this."""
 
 SHOWN_MEMBERS = 8
-DOWNLOAD_AGAIN = "Download it again, or delete it if the workflow made it."
 TOO_DEEP = "nested deeper than any file of this kind"
 
 

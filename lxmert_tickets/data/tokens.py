@@ -12,7 +12,7 @@ from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import WordPieceTrainer
 
 from lxmert_tickets.artifacts import write_text
-from lxmert_tickets.errors import DataError
+from lxmert_tickets.errors import DOWNLOAD_AGAIN, DataError
 
 PAD, UNKNOWN, START, END, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD_ID = 0
@@ -76,9 +76,7 @@ def _load_tokenizer(path: str | Path) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # tokenizers raises plain Exception
-        raise DataError(
-            path, f"not a tokenizer ({error})", expected, "Download it again, or delete it if the workflow made it."
-        ) from None
+        raise DataError(path, f"not a tokenizer ({error})", expected, DOWNLOAD_AGAIN) from None
     _check_special_tokens(path, tokenizer.get_vocab())
     tokenizer.no_truncation()  # published files may carry the settings of some other task
     tokenizer.no_padding()
@@ -129,7 +127,7 @@ def _read_vocabulary(path: str | Path, text: str) -> dict[str, int]:
             path,
             f"the token {repeated!r} occurs twice",
             "each token once",
-            "Download it again, or delete it if the workflow made it.",
+            DOWNLOAD_AGAIN,
         )
     _check_special_tokens(path, vocabulary)
     return vocabulary

@@ -245,7 +245,7 @@ def attend_backward(
 def warps(queries: int, keys: int, itemsize: int) -> int:
     """Return how many warps compute a head, with numbers of `itemsize` bytes: enough to hold its blocks in registers.
 
-    Four would spill 9 kB per thread to memory in float32 for attention among 64 regions, and 1.6 kB in bfloat16 among
+    Four would spill 9 kB per thread to memory in float32 for attention among 64 regions, and 1.7 kB in bfloat16 among
     128. There, sixteen would, too: each then has too few registers.
     """
     if itemsize < 4:

@@ -1,6 +1,7 @@
 """The rules' scripts on real questions: official archives and prepared files give the same arrays."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,32 @@ def test_a_vocabulary_without_any_answer_is_refused(files: dict[str, Any], tmp_p
         )  # fmt: skip
     assert "text.min_answer_count: 10000; expected as many as" in (tmp_path / "build_answers.log").read_text()
     assert not (tmp_path / "a.json").exists()
+
+
+def test_features_of_another_width_than_configured_are_refused_before_any_training(
+    files: dict[str, Any], tmp_path: Path
+) -> None:
+    questions = {"questions": [files["prepared"]], "annotations": []}
+    assert encode(files, tmp_path, questions, feature_dim=4).exists()
+    with pytest.raises(SystemExit):
+        encode(files, tmp_path, questions, feature_dim=5)
+    assert "4 values a region; expected 5, as in vqa2.feature_dim" in (tmp_path / "encode_questions.log").read_text()
+
+
+def test_each_part_of_the_answers_is_taken_from_its_own_member_of_an_archive(
+    files: dict[str, Any], tmp_path: Path
+) -> None:
+    both = tmp_path / "both.zip"
+    shutil.copy(files["annotations"].with_suffix(""), both)
+    zipped(both, ANNOTATIONS.format("val2014"), mode="a", content={})
+    found = []
+    for annotations in (files["annotations"], received(both)):
+        params = {"min_count": 18, "subtypes": ["train2014"]}
+        run_script(
+            "build_answers", tmp_path, {"annotations": [annotations]}, {"answers": tmp_path / "a"}, params=params
+        )
+        found.append(read_answers(tmp_path / "a"))
+    assert found[0] == found[1]
 
 
 def predictions(files: dict[str, Any], folder: Path, ids: list[int]) -> Path:

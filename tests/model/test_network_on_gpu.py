@@ -223,6 +223,7 @@ def test_graphed_steps_match_plain_steps(monkeypatch: pytest.MonkeyPatch) -> Non
         found.append([*losses_of_steps(step, n_steps, 2, DEVICE), *map(Tensor.clone, network.state_dict().values())])
         if isinstance(step, GraphedStep):
             assert len(step._graphs) == 2
+            assert step._lowered is not None
             # During a capture nothing may be compiled or loaded.
             assert not any(kernel.new_when_recorded for kernel in kernels)
     for plain, graphed in zip(*found, strict=True):

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import debian
 import numpy as np
 import pytest
 from browser import Page, open_page
+from jinja2 import Template
 from made_up import MODELS, results
 
 from lxmert_tickets.errors import ConfigError
@@ -285,3 +287,18 @@ def test_what_evalai_has_scored_is_shown_and_the_rest_left_blank() -> None:
     assert "(n =" not in lines[2]
     only_dense = table_1(data[data["split"].eq("val") | of_dense], 50.0, TESTED, "val")
     assert [cell.strip() for cell in as_markdown(only_dense).splitlines()[3].split("|")[2:-1]] == [""] * 8
+
+
+@pytest.mark.parametrize(
+    ("prunable", "said", "not_said"),
+    [
+        ([], "*Prunable* are the matrices of the layers; embeddings and the answer layer stay.", "match"),
+        (["*", "a.*"], "*Prunable* are the matrices that match ``*``, ``a.*``. *Sparsity*", "embeddings"),
+    ],
+)
+def test_the_caption_says_which_weights_were_prunable(prunable: list[str], said: str, not_said: str) -> None:
+    caption = Template((Path(__file__).parents[2] / "report/table1.rst").read_text(encoding="utf-8"))
+    job = SimpleNamespace(params={"sparsity": 50, "prunable": prunable}, config={})
+    text = " ".join(caption.render(snakemake=job).split())
+    assert said in text
+    assert not_said not in text

@@ -229,6 +229,17 @@ def test_lxmerts_minival_is_used_unless_another_is_to_be_drawn(
     assert jobs_of(again) == set()
 
 
+def test_features_of_another_width_end_the_run_before_any_training(
+    copy: Path, site: WebSite, config: Callable[..., Path]
+) -> None:
+    vqa2 = overlay(site)["vqa2"]
+    wider = config(vqa2=vqa2 | {"feature_dim": vqa2["feature_dim"] + 1})
+    ran = run(copy, str(RESULTS / "data/test/questions.h5"), config=wider)
+    assert ran.returncode != 0
+    dims = f"{vqa2['feature_dim']} values a region; expected {vqa2['feature_dim'] + 1}, as in vqa2.feature_dim"
+    assert f"resources/vqa2/features/test2015.h5: {dims}" in ran.stdout + ran.stderr
+
+
 def test_prepared_questions_give_the_same_arrays_as_the_official_ones(
     copy: Path, site: WebSite, config: Callable[..., Path]
 ) -> None:
