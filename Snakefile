@@ -25,7 +25,14 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 
 
+if STARTS_A_RUN:
+    Run(whole_config, CODE).tell_jobs()
+
+    envvars: VARIABLE
+
+
 onstart:
+    fail_jobs_of_changed_code()
     if workflow.local_exec and not has_gpu():
         logger.info("No GPU to be used here: networks are trained on the CPU.")
     if jobs_may_be_forks():

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent
 # Modules that decide no result: they fetch, lock, keep and write files, word errors and watch runs.
 BYSTANDERS = {
     "artifacts", "code_digest", "conversion", "downloads", "environment", "errors", "failed_jobs", "file_kinds",
-    "finished", "forked_jobs", "gpus", "job", "layout", "locks", "monitoring", "progress",
+    "finished", "forked_jobs", "gpus", "job", "layout", "locks", "monitoring", "one_run", "progress",
 }  # fmt: skip
 
 

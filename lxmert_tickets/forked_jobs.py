@@ -21,8 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lxmert_tickets.code_digest import current_code_digest
 from lxmert_tickets.environment import has_gpu
+from lxmert_tickets.one_run import stamps
 
 FORKSERVER = multiprocessing.get_context("forkserver")
 # Python has one fork server per process, and starting a fork also collects the status of ended ones: two threads must
@@ -59,7 +59,7 @@ class Forks:
     """
 
     def __init__(self, scripts: Sequence[Path]) -> None:
-        self._code = _stamps()  # of what the server is going to import
+        self._code = stamps()  # of what the server is going to import
         modules = dict.fromkeys([*OF_EVERY_SCRIPT, *(module for script in scripts for module in imported_by(script))])
         FORKSERVER.set_forkserver_preload(list(modules))
         os.environ.update(OF_SERVER)  # never restored: other threads may read them at any time
@@ -78,7 +78,7 @@ class Forks:
 
     def is_current(self) -> bool:
         """Return whether the package is as it was imported, so that a process of its own would run the same code."""
-        return _stamps() == self._code
+        return stamps() == self._code
 
     def run(self, script: str, variables: Mapping[str, str], measure: Measure) -> int | None:
         """Run `script` with environment `variables`; return its exit status, negative for the signal that ended it.
@@ -146,10 +146,8 @@ def let_jobs_be_forks(scripts: tuple[Path, ...]) -> None:
         measure = nullcontext if job.bench_record is None else partial(benchmarked, benchmark_record=job.bench_record)
         folder = job.resources.get("tmpdir")
         given = dict.fromkeys(THREADS, str(job.threads)) | (dict.fromkeys(FOLDERS, folder) if folder else {})
-        may_be_fork = forks.is_ready() and not (job.container_img or job.conda_env or job.env_modules)
-        if not forks.is_current():
-            _check_code(job, file)
-            may_be_fork = False
+        may_be_fork = forks.is_ready() and forks.is_current()
+        may_be_fork = may_be_fork and not (job.container_img or job.conda_env or job.env_modules)
         status = forks.run(file, {**os.environ, **given}, measure) if may_be_fork else None
         if status is None:
             in_own_process(job, file, edit)
@@ -170,26 +168,6 @@ def _start(process: multiprocessing.context.ForkServerProcess) -> None:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         sys.modules["__main__"] = main
-
-
-def _check_code(job: Any, file: str) -> None:
-    """Raise WorkflowError when the code of a job is not that which Snakemake is going to record for its results."""
-    from snakemake.exceptions import WorkflowError  # noqa: PLC0415 (forks import this module, and do without)
-
-    script = Path(__file__).parents[1] / "workflow_scripts" / Path(file).name.partition(".")[2]
-    recorded = job.params.get("code")
-    if recorded is not None and script.exists() and current_code_digest(script) != recorded:
-        raise WorkflowError(f"{script.stem}: the code has changed since Snakemake was started: start it again.")
-
-
-def _stamps() -> list[tuple[str, int, int]]:
-    """Return the package's files with the time of their last change, in nanoseconds, and their size in bytes."""
-    found = []
-    for path in sorted(Path(__file__).parent.rglob("[!.]*.py")):
-        with suppress(OSError):  # just removed, or a link of an editor to nowhere
-            about = path.stat()
-            found.append((str(path), about.st_mtime_ns, about.st_size))
-    return found
 
 
 def _nothing() -> None: ...

@@ -24,6 +24,7 @@ from lxmert_tickets.experiment import (
 from lxmert_tickets.failed_jobs import forget_failed_jobs
 from lxmert_tickets.forked_jobs import forks_pay, let_jobs_be_forks
 from lxmert_tickets.layout import Layout, model_of, of_model
+from lxmert_tickets.one_run import VARIABLE, Run, fail_jobs_of_changed_code, run_of_this_job
 from lxmert_tickets.pruning.prunable import PAPER
 from lxmert_tickets.report.names import shown_files, shown_models
 from lxmert_tickets.sources import EVALAI_FOLDER, FEATURES_VERSION, files_of
@@ -33,15 +34,22 @@ let_jobs_import_this_package()
 forget_failed_jobs()
 
 
+# A workflow that imports this one has a configuration of its own.
+IS_MAIN = workflow.modifier.is_main_snakefile()
+STARTS_A_RUN = IS_MAIN and workflow.is_main_process
+RUN = run_of_this_job() if IS_MAIN and not STARTS_A_RUN else None
+CODE = {}
+
 try:
-    for file in workflow.configfiles:
-        # Snakemake merges them without noticing duplicate keys. An importing workflow's files are mostly not ours.
-        read_file(Path(file), is_ours=workflow.modifier.is_main_snakefile())
+    if RUN is None:
+        for file in workflow.configfiles:
+            # Snakemake merges them without noticing duplicate keys. An importing workflow's files are mostly not ours.
+            read_file(Path(file), is_ours=IS_MAIN)
 except TicketsError as error:
     raise WorkflowError(str(error)) from None
 
 try:
-    whole_config = over_defaults(config)
+    whole_config = over_defaults(config if RUN is None else RUN.config)
     EXPERIMENT = read_experiment(whole_config)
     RUNNING = read_running(whole_config)
 except TicketsError as error:
@@ -76,7 +84,10 @@ def benchmark_of(rule, *wildcards):
 
 def code_of(rule):
     """Return the digest of the code that decides the results of `rule`: see docs/workflow.md, What reruns."""
-    return code_digest(ROOT / "workflow_scripts" / f"{rule}.py")
+    if RUN is not None:
+        return lambda wildcards: RUN.check_code(rule)
+    CODE[rule] = code_digest(ROOT / "workflow_scripts" / f"{rule}.py")
+    return CODE[rule]
 
 
 def stage(*sections):

@@ -14,12 +14,11 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from snakemake.exceptions import WorkflowError
 from snakemake.script import PythonScript
 
 from lxmert_tickets import forked_jobs
-from lxmert_tickets.code_digest import code_digest
 from lxmert_tickets.forked_jobs import OF_SERVER, Forks, imported_by, let_jobs_be_forks
+from lxmert_tickets.one_run import stamps
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forks on Linux alone")
@@ -82,52 +81,21 @@ def test_a_job_fails_as_its_fork_does(
     assert failed.value.returncode == status
 
 
-def changed_code(forks: Forks, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let the package have changed since `forks` imported it; return a list of what processes of their own run."""
+def test_a_job_whose_package_has_changed_since_the_imports_gets_its_own_process(
+    forks: Forks, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran: list[str] = []
     monkeypatch.setattr(forked_jobs, "Forks", lambda scripts: forks)
     monkeypatch.setattr(PythonScript, "execute_script", lambda job, file, edit: ran.append(file))
     let_jobs_be_forks.__wrapped__(())
-    edited = [(path, changed + 1, size) for path, changed, size in forked_jobs._stamps()]
-    assert any(path.endswith("training/schedule.py") for path, *_ in edited)
-    monkeypatch.setattr(forked_jobs, "_stamps", lambda: edited)
-    return ran
-
-
-def job_with(**params: str) -> SimpleNamespace:
-    return SimpleNamespace(
-        container_img=None, conda_env=None, env_modules=None, bench_record=None, threads=1, resources={}, params=params
+    edited = [(path, changed + 1, size) for path, changed, size in stamps()]
+    monkeypatch.setattr(forked_jobs, "stamps", lambda: edited)
+    none: dict[str, str] = {}
+    job = SimpleNamespace(
+        container_img=None, conda_env=None, env_modules=None, bench_record=None, threads=1, resources=none, params=none
     )
-
-
-def test_a_job_whose_package_has_changed_since_the_imports_gets_its_own_process(
-    forks: Forks, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ran = changed_code(forks, monkeypatch)
-    code = code_digest(ROOT / "workflow_scripts/score.py")
-    PythonScript.execute_script(job_with(code=code), "tmp12.score.py")
-    PythonScript.execute_script(job_with(), "tmp12.train.py")  # its code is no param: TRAINING_VERSION is
-    assert ran == ["tmp12.score.py", "tmp12.train.py"]
-
-
-def test_a_job_whose_own_code_has_changed_fails_since_the_earlier_code_would_be_recorded(
-    forks: Forks, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ran = changed_code(forks, monkeypatch)
-    with pytest.raises(WorkflowError, match="score: the code has changed since Snakemake was started"):
-        PythonScript.execute_script(job_with(code="0123456789abcdef"), "tmp12.score.py")
-    assert ran == []
-
-
-def test_links_of_editors_and_files_just_removed_stop_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forked_jobs, "__file__", str(tmp_path / "forked_jobs.py"))
-    (tmp_path / "a.py").touch()
-    before = forked_jobs._stamps()
-    assert [path for path, *_ in before] == [str(tmp_path / "a.py")]
-    (tmp_path / ".#a.py").symlink_to("user@host.123:456")  # as Emacs does
-    assert forked_jobs._stamps() == before
-    (tmp_path / "b.py").symlink_to("removed.py")  # found, and gone when it is looked at
-    assert forked_jobs._stamps() == before
+    PythonScript.execute_script(job, "tmp12.score.py")
+    assert ran == ["tmp12.score.py"]
 
 
 def test_starting_a_fork_leaves_the_callers_signal_mask_unchanged(run: Run) -> None:

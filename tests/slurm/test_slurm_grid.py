@@ -10,12 +10,24 @@ from pathlib import Path
 import pytest
 import yaml
 from cluster import Cluster
-from story import BROKEN, CANCELLED, HUNG, MET_WITH, PATIENCE_SECONDS, PREEMPTED, RESULTS, SLOW, Story, prepare, tell
+from story import (
+    BROKEN,
+    CANCELLED,
+    HUNG,
+    MET_WITH,
+    OVERLAY,
+    PATIENCE_SECONDS,
+    PREEMPTED,
+    RESULTS,
+    SLOW,
+    Story,
+    prepare,
+    tell,
+)
 from workflow_runs import ROOT
 
 pytestmark = pytest.mark.slurm
 TABLE = str(RESULTS / "tables/table1.md")
-OVERLAY = Path(__file__).with_name("tiny_grid.yaml")
 # Data, pretraining, initial weights and two networks are made before the story begins.
 SPLITS = ("train", "val", "test-dev", "test-std")
 BEGINNING = [str(RESULTS / f"data/{split}/questions.h5") for split in SPLITS]
@@ -50,7 +62,7 @@ def snakemake(folder: Path, environment: dict[str, str], profile: Path, *argumen
     """Start Snakemake in `folder`, with its output in the file `said`."""
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--workflow-profile", str(profile),
-        *arguments, "--configfile", str(ROOT / "config.yaml"), str(ROOT / "configs/smoke.yaml"), str(OVERLAY),
+        *arguments, "--configfile", str(ROOT / "config.yaml"), str(ROOT / "configs/smoke.yaml"), OVERLAY,
     ]  # fmt: skip
     with (folder / "said").open("wb") as said:
         return subprocess.Popen(command, env=environment, cwd=folder, stdout=said, stderr=said)
@@ -73,6 +85,8 @@ def wait_for(run: subprocess.Popen[bytes], folder: Path) -> None:
 @pytest.fixture(scope="module")
 def grid(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ended]:
     calm, stormy, profiles = (tmp_path_factory.mktemp(name) for name in ("calm", "stormy", "profiles"))
+    for folder in (calm, stormy):
+        shutil.copy2(Path(__file__).with_name(OVERLAY), folder)
     environment = cluster.environment | {"OMP_NUM_THREADS": "1"}
     local = (calm, environment, ROOT / "profiles/default")
     wait_for(snakemake(*local, *BEGINNING, "--cores", "2"), calm)

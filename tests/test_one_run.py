@@ -1,0 +1,93 @@
+"""All jobs of a run have the configuration and the code that it was started with."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from snakemake.exceptions import WorkflowError
+from snakemake.script import PythonScript
+from workflow_runs import ROOT
+
+from lxmert_tickets import one_run
+from lxmert_tickets.code_digest import code_digest
+from lxmert_tickets.one_run import VARIABLE, Run, fail_jobs_of_changed_code, run_of_this_job, stamps
+
+CODE = code_digest(ROOT / "workflow_scripts/score.py")
+OTHER_CODE = "0123456789abcdef"
+
+
+@pytest.fixture
+def variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restore the environment variable after the test."""
+    monkeypatch.setenv(VARIABLE, "")
+
+
+@pytest.mark.usefixtures("variable")
+def test_jobs_get_what_the_run_was_started_with() -> None:
+    run = Run({"experiment": 'it\'s "é" $HOME `x`', "lr": 5e-5, "seeds": [0, 1], "none": None}, {"score": CODE})
+    run.tell_jobs()
+    assert run_of_this_job() == run
+
+
+@pytest.mark.usefixtures("variable")
+def test_where_no_run_has_told_a_job_reads_the_files_itself() -> None:
+    assert run_of_this_job() is None
+
+
+def test_a_job_of_another_process_fails_unless_the_code_of_its_rule_is_that_of_the_start() -> None:
+    assert Run({}, {"score": CODE}).check_code("score") == CODE
+    with pytest.raises(WorkflowError, match="score: the code has changed since Snakemake was started"):
+        Run({}, {"score": OTHER_CODE}).check_code("score")
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the scripts that jobs are run with."""
+    ran: list[str] = []
+    monkeypatch.setattr(PythonScript, "execute_script", lambda job, file, edit: ran.append(file))
+    fail_jobs_of_changed_code.__wrapped__()
+    return ran
+
+
+def execute(script: str, **params: str) -> None:
+    PythonScript.execute_script(SimpleNamespace(params=params), script)
+
+
+def edit_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    edited = [(path, changed + 1, size) for path, changed, size in stamps()]
+    assert any(path.endswith("training/schedule.py") for path, *_ in edited)
+    monkeypatch.setattr(one_run, "stamps", lambda: edited)
+
+
+def test_a_job_whose_own_code_has_changed_fails_since_the_earlier_code_would_be_recorded(
+    ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit_a_module(monkeypatch)
+    with pytest.raises(WorkflowError, match="score: the code has changed since Snakemake was started"):
+        execute("tmp12.score.py", code=OTHER_CODE)
+    assert ran == []
+
+
+def test_an_edit_of_other_code_stops_no_job(ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    edit_a_module(monkeypatch)
+    execute("tmp12.score.py", code=CODE)
+    execute("tmp12.train.py")  # its code is no param: TRAINING_VERSION is
+    execute("tmp12.theirs.py", code="a workflow that imports this one may call anything so")
+    assert ran == ["tmp12.score.py", "tmp12.train.py", "tmp12.theirs.py"]
+
+
+def test_digests_are_computed_only_once_files_have_changed(ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(one_run, "current_code_digest", pytest.fail)
+    execute("tmp12.score.py", code=CODE)
+    assert ran == ["tmp12.score.py"]
+
+
+def test_links_of_editors_and_files_just_removed_stop_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(one_run, "__file__", str(tmp_path / "one_run.py"))
+    (tmp_path / "a.py").touch()
+    before = stamps()
+    assert [path for path, *_ in before] == [str(tmp_path / "a.py")]
+    (tmp_path / ".#a.py").symlink_to("user@host.123:456")  # as Emacs does
+    assert stamps() == before
+    (tmp_path / "b.py").symlink_to("removed.py")  # found, and gone when it is looked at
+    assert stamps() == before
