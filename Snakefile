@@ -28,7 +28,8 @@ include: "rules/report.smk"
 if STARTS_A_RUN:
     Run(whole_config, CODE).tell_jobs()
 
-    envvars: VARIABLE
+    envvars:
+        VARIABLE,
 
 
 onstart:
