@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import date
 from types import NoneType, UnionType
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -78,6 +78,7 @@ def _located(problem: str, path: str, value: Any, kind: Any, place: str) -> Conf
 
 
 def _explained(problem: str, value: Any, kind: Any, place: str) -> ConfigError:
+    found = "empty (null)" if value is None else repr(value)
     if problem.startswith("Object contains unknown field"):
         key = problem.split("`")[1]
         return ConfigError(
@@ -87,14 +88,13 @@ def _explained(problem: str, value: Any, kind: Any, place: str) -> ConfigError:
         missing = _within(place, problem.split("`")[1])
         file = OWN_FILES.get(missing.partition(".")[0], "config.yaml")
         return ConfigError(missing, "is missing", "a value", f"Copy it from {file}.")
-    if problem.startswith("Invalid enum value"):
+    if get_origin(kind) is Literal:
         choices = get_args(kind)
-        near = did_you_mean(value, choices)
-        return ConfigError(place, repr(value), f"one of {', '.join(choices)}", near if near.startswith("did") else "")
+        near = did_you_mean(str(value), choices)
+        return ConfigError(place, found, f"one of {', '.join(choices)}", near if near.startswith("did") else "")
     expected = problem.removeprefix("Expected ").partition(", got ")[0]
     for word, meaning in WORDS.items():
         expected = expected.replace(word, meaning)
-    found = "empty (null)" if value is None else repr(value)
     return ConfigError(place or "config", found, expected, _remedy(value, expected))
 
 
@@ -110,7 +110,9 @@ def _remedy(value: Any, expected: str) -> str:
         taken = "YAML reads on, off, yes and no as true and false: write it in quotes."
         return taken if isinstance(value, bool) else f'Write it in quotes: "{value}".'
     if expected == "a list" and isinstance(value, str | int | float):
-        return f"Write {json.dumps([value])}."
+        entries = [entry.strip() for entry in str(value).strip("[] ").split(",")]
+        written = [entry if PLAIN.fullmatch(entry) else json.dumps(entry) for entry in entries]
+        return f"Write [{', '.join(written)}]."
     if not isinstance(value, str) or not expected.startswith(("a number", "a whole number", "true or false")):
         return ""
     if PLAIN.fullmatch(value):
