@@ -11,7 +11,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from lxmert_tickets.conversion import check_plain
-from lxmert_tickets.errors import ConfigError
+from lxmert_tickets.errors import ConfigError, did_you_mean
 
 BASE = "config.yaml"
 NOT_AS_WRITTEN = re.compile(r"[-+]?0[0_]*[1-9][0-9_]*|.*:.*")  # numbers that YAML 1.1 reads in base 8 or 60
@@ -30,15 +30,31 @@ def read_configuration(folder: Path, overlays: Sequence[Path]) -> dict[str, Any]
         raise ConfigError(
             base, "no such file", "the configuration of an experiment", "Run this where Snakemake is run."
         )
+    contents = [read_file(file) for file in files]
+    check_left_out(contents)
     config: dict[str, Any] = {}
-    for file in files:
-        config = laid_over(config, read_file(file))
+    for content in contents:
+        config = laid_over(config, content)
     return over_defaults(config)
 
 
 def over_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return `config` laid over the workflow's own: a workflow that imports this one need only state what differs."""
     return laid_over(read_file(DEFAULTS), config)
+
+
+def check_left_out(contents: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ConfigError for a subnetwork left out (null) by a name that is in no file of `contents`, but resembles one.
+
+    A name that resembles none is let pass: `as_overlay` keeps what is left out, for use on top of any configuration.
+    """
+    parts = [content.get("subnetworks") for content in (read_file(DEFAULTS), *contents)]
+    entries = [entry for part in parts if isinstance(part, Mapping) for entry in part.items()]
+    declared = {str(name) for name, value in entries if value is not None}
+    for name in {str(name) for name, _ in entries} - declared:
+        near = did_you_mean(name, declared)
+        if near.startswith("did"):
+            raise ConfigError(f"subnetworks.{name}", "empty (null)", "the name of a subnetwork to leave out", near)
 
 
 def laid_over(config: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:

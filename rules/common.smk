@@ -10,7 +10,7 @@ sys.path.insert(0, str(ROOT))  # the package is not installed
 
 from lxmert_tickets.code_digest import code_digest
 from lxmert_tickets.configuration import as_overlay, read_experiment, read_running
-from lxmert_tickets.configuration_files import over_defaults, read_file
+from lxmert_tickets.configuration_files import check_left_out, over_defaults, read_file
 from lxmert_tickets.environment import has_gpu, let_jobs_import_this_package
 from lxmert_tickets.errors import TicketsError
 from lxmert_tickets.evaluation.evalai import find_evalai_scores
@@ -42,9 +42,10 @@ CODE = {}
 
 try:
     if RUN is None:
-        for file in workflow.configfiles:
-            # Snakemake merges them without noticing duplicate keys. An importing workflow's files are mostly not ours.
-            read_file(Path(file), is_ours=IS_MAIN)
+        # Snakemake merges them without noticing duplicate keys. An importing workflow's files are mostly not ours.
+        contents = [read_file(Path(file), is_ours=IS_MAIN) for file in workflow.configfiles]
+        if IS_MAIN:
+            check_left_out(contents)
 except TicketsError as error:
     raise WorkflowError(str(error)) from None
 

@@ -92,6 +92,16 @@ def test_a_duplicate_key_is_refused_with_its_line(tmp_path: Path) -> None:
     assert read_configuration(tmp_path, [tmp_path / "x.yaml"])["b"] == {"x": 2, "y": 1}
 
 
+def test_a_slip_in_the_name_of_a_subnetwork_to_leave_out_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("subnetworks: {mine: {keep: random, sparsities: [50]}, another: null}\n")
+    (tmp_path / "x.yaml").write_text("subnetworks: {mine: null, random: null}\n")
+    found = read_configuration(tmp_path, [tmp_path / "x.yaml"])["subnetworks"]
+    assert [found[name] for name in ("mine", "another", "random")] == [None, None, None]
+    (tmp_path / "x.yaml").write_text("subnetworks: {high_magnitud: null}\n")
+    with pytest.raises(ConfigError, match=r"subnetworks\.high_magnitud: empty .*did you mean 'high_magnitude'\?"):
+        read_configuration(tmp_path, [tmp_path / "x.yaml"])
+
+
 def test_numbers_that_yaml_reads_as_they_look_are_accepted(tmp_path: Path, no_defaults: None) -> None:
     (tmp_path / "x.yaml").write_text("a: [0, 00, -1, 10, 1_000, 0x10, '010', '1:30', 01.5]\n")
     found = read_configuration(tmp_path, [tmp_path / "x.yaml"])

@@ -17,6 +17,7 @@ Overlay = Callable[[dict[str, Any]], Path]
         ({"training": {"epoch": 3}}, ["training.epoch", "did you mean 'epochs'?"]),
         ({"subnetworks": {"low_magnitude": {"sparsities": [50, 25]}}}, ["low_magnitude.sparsities[1]", "rising"]),
         ({"subnetworks": {"high_magnitude": {"complement_of": "low_magnitud"}}}, ["complement_of", "did you mean"]),
+        ({"subnetworks": {"randm": None}}, ["subnetworks.randm: empty (null)", "did you mean 'random'?"]),
         ({"splits": {"validate": "valid"}}, ["splits.validate", "did you mean 'val'?"]),
         ({"seeds": [0, 0]}, ["seeds[1]"]),
     ],
