@@ -75,6 +75,13 @@ def test_a_full_disk_is_reported_with_the_file_being_written(log_path: Path) -> 
                                        "disk space. Free some.")  # fmt: skip
 
 
+def test_a_limit_on_the_size_of_files_is_not_reported_as_a_full_disk(log_path: Path) -> None:
+    with pytest.raises(SystemExit), job(log_path):
+        raise OSError(errno.EFBIG, "File too large", "figure1.png")
+    assert "figure1.png: cannot be written (File too large); expected a disk and limits" in lines(log_path)[0]
+    assert lines(log_path)[0].endswith("Raise ulimit -f, or use another disk.")
+
+
 def test_a_file_without_access_is_reported_by_its_final_name_with_the_remedy(log_path: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as ended, job(log_path), replacing(tmp_path / "figure1.png") as temporary:
         raise PermissionError(errno.EACCES, "Permission denied", str(temporary))
