@@ -32,8 +32,8 @@ def answers(network: LxmertForVqa, data: VqaData, precision: Precision) -> Itera
     for rows in data.by_image(batch_size(network, data)):
         with autocast(device, precision), using(lowered):
             logits = network(*data.batch_by_image(rows).inputs())
-        score, chosen = logits.float().sigmoid().max(dim=1)
-        yield rows, chosen, score
+        best, chosen = logits.float().max(dim=1)  # not after the sigmoid: it rounds large ones to the same number
+        yield rows, chosen, best.sigmoid()
 
 
 def batch_size(network: LxmertForVqa, data: VqaData) -> int:

@@ -23,6 +23,17 @@ def test_every_question_gets_its_most_probable_answer(monkeypatch: pytest.Monkey
     assert len(set(labels.tolist())) > 1
 
 
+@pytest.mark.parametrize("shift", [30.0, -200.0])
+def test_answers_whose_probabilities_round_to_the_same_number_are_told_apart(shift: float) -> None:
+    network, data = tiny_network(), toy_data(13)
+    expected, _ = answer_all(network, data, "float32")
+    with torch.no_grad():
+        network.answer_head.logit_fc[3].bias += shift
+    labels, probabilities = answer_all(network, data, "float32")
+    assert np.array_equal(labels, expected)
+    assert set(probabilities.tolist()) == {1.0 if shift > 0 else 0.0}
+
+
 def test_answering_no_questions_gives_empty_arrays() -> None:
     labels, probabilities = answer_all(tiny_network(), toy_data(0), "float32")
     assert labels.shape == probabilities.shape == (0,)
