@@ -17,9 +17,13 @@ import pytest
 from safetensors.numpy import load_file
 from workflow_runs import FORKS, ROOT, snakemake
 
+from lxmert_tickets.artifacts import read_metadata
 from lxmert_tickets.cli import main
 from lxmert_tickets.configuration import read_experiment
 from lxmert_tickets.configuration_files import read_configuration
+from lxmert_tickets.data.answers import soft_labels
+from lxmert_tickets.data.vqa_json import read_annotations
+from lxmert_tickets.evaluation.predictions import load_predictions
 from lxmert_tickets.layout import Layout
 from lxmert_tickets.pruning.mask_files import load_mask
 from lxmert_tickets.pruning.masks import n_kept, n_prunable, n_pruned_at
@@ -83,6 +87,19 @@ def test_pruned_weights_are_zero_after_retraining_and_kept_ones_were_trained(res
     mask = load_mask(results / "seed0" / model / "mask.safetensors")
     assert all(not weights[name][~mask[name]].any() for name in mask)
     assert all(not np.array_equal(weights[name], start[name]) for name in mask if "x_layers.1.visn" not in name)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_kept_epoch_is_the_best_on_the_validation_split(results: Path, model: str) -> None:
+    folder = results / "seed0" / model
+    by_epoch = pd.read_csv(folder / "history.csv")["val_accuracy_percent"]
+    labels = {
+        one.question_id: dict(soft_labels(one)) for one in read_annotations(results / "data/val/annotations.json")
+    }
+    predicted, _ = load_predictions(folder / "predictions.val.parquet")
+    score = np.mean([labels[question].get(answer, 0.0) for question, answer in predicted.pairs()])
+    assert by_epoch.max() == pytest.approx(100 * score)
+    assert read_metadata(folder / "weights.safetensors")["provenance"]["epoch"] == 1 + by_epoch.argmax()
 
 
 def test_seeds_share_the_pretrained_encoder_and_differ_in_the_classifier(results: Path) -> None:
