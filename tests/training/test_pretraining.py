@@ -16,7 +16,7 @@ from toy_pretraining import CAPTIONS, FIRST_WORD, MASK, N_IMAGES, QUESTIONS, REC
 from toys import CPU, END, START, TINY, changed, save_toy_features, toy_data, toy_questions
 
 from lxmert_tickets.data.questions import save_questions
-from lxmert_tickets.data.tokens import save_tokenizer, train_tokenizer
+from lxmert_tickets.data.tokens import load_tokenizer, save_tokenizer, train_tokenizer
 from lxmert_tickets.errors import TrainingError
 from lxmert_tickets.experiment import ModelSizes
 from lxmert_tickets.layout import RESUME_FOLDER
@@ -27,8 +27,9 @@ from lxmert_tickets.model.lxmert import initialise
 from lxmert_tickets.model.pretraining_heads import LxmertForPretraining
 from lxmert_tickets.monitoring.pulse import NAME as PULSE
 from lxmert_tickets.seeds import derive_seed
+from lxmert_tickets.training import pretraining
 from lxmert_tickets.training.batches import VqaData, padded
-from lxmert_tickets.training.pretraining import PretrainingBatch, draw_batch, pretrain
+from lxmert_tickets.training.pretraining import Captions, PretrainingBatch, draw_batch, pretrain
 
 
 def questions_on(device: str) -> VqaData:
@@ -235,6 +236,23 @@ def test_images_of_captions_without_features_are_reported(job: dict[str, Any], t
     with pytest.raises(SystemExit):
         run_here("pretrain", **job)
     assert "no features for 1 of the 1 images of the captions" in (tmp_path / "log").read_text()
+
+
+def test_each_caption_is_about_the_image_that_its_file_names(
+    job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(arch: object, captions: Captions, *_: object) -> None:
+        read.extend(zip(map(tokenizer.decode, captions.input_ids.tolist()), captions.image_row, strict=True))
+        raise SystemExit
+
+    written, read, tokenizer = [("a lazy fox", 2), ("the brown dog", 0)], [], load_tokenizer(tmp_path / "tokenizer")
+    save_toy_features(tmp_path / "features", 3, "SCENES_pretrain_{:012}")
+    captions = [{"image_id": image, "caption": text} for text, image in written]
+    (tmp_path / "captions").write_text(json.dumps({"annotations": captions}))
+    monkeypatch.setattr(pretraining, "pretrain", told)
+    with pytest.raises(SystemExit):
+        run_here("pretrain", **job)
+    assert read == written
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
