@@ -36,6 +36,7 @@ from lxmert_tickets.data.vqa_json import (
     write_questions,
 )
 from lxmert_tickets.errors import DataError
+from lxmert_tickets.seeds import derive_seed
 
 NAMES = ("pretrain", "train", "val", "test-dev", "test-std")
 SIZE = {"n_images": 30, "n_questions": 120, "captions_per_image": 2, "n_regions": 8, "seed": 2026}
@@ -88,6 +89,19 @@ def test_the_five_sets_share_no_image() -> None:
     sets = [drawn(name) for name in NAMES]
     assert len({scene.objects for image_set in sets for scene in image_set.scenes}) == 5 * 30
     assert len({image_set.image_name(scene) for image_set in sets for scene in image_set.scenes}) == 5 * 30
+
+
+def test_every_part_of_every_set_has_a_random_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams: list[tuple[int | str, ...]] = []
+
+    def noted(seed: int, *purpose: str) -> int:
+        streams.append((seed, *purpose))
+        return derive_seed(seed, *purpose)
+
+    monkeypatch.setattr(subject, "derive_seed", noted)
+    for name in NAMES:
+        drawn(name)
+    assert len(set(streams)) == len(streams) == 5 * 5  # images, boxes, questions, annotators, captions
 
 
 def test_images_are_named_as_in_coco() -> None:

@@ -14,7 +14,8 @@ from lxmert_tickets.errors import TrainingError
 from lxmert_tickets.model.lxmert import vqa_loss
 from lxmert_tickets.pruning.masks import Mask, keep_all, keep_random
 from lxmert_tickets.pruning.prunable import PAPER, prunable_names
-from lxmert_tickets.training import loop, schedule
+from lxmert_tickets.seeds import derive_seed
+from lxmert_tickets.training import batches, loop, schedule
 from lxmert_tickets.training.batches import Batch, VqaData
 from lxmert_tickets.training.device import Precision
 from lxmert_tickets.training.history import write_history
@@ -140,6 +141,19 @@ def test_training_reads_the_data_in_the_order_of_its_seed(monkeypatch: pytest.Mo
     monkeypatch.setattr(VqaData, "batch", watched)
     run(seed=5)
     assert read == [rows.tolist() for epoch in (1, 2) for rows in toy_data().shuffled(8, 5, epoch)]
+
+
+def test_dropout_and_the_order_of_each_epoch_have_seeds_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    purposes: list[tuple[int | str, ...]] = []
+
+    def noted(seed: int, *purpose: int | str) -> int:
+        purposes.append((seed, *purpose))
+        return derive_seed(seed, *purpose)
+
+    for module in (loop, batches):
+        monkeypatch.setattr(module, "derive_seed", noted)
+    run(epochs=3)
+    assert len(set(purposes)) == len(purposes) == 1 + 3
 
 
 def test_the_history_records_steps_learning_rates_and_mean_losses() -> None:

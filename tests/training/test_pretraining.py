@@ -29,6 +29,7 @@ from lxmert_tickets.monitoring.pulse import NAME as PULSE
 from lxmert_tickets.seeds import derive_seed
 from lxmert_tickets.training import pretraining
 from lxmert_tickets.training.batches import VqaData, padded
+from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.pretraining import Captions, PretrainingBatch, draw_batch, pretrain
 
 
@@ -175,6 +176,19 @@ def test_the_first_step_has_learning_rate_0_so_one_step_gives_the_weights_as_dra
     assert all(torch.equal(tensor, weights[name]) for name, tensor in drawn.vqa.state_dict().items())
     moved, _ = pretrain(TINY, CAPTIONS, QUESTIONS, changed(RECIPE, steps=2))
     assert not torch.equal(moved["lxmert.pooler.dense.weight"], weights["lxmert.pooler.dense.weight"])
+
+
+def test_the_rate_rises_for_a_tenth_of_the_steps_and_falls_until_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates, step = [], BertAdam.step
+
+    def noted(optimizer: BertAdam, learning_rate: float) -> None:
+        rates.append(learning_rate)
+        step(optimizer, learning_rate)
+
+    monkeypatch.setattr(BertAdam, "step", noted)
+    pretrain(TINY, CAPTIONS, QUESTIONS, changed(RECIPE, steps=20))
+    factors = [0, 1 / 2, *(left / 18 for left in range(18, 0, -1))]
+    assert rates == pytest.approx([RECIPE.learning_rate * factor for factor in factors])
 
 
 def test_pretrained_weights_are_exactly_those_of_the_vqa_network() -> None:
