@@ -201,6 +201,17 @@ def test_soft_accuracy_is_the_mean_score_of_the_chosen_answers() -> None:
     assert soft_accuracy_percent(network, data, RECIPE) == pytest.approx(100 * scores.sum() / 13, rel=1e-5)
 
 
+def test_a_question_without_a_label_counts_as_answered_wrongly() -> None:
+    network, data = tiny_network(), toy_data(12)
+    counts = np.where(np.arange(12) < 6, 1, 0)  # the first six have a label
+    known = replace(data.questions, label_start=np.concatenate([[0], counts.cumsum()]))
+    known = replace(known, label_answer=known.label_answer[:6], label_score=known.label_score[:6])
+    half = VqaData(known, data.regions, CPU)
+    chosen = network(*half.batch(np.arange(12)).inputs()).argmax(dim=1).numpy()
+    known.label_answer[:] = chosen[:6]
+    assert soft_accuracy_percent(network, half, RECIPE) == 50
+
+
 def test_validation_uses_the_precision_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Precision] = []
     monkeypatch.setattr(loop, "answers", lambda network, data, precision: asked.append(precision) or [])
