@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from PIL import Image
 from web_site import WebSite, served
 from workflow_runs import ROOT, jobs_of, snakemake
 
+from lxmert_tickets.artifacts import file_digest
 from lxmert_tickets.cli import main
+from lxmert_tickets.data.hdf5 import read_metadata
 from lxmert_tickets.data.questions import load_questions
 from lxmert_tickets.model.architecture import Architecture
 
@@ -210,6 +213,29 @@ def test_examples_name_their_images_and_show_those_put_in_place_by_hand(
     assert ran.returncode == 0, ran.stderr
     assert re.findall(absent, page.read_text()) == [name for name in names if name != names[0]]
     assert page.read_text().count("data:image/jpeg") == 5
+
+
+def test_a_file_replaced_by_hand_is_used_once_its_receipt_is_forced(copy: Path, config: Callable[..., Path]) -> None:
+    tables, receipt = copy / "resources/vqa2/val2014_obj36.zip", "resources/vqa2/val2014_obj36.zip.verified"
+    with zipfile.ZipFile(tables) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(tables, "w") as archive:  # the same tables, but not compressed
+        for name, table in content.items():
+            archive.writestr(name, table)
+    assert jobs_of(run(copy, "--dry-run", config=config())) == set()
+    lock = copy / "resources/downloads.lock.json"
+    pins = json.loads(lock.read_text())
+    del pins["vqa2/val2014_obj36.zip"]
+    lock.write_text(json.dumps(pins))
+    planned = jobs_of(run(copy, "--dry-run", "--forcerun", receipt, config=config()))
+    assert {"download val2014_obj36.zip", "convert_features trainval2014", "finetune 0"} <= planned
+    assert not planned & {"download train2014_obj36.zip", "convert_features test2015", "build_answers"}
+
+    ran = run(copy, "resources/vqa2/features/trainval2014.h5", "--forcerun", receipt, config=config())
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads((copy / receipt).read_text())["size_bytes"] == tables.stat().st_size
+    parents = read_metadata(copy / "resources/vqa2/features/trainval2014.h5")["provenance"]["parents"]
+    assert parents[receipt] == file_digest(copy / receipt)
 
 
 def test_lxmerts_minival_is_used_unless_another_is_to_be_drawn(
