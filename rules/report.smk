@@ -31,6 +31,7 @@ rule collect_results:
         seeds=EXPERIMENT.seeds,
         models=MODELS,
         splits=SCORED,
+        submissions=SUBMISSIONS,
         code=code_of("collect_results"),
     script:
         "../workflow_scripts/collect_results.py"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from lxmert_tickets.artifacts import write_text
 from lxmert_tickets.evaluation.accuracy import read_score
-from lxmert_tickets.evaluation.evalai import read_evalai_scores
+from lxmert_tickets.evaluation.evalai import older_than_submission, read_evalai_scores
 from lxmert_tickets.job import job
 from lxmert_tickets.report.results import collect_files, collect_question_types, collect_results
 
@@ -20,6 +20,9 @@ with job(snakemake.log[0]) as log:
     ]
     scores += read_evalai_scores(paths.evalai, params.seeds, params.models)
     runs = list(product(params.seeds, params.models))
+    submission_of = dict(zip(runs, params.submissions, strict=False))  # only of the first test split
+    for file, submission in older_than_submission(paths.evalai, params.seeds, params.models, submission_of):
+        log.warning("%s is older than %s: if the answers have changed, submit them and save the new", file, submission)
     pruned = list(product(params.seeds, params.models[1:]))  # the dense network has no mask
     tables = {
         output.results: collect_results(scores),

@@ -7,7 +7,7 @@ EvalAI's "Result File" of a submission is a list with an object for each split:
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any
@@ -116,6 +116,23 @@ def read_evalai_scores(
                 found_here = f"overall {score.overall} on {split}, and {before.overall} in {earlier}"
                 raise DataError(file, found_here, "one result for each network and split", "Delete the outdated file.")
     return [(*key, score) for key, (score, _) in sorted(found.items())]
+
+
+def older_than_submission(
+    files: Iterable[str | Path],
+    seeds: Iterable[int],
+    models: Iterable[str],
+    submission_of: Mapping[tuple[int, str], str | Path],
+) -> list[tuple[Path, Path]]:
+    """Return those result files that are older than the submission of their network, by (seed, model), each with it.
+
+    Their scores may be those of a network that has been trained again since. A submission that is not here is skipped.
+    """
+    seeds, models = tuple(seeds), tuple(models)
+    pairs = [
+        (file, Path(submission_of[_network_of(file, _below_seed(file), seeds, models)])) for file in map(Path, files)
+    ]
+    return [(file, new) for file, new in pairs if new.exists() and file.stat().st_mtime < new.stat().st_mtime]
 
 
 def _splits_in(path: str | Path, content: Any) -> Iterator[tuple[str, str, Any]]:

@@ -1,6 +1,7 @@
 """EvalAI's results: every known layout is read, file names identify networks, and nothing is skipped silently."""
 
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,12 @@ from hypothesis import strategies as st
 
 from lxmert_tickets.errors import DataError
 from lxmert_tickets.evaluation.accuracy import Score
-from lxmert_tickets.evaluation.evalai import find_evalai_scores, read_evalai, read_evalai_scores
+from lxmert_tickets.evaluation.evalai import (
+    find_evalai_scores,
+    older_than_submission,
+    read_evalai,
+    read_evalai_scores,
+)
 
 DEV = {"yes/no": 87.28, "number": 54.13, "other": 62.65, "overall": 71.83}
 STD = {"yes/no": 87.41, "number": 53.8, "other": 62.86, "overall": 72.05}
@@ -167,6 +173,19 @@ def test_files_that_contradict_each_other_are_refused_naming_both(tmp_path: Path
     with pytest.raises(DataError, match=r"dense\.new\.json: overall 72.05 on test-dev, and 71.83 in") as refused:
         read_evalai_scores([first, second], SEEDS, MODELS)
     assert str(first) in refused.value.found
+
+
+def test_results_older_than_the_submission_of_their_network_are_told_apart(tmp_path: Path) -> None:
+    files = [
+        put(tmp_path / f"evalai/seed0/{name}.json", BOTH) for name in ("dense", "low_magnitude/s50.dev", "random/s50")
+    ]
+    submission_of = {(0, model): tmp_path / f"submissions/seed0/{model}.json" for model in MODELS}
+    for model, seconds in (("dense", 10), ("low_magnitude/s50", 30)):  # none for random/s50
+        os.utime(put(submission_of[0, model], []), (seconds, seconds))
+    for file in files:
+        os.utime(file, (20, 20))
+    old = (files[1], submission_of[0, "low_magnitude/s50"])
+    assert older_than_submission(files, SEEDS, MODELS, submission_of) == [old]
 
 
 @pytest.mark.parametrize(

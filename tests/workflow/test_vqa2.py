@@ -1,6 +1,7 @@
 """VQA v2 by the same rules: a made-up VQA v2 in its real formats, from a web server to Table 1."""
 
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -177,10 +178,14 @@ def test_scores_from_evalai_fill_their_columns(copy: Path, config: Callable[...,
         file.parent.mkdir(parents=True, exist_ok=True)
         scores = {kind: value + number for kind, value in said.items()}
         file.write_text(json.dumps([{"test-dev": scores}, {"test-standard": {k: v + 10 for k, v in scores.items()}}]))
+    old = copy / "resources/evalai/tiny_vqa2/seed0/low_magnitude/s50.json"
+    os.utime(old, (1e9, 1e9))  # saved before the network was trained again
     assert jobs_of(run(copy, "--dry-run", config=config())) == SHOWN
     target = f"{RESULTS}/tables/table1.md"
     ran = run(copy, target, config=config())
     assert ran.returncode == 0, ran.stderr
+    warned = re.findall(r"(\S+) is older than (\S+): if", (copy / RESULTS / "logs/collect_results.log").read_text())
+    assert warned == [(str(old.relative_to(copy)), f"{RESULTS}/submissions/test/seed0/low_magnitude/s50.json")]
     text = (copy / target).read_text()
     assert "| Full | 71.50 | 41.25 | 52.00 | 58.75 | 81.50 | 51.25 | 62.00 | 68.75 |" in text
     assert "| Low-magnitude pruned | 72.50 | 42.25 |" in text
