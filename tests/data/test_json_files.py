@@ -47,6 +47,7 @@ def test_nothing_is_extracted_and_no_path_is_made_of_a_members_name(tmp_path: Pa
     [
         ([TEST, TEST_DEV], None, f"with 2 .json files ({TEST}, {TEST_DEV})"),
         ([TEST], "val2014", f"with 0 fitting .json files ({TEST})"),
+        (["v2_trainval2014_questions.json"], "val2014", "with 0 fitting"),
         ([TEST, f"copy/{TEST}"], "test2015", f"with 2 fitting .json files ({TEST}, copy/{TEST})"),
         ([TEST, TEST], "test2015", "with 2 fitting"),
         (["_test2015_/questions.json"], "test2015", "with 0 fitting"),  # a folder's name does not count

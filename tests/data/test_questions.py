@@ -96,6 +96,7 @@ def without_answers(path: Path) -> None:
         (changed(label_score=np.array([1, 0.3, np.nan])), r"scores within 0\.\.1"),
         (changed(image_row=np.array([0, -1, 0])), "rows of images from 0"),
         (changed(length=np.array([6, 9, 5])), r"lengths within 2\.\.8"),
+        (changed(length=np.array([6, 1, 5])), r"lengths within 2\.\.8"),
         (changed(labelled=False), "labels only where there are annotations"),
         (changed(input_ids=np.zeros(3)), r"input_ids: int32 of shape \(3,\)"),
         (without_a_dataset, "label_score: no such dataset"),

@@ -104,6 +104,7 @@ def test_a_file_without_predictions_is_loaded_as_empty(tmp_path: Path) -> None:
         ([1, 2], ["a", "b"], [0.5], "1 scores for 2 questions"),
         ([1, 2, 1], ["a", "b", "a"], [0.5] * 3, r"more than once: 1 \(question_id 1"),
         ([1], ["a"], [float("nan")], "not finite"),
+        ([1], ["a"], [float("inf")], "not finite"),
     ],
 )
 def test_inconsistent_columns_are_not_saved(
@@ -142,6 +143,14 @@ def test_a_file_from_elsewhere_is_read_and_has_no_metadata(tmp_path: Path) -> No
 def test_a_row_without_an_answer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="missing values in answer"):
         load_predictions(foreign_file(tmp_path / "p.parquet", ["a", None]))
+
+
+def test_an_answer_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    answer = pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, 1], np.int32)), pa.py_buffer(b"\xff"))
+    columns = {"question_id": pa.array([0], pa.int64()), "answer": answer, "score": pa.array([0.5], pa.float32())}
+    pq.write_table(pa.table(columns), tmp_path / "p.parquet")
+    with pytest.raises(ArtifactError, match="damaged"):
+        load_predictions(tmp_path / "p.parquet")
 
 
 def test_metadata_that_is_no_json_is_refused(tmp_path: Path) -> None:
