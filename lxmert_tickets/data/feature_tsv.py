@@ -179,9 +179,8 @@ def _decode(
     else:
         fits, unit = len(content) == bytes_a_region * regions, str(bytes_a_region)
     if not fits:
-        raise DataError(
-            place, f"{name} has {len(content)} bytes", f"{unit} for each of the {regions} regions that num_boxes states"
-        )
+        expected = f"{unit} for each of the {regions} regions that num_boxes states"
+        raise DataError(place, f"{name} has {len(content)} bytes", expected, IF_LAST if bytes_a_region is None else "")
     return content
 
 

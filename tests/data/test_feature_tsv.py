@@ -159,6 +159,12 @@ def test_the_row_that_the_broken_ones_are_made_from_is_accepted() -> None:
     assert parse_feature_row(changed(), "a.tsv:7").image_id == "IMAGE_1"
 
 
+@pytest.mark.parametrize("n_missing", range(1, 9))  # base64 comes in fours
+def test_a_row_truncated_within_the_features_is_refused_with_what_to_do(n_missing: int) -> None:
+    with pytest.raises(DataError, match="If this is the last line, the file is truncated: download it again"):
+        parse_feature_row(line_of().rstrip()[:-n_missing], "a.tsv:7")
+
+
 @given(cut=st.integers(0, len(line_of()) - 2))
 def test_a_truncated_row_is_refused_or_has_narrower_features(cut: int) -> None:
     try:
