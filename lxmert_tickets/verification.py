@@ -11,11 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lxmert_tickets.artifacts import input_digest, provenance
+from lxmert_tickets.artifacts import LARGE_BYTES, file_digest, input_digest, provenance
+from lxmert_tickets.downloads.receipts import read_receipt
 from lxmert_tickets.errors import TicketsError
 from lxmert_tickets.experiment import DENSE, ComplementSubnetwork, Experiment, MagnitudeSubnetwork
 from lxmert_tickets.inspection import INSPECTORS, inspect_file
-from lxmert_tickets.layout import model_of
+from lxmert_tickets.layout import RECEIPT, model_of
 
 OF_A_SEED = re.compile(r"seed(\d+)")
 OF_A_SPLIT = re.compile(r"(?:.*/)?(?:(?:predictions|score)\.(.+)\.(?:parquet|json)|data/([^/]+)/questions\.h5)")
@@ -91,7 +92,7 @@ def verify(
     `networks` and `settings` are those of the experiment, from `networks_of` and `settings_of`.
     """
     found = Verified()
-    digest = cache(input_digest)
+    digest, replaced = cache(input_digest), cache(_replaced)
     for path in files:
         try:
             origin = inspect_file(path)["provenance"]
@@ -103,7 +104,7 @@ def verify(
                 section, spec = settings.get(str(origin.get("rule")), ("", ""))
                 if section and origin.get("spec") != spec:
                     found.problems.append(f"{path}: was made with other settings; expected those of {section} now")
-                _compare(path, root, origin, networks, digest, found)
+                _compare(path, root, origin, networks, digest, replaced, found)
         done()
     return found
 
@@ -114,6 +115,7 @@ def _compare(
     origin: dict[str, Any],
     networks: Mapping[str, str],
     digest: Callable[[str], str],
+    replaced: Callable[[str], bool],
     found: Verified,
 ) -> None:
     of_seed = OF_A_SEED.fullmatch(path.relative_to(root).parts[0])
@@ -128,6 +130,22 @@ def _compare(
             found.problems.append(
                 f"{path}: was made from another {parent}; expected one made from the file that is there"
             )
+        elif replaced(parent):
+            file = Path(parent).with_suffix("")
+            found.problems.append(f"{path}: was made from another {file}; expected the one of {parent}")
+
+
+def _replaced(receipt: str) -> bool:
+    """Return whether `receipt` is one, of another file than the one beside it; of a large file only the size counts.
+
+    The file may be gone, as a zip of features that were converted.
+    """
+    path = Path(receipt)
+    file = path.with_suffix("")
+    if path.suffix != RECEIPT or not file.is_file():
+        return False
+    expected, size = read_receipt(path), file.stat().st_size
+    return size != expected.size_bytes or (size <= LARGE_BYTES and file_digest(file) != expected.sha256)
 
 
 def _other_place(path: Path, parent: str, root: Path, networks: Mapping[str, str]) -> str:

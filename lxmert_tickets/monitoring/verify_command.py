@@ -15,9 +15,9 @@ def add_verify_command(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
         "verify",
         help="whether the files of an experiment belong together",
         description="Read every file of an experiment that records what it was made from (data, weights, masks, "
-        "predictions, scores), and compare that with the files that are there, byte for byte (above 1 GiB, "
-        "size and both ends). Tables, figures and submissions record nothing, and nothing records a score. Of "
-        "settings, those of trainings are compared with the configuration; `snakemake -n` compares all.",
+        "predictions, scores), and compare that with the files that are there, byte for byte (above 1 GiB, size and "
+        "both ends; of a download, size). Tables, figures and submissions record nothing, and nothing records a score. "
+        "Of settings, those of trainings are compared with the configuration; `snakemake -n` compares all.",
     )
     add_asked_experiment(parser)
     parser.set_defaults(run=run_verify)

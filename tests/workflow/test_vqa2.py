@@ -131,6 +131,21 @@ def test_verify_finds_the_files_consistent(
     assert int(said[1]) > 20
 
 
+@pytest.mark.parametrize("change", [lambda content: content[::-1], lambda content: content[:-1]])
+def test_verify_reports_a_download_that_is_no_longer_the_one_of_its_receipt(
+    copy: Path, config: Callable[..., Path], capsys: pytest.CaptureFixture[str], change: Callable[[bytes], bytes]
+) -> None:
+    vocabulary = copy / "resources/vqa2/vocab.txt"
+    vocabulary.write_bytes(change(vocabulary.read_bytes()))
+    configs = [str(ROOT / "configs/vqa2.yaml"), str(config())]
+    assert main(["verify", "--directory", str(copy), "--configfile", *configs]) == 1
+    told = "was made from another resources/vqa2/vocab.txt; expected the one of resources/vqa2/vocab.txt.verified"
+    problems = capsys.readouterr().out.splitlines()
+    assert [line for line in problems if line.endswith(told)] == [
+        f"{RESULTS}/data/{split}/questions.h5: {told}" for split in ("minival", "test", "train")
+    ]
+
+
 def test_no_image_is_both_trained_on_and_in_minival(done: Path) -> None:
     parts = [
         json.loads((done / RESULTS / f"data/{part}/questions.json").read_text())["questions"]
