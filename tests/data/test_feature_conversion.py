@@ -1,6 +1,7 @@
 """Tables become one HDF5 file, complete or not at all, whatever the number of workers; bad rows are refused."""
 
 import base64
+import os
 import subprocess
 import sys
 import zipfile
@@ -82,10 +83,10 @@ def test_any_features_are_kept_to_half_precision(tmp_path: Path, given_features:
 
 
 def test_images_of_several_files_are_concatenated_in_order(tmp_path: Path, tsv: Path) -> None:
-    other = write_tsv(tmp_path / "b.tsv", ["Ä", "LONGER_NAME"], lambda index: numbers(index + 3))
+    other = write_tsv(tmp_path / "b.tsv", ["Ä", "LÄNGERER_NAME"], lambda index: numbers(index + 3))
     convert_features([tsv, other], tmp_path / "features.h5", metadata={})
     found = open_features(tmp_path / "features.h5")
-    assert found.image_ids == ("A", "B", "C", "Ä", "LONGER_NAME")
+    assert found.image_ids == ("A", "B", "C", "Ä", "LÄNGERER_NAME")
     assert np.array_equal(found.features, [numbers(index) for index in range(5)])
     assert np.allclose(found.boxes, BOXES / [40, 30, 40, 30])
     assert found.sizes.tolist() == [[30, 40]] * 5
@@ -95,6 +96,23 @@ def test_images_of_several_files_are_concatenated_in_order(tmp_path: Path, tsv: 
 def test_a_last_line_without_a_newline_is_a_row(tmp_path: Path, tsv: Path) -> None:
     tsv.write_bytes(tsv.read_bytes().rstrip(b"\n"))
     assert convert_features([tsv], tmp_path / "features.h5", metadata={}).n_images == 3
+
+
+def test_features_are_flushed_to_disk_before_they_get_their_name(tmp_path: Path, tsv: Path, monkeypatch) -> None:
+    flushed: dict[int, bool] = {}
+    output = tmp_path / "features.h5"
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.setdefault(os.fstat(file).st_ino, output.exists()))
+    convert_features([tsv], output, metadata={})
+    assert flushed[output.stat().st_ino] is False
+
+
+def test_a_disk_that_accepts_only_short_writes_gets_every_byte(
+    tmp_path: Path, tsv: Path, converted: Path, monkeypatch
+) -> None:
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, content, offset: write(file, content[:5], offset))
+    convert_features([tsv], tmp_path / "again.h5", metadata={"rule": "convert_features"}, workers=1)
+    assert (tmp_path / "again.h5").read_bytes() == converted.read_bytes()
 
 
 def test_equal_input_gives_equal_bytes(tmp_path: Path, tsv: Path, converted: Path) -> None:
