@@ -35,9 +35,10 @@ def test_a_missing_file_is_named_with_the_remedy(receipt: Path) -> None:
         source_file(receipt)
 
 
-def test_a_file_of_another_size_is_refused(receipt: Path) -> None:
-    receipt.with_name("train.zip").write_bytes(b"1234")
-    with pytest.raises(DataError, match=r"has 4 bytes; expected 5 bytes as in train\.zip\.verified"):
+@pytest.mark.parametrize("content", [b"", b"1234", b"123456"])
+def test_a_file_of_another_size_is_refused(receipt: Path, content: bytes) -> None:
+    receipt.with_name("train.zip").write_bytes(content)
+    with pytest.raises(DataError, match=rf"has {len(content)} bytes; expected 5 bytes as in train\.zip\.verified"):
         source_file(receipt)
 
 

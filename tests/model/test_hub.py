@@ -260,6 +260,7 @@ def test_sizes_that_a_config_leaves_out_are_those_of_the_base_network(tmp_path: 
     [
         ('{"model_type": "bert"}', "model_type is 'bert', not 'lxmert'"),
         ('{"hidden_act": "relu"}', "hidden_act is 'relu', not 'gelu'"),
+        ('{"type_vocab_size": 1, "visual_pos_dim": 7}', "type_vocab_size is 1, not 2; visual_pos_dim is 7, not 4"),
         ("<html>", "not valid JSON"),
         ("[]", "Expected `object`"),
     ],
