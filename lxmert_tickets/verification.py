@@ -87,9 +87,10 @@ def verify(
     settings: Mapping[str, tuple[str, str]],
     done: Callable[[], None] = lambda: None,
 ) -> Verified:
-    """Return what is found in `files` of the experiment in `root`, a relative path; `done` is called after each.
+    """Return what is found in `files`, most of them of the experiment in `root`, a relative path.
 
-    `networks` and `settings` are those of the experiment, from `networks_of` and `settings_of`.
+    `networks` and `settings` are those of the experiment, from `networks_of` and `settings_of`; `done` is called after
+    each file.
     """
     found = Verified()
     digest, replaced = cache(input_digest), cache(_replaced)
@@ -118,11 +119,12 @@ def _compare(
     replaced: Callable[[str], bool],
     found: Verified,
 ) -> None:
-    of_seed = OF_A_SEED.fullmatch(path.relative_to(root).parts[0])
+    below = path.relative_to(root) if root in path.parents else path
+    of_seed = OF_A_SEED.fullmatch(below.parts[0])
     if of_seed and origin.get("seed") != int(of_seed[1]):
         found.problems.append(f"{path}: is of seed {origin.get('seed')}; expected seed {of_seed[1]}")
     for parent, recorded in origin.get("parents", {}).items():
-        if expected := _other_place(path.relative_to(root), parent, root, networks):
+        if expected := _other_place(below, parent, root, networks):
             found.problems.append(f"{path}: was made from {parent}; expected one of {expected}")
         elif not Path(parent).exists():
             found.gone.add(parent)

@@ -28,7 +28,9 @@ def run_verify(args: Namespace) -> int:
 
     Raises ConfigError when the configuration is missing or wrong, ArtifactError when there are no files yet.
     """
-    from lxmert_tickets.progress import Progress  # noqa: PLC0415 (not for every command)
+    from lxmert_tickets.layout import Layout  # noqa: PLC0415 (not for every command)
+    from lxmert_tickets.progress import Progress  # noqa: PLC0415
+    from lxmert_tickets.sources import files_of  # noqa: PLC0415
     from lxmert_tickets.verification import files_to_verify, networks_of, settings_of, verify  # noqa: PLC0415 (h5py, pyarrow)
 
     experiment = asked_experiment(args)
@@ -38,6 +40,9 @@ def run_verify(args: Namespace) -> int:
         files = files_to_verify(root, networks)
         if not files:
             raise ArtifactError(root, "has no files", "files of an experiment", "Run snakemake first.")
+        data = files_of(experiment, Layout(root))
+        features = {Path(data.features.format(images=images)) for images in data.image_sets}
+        files += sorted(file for file in features.difference(files) if file.exists())  # in resources/
         with Progress("verify", len(files), "file") as progress:
             found = verify(root, files, networks, settings_of(experiment), progress.advance)
     for problem in found.problems:

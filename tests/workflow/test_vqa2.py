@@ -32,6 +32,7 @@ NETWORK = {
 }  # fmt: skip
 DRAWN = {"minival": "drawn", "minival_images": 3}
 RESULTS = Path("results/tiny_vqa2")
+SPLITS = ("minival", "test", "train")
 MODELS = ["dense", "low_magnitude/s50", "high_magnitude/s50", "random/s50"]
 SHOWN = {"collect_results", "make_table", "draw_accuracy", "draw_answer_types", "draw_question_types", "draw_sparsity",
          "draw_learning_curves", "show_configuration", "show_run_times"}  # fmt: skip
@@ -131,19 +132,23 @@ def test_verify_finds_the_files_consistent(
     assert int(said[1]) > 20
 
 
-@pytest.mark.parametrize("change", [lambda content: content[::-1], lambda content: content[:-1]])
+@pytest.mark.parametrize(
+    ("name", "change", "made_of_it"),
+    [
+        ("vocab.txt", lambda content: content[::-1], [f"{RESULTS}/data/{split}/questions.h5" for split in SPLITS]),
+        ("test2015_obj36.zip", lambda content: content + b"0", ["resources/vqa2/features/test2015.h5"]),
+    ],
+)
 def test_verify_reports_a_download_that_is_no_longer_the_one_of_its_receipt(
-    copy: Path, config: Callable[..., Path], capsys: pytest.CaptureFixture[str], change: Callable[[bytes], bytes]
-) -> None:
-    vocabulary = copy / "resources/vqa2/vocab.txt"
-    vocabulary.write_bytes(change(vocabulary.read_bytes()))
+    copy: Path, config: Callable[..., Path], capsys: pytest.CaptureFixture[str],
+    name: str, change: Callable[[bytes], bytes], made_of_it: list[str],
+) -> None:  # fmt: skip
+    file = copy / "resources/vqa2" / name
+    file.write_bytes(change(file.read_bytes()))
     configs = [str(ROOT / "configs/vqa2.yaml"), str(config())]
     assert main(["verify", "--directory", str(copy), "--configfile", *configs]) == 1
-    told = "was made from another resources/vqa2/vocab.txt; expected the one of resources/vqa2/vocab.txt.verified"
-    problems = capsys.readouterr().out.splitlines()
-    assert [line for line in problems if line.endswith(told)] == [
-        f"{RESULTS}/data/{split}/questions.h5: {told}" for split in ("minival", "test", "train")
-    ]
+    told = f"was made from another resources/vqa2/{name}; expected the one of resources/vqa2/{name}.verified"
+    assert capsys.readouterr().out.splitlines()[:-2] == [f"{made}: {told}" for made in made_of_it]
 
 
 def test_no_image_is_both_trained_on_and_in_minival(done: Path) -> None:
