@@ -47,6 +47,7 @@ def test_a_truncated_zip_is_refused_though_its_size_is_as_announced(
     server.files["/train.zip"] = Served(ZIP[:-100])
     with pytest.raises(DataError, match="damaged zip"):
         get(server.url())
+    assert len(server.asked) == 1  # nothing was joined: it would be the same again
     assert not target.exists()
     assert not part_of(target).exists()
 
