@@ -45,6 +45,7 @@ answers_with_stops = st.builds(str.__add__, answers_of_words, st.sampled_from(["
         ("another", "another"),
         ("a man", "man"),
         ("the a man", "man"),
+        ("the  grey", "gray"),
         ("The woman.", "woman"),
         ("grey", "gray"),
         ("the grey", "gray"),
