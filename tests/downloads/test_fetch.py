@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 import ssl
 import subprocess
@@ -32,6 +33,16 @@ def test_nothing_is_left_beside_the_file_but_its_lock(server: BreakingServer, ge
     server.files["/train.zip"] = Served(ZIP)
     get(server.url())
     assert sorted(path.name for path in target.parent.iterdir()) == [".train.zip.lock", "train.zip"]
+
+
+def test_a_download_is_flushed_to_disk_before_it_gets_its_name(
+    server: BreakingServer, get: Get, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files["/train.zip"] = Served(ZIP)
+    flushed: dict[int, bool] = {}
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.setdefault(os.fstat(file).st_ino, target.exists()))
+    get(server.url())
+    assert flushed[target.stat().st_ino] is False
 
 
 def test_a_file_put_in_place_by_hand_is_accepted_without_network(get: Get, target: Path, lock: Path) -> None:
