@@ -219,9 +219,12 @@ def test_mismatched_halves_of_two_mirrors_are_downloaded_once_more_too(
     assert [asked.first_byte for asked in mirror.asked] == [150_000, None]
 
 
-def test_a_half_file_of_unknown_origin_is_discarded(server: BreakingServer, get: Get, target: Path) -> None:
+@pytest.mark.parametrize("origin", [b"{", b"\0" * 100, b'{"mirror": "\xff", "validator": null, "size_bytes": null}'])
+def test_a_half_file_of_unknown_origin_is_discarded(
+    server: BreakingServer, get: Get, target: Path, origin: bytes
+) -> None:
     break_off(get, server, 150_000)
-    target.with_name(".train.zip.part.json").write_text("{")
+    target.with_name(".train.zip.part.json").write_bytes(origin)
     with pytest.raises(DataError):
         get(server.url("/gone.zip"))
     assert not part_of(target).exists()
