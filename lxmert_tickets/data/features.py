@@ -15,6 +15,7 @@ from lxmert_tickets.data import hdf5
 from lxmert_tickets.errors import ArtifactError, DataError
 
 KIND = "features"
+PUT_OTHERS = "Replace its tables by those of all images, as docs/vqa2.md says (By hand)."
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ def open_features(path: str | Path, feature_dim: int | None = None) -> Features:
     if offset is None:
         raise ArtifactError(f"{path}:features", "compressed or in chunks", "one contiguous block, to be mapped", REMAKE)
     if feature_dim not in (None, dim):
-        raise DataError(path, f"{dim} values a region", f"{feature_dim}, as in vqa2.feature_dim", _put_others(path))
+        raise DataError(path, f"{dim} values a region", f"{feature_dim}, as in vqa2.feature_dim", PUT_OTHERS)
     mapped = np.memmap(path, dtype="<f2", mode="r", offset=offset, shape=shape)
     return Features(path, mapped, boxes, sizes, image_ids, row_of)
 
@@ -69,9 +70,5 @@ def check_images_present(features: Features, image_names: Iterable[str], asked_b
             f"no features for {len(missing)} of the {len(names)} images of {asked_by}: {', '.join(missing[:5])}"
             + (", …" if len(missing) > 5 else ""),
             f"a row for each; the {len(features.image_ids)} there are begin with {features.image_ids[0]}",
-            _put_others(features.path),
+            PUT_OTHERS,
         )
-
-
-def _put_others(path: Path) -> str:
-    return f"Put the right region features in place, for all images; then delete {path} and run again."

@@ -57,7 +57,7 @@ def test_images_without_features_are_named(converted: Path) -> None:
 def test_features_of_another_width_than_the_network_reads_are_refused_with_a_remedy(converted: Path) -> None:
     dim = open_features(converted).features.shape[2]
     assert open_features(converted, dim).image_ids == ("A", "B", "C")
-    told = rf"{dim} values a region; expected {dim + 1}, as in vqa2\.feature_dim\. .* delete {converted} and run again"
+    told = rf"{dim} values a region; expected {dim + 1}, as in vqa2\.feature_dim\. Replace its tables .* docs/vqa2\.md"
     with pytest.raises(DataError, match=told):
         open_features(converted, dim + 1)
 
