@@ -5,6 +5,7 @@ Braces are Snakemake wildcards: {split} a set of questions, {images} a set of im
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 FOLDERS = ("results", "resources")  # all files of the workflow lie in one of them
@@ -104,3 +105,14 @@ def resume_folder(weights: str | Path) -> Path:
 def lock_of_training(weights: str | Path) -> Path:
     """Return the lock file of the process that trains `weights`."""
     return resume_folder(weights) / "lock"
+
+
+def files_below(folder: Path, within: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Yield all files below `folder`, also through links to folders, except links to a folder above them."""
+    real = folder.resolve()
+    if folder.is_dir() and real not in within:
+        for entry in folder.iterdir():
+            if entry.is_dir():
+                yield from files_below(entry, within | {real})
+            else:
+                yield entry

@@ -16,7 +16,7 @@ from lxmert_tickets.downloads.receipts import read_receipt
 from lxmert_tickets.errors import TicketsError
 from lxmert_tickets.experiment import DENSE, ComplementSubnetwork, Experiment, MagnitudeSubnetwork
 from lxmert_tickets.inspection import INSPECTORS, inspect_file
-from lxmert_tickets.layout import RECEIPT, model_of
+from lxmert_tickets.layout import RECEIPT, files_below, model_of
 
 OF_A_SEED = re.compile(r"seed(\d+)")
 OF_A_SPLIT = re.compile(r"(?:.*/)?(?:(?:predictions|score)\.(.+)\.(?:parquet|json)|data/([^/]+)/questions\.h5)")
@@ -66,7 +66,7 @@ def files_to_verify(root: Path, networks: Collection[str]) -> list[Path]:
     """
     return [
         path
-        for path in sorted(root.rglob("*"))
+        for path in sorted(files_below(root))
         if path.suffix in INSPECTORS and _is_of_now(path.relative_to(root), networks)
     ]
 

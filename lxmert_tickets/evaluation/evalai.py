@@ -15,6 +15,7 @@ from typing import Any
 from lxmert_tickets.data.json_files import read_json, shown_name
 from lxmert_tickets.errors import DataError, did_you_mean
 from lxmert_tickets.evaluation.accuracy import Score
+from lxmert_tickets.layout import files_below
 
 TEST_DEV, TEST_STD = "test-dev", "test-std"
 SPLIT_OF = {"test-dev": TEST_DEV, "test-standard": TEST_STD, "test-std": TEST_STD}
@@ -76,7 +77,7 @@ def find_evalai_scores(folder: str | Path, seeds: Iterable[int], models: Iterabl
     """
     root, seeds, models = Path(folder), tuple(seeds), tuple(models)
     found = []
-    for file in sorted(_files_below(root)):
+    for file in sorted(files_below(root)):
         below = file.relative_to(root)
         seed = SEED.fullmatch(below.parts[0])
         waits = seed is not None and int(seed[1]) not in seeds
@@ -84,17 +85,6 @@ def find_evalai_scores(folder: str | Path, seeds: Iterable[int], models: Iterabl
             _network_of(file, below, seeds, models)
             found.append(file)
     return found
-
-
-def _files_below(folder: Path, within: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """Yield all files below `folder`, also through links to folders, except links to a folder above them."""
-    real = folder.resolve()
-    if folder.is_dir() and real not in within:
-        for entry in folder.iterdir():
-            if entry.is_dir():
-                yield from _files_below(entry, within | {real})
-            else:
-                yield entry
 
 
 def read_evalai_scores(

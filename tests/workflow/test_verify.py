@@ -120,6 +120,16 @@ def test_a_damaged_file_is_reported_and_the_others_are_still_checked(
     assert any(line.startswith(f"{MASK.replace('mask', 'weights')}: was made from another {MASK}") for line in said)
 
 
+def test_folders_on_another_disk_are_verified_through_their_links(
+    grid: Path, tmp_path: Path, verified: Callable[..., tuple[int, list[str]]]
+) -> None:
+    _, before = verified()
+    shutil.move(grid / "results/smoke/seed0", tmp_path / "elsewhere")
+    (grid / "results/smoke/seed0").symlink_to(tmp_path / "elsewhere")
+    (grid / "results/smoke/here").symlink_to(".")  # a cycle
+    assert verified() == (0, before)
+
+
 def test_networks_trained_with_other_settings_are_reported(
     grid: Path, verified: Callable[..., tuple[int, list[str]]], overlay: Callable[..., Path]
 ) -> None:
