@@ -148,6 +148,16 @@ def save_tensors(path: str | Path, kind: str, tensors: Mapping[str, np.ndarray],
         temporary.chmod(temporary.parent.stat().st_mode & 0o666)
 
 
+def check_can_be_opened(path: str | Path, expected: str) -> None:
+    """Raise ArtifactError when `path` is missing or this user may not read it: libraries report that as damage."""
+    try:
+        open(path, "rb").close()
+    except FileNotFoundError:
+        raise ArtifactError(path, "no such file", expected) from None
+    except OSError as error:
+        raise ArtifactError(path, f"cannot be read ({error.strerror})", "a file that this user can read") from None
+
+
 def read_metadata(path: str | Path) -> Metadata:
     """Return the metadata of a safetensors artifact; {} for a file from elsewhere, such as a hub checkpoint.
 
@@ -191,12 +201,7 @@ def load_tensors(path: str | Path, kind: str) -> tuple[Tensors, Metadata]:
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Any]:
-    try:
-        open(path, "rb").close()  # the library calls missing what it may not open
-    except FileNotFoundError:
-        raise ArtifactError(path, "no such file", "a safetensors file") from None
-    except OSError as error:
-        raise ArtifactError(path, f"cannot be read ({error.strerror})", "a file that this user can read") from None
+    check_can_be_opened(path, "a safetensors file")
     try:
         with safe_open(path, framework="numpy") as handle:
             yield handle

@@ -15,7 +15,7 @@ from typing import Any
 import h5py  # type: ignore[import-untyped]
 import numpy as np
 
-from lxmert_tickets.artifacts import METADATA_KEY, REMAKE, Metadata, canonical_json, replacing
+from lxmert_tickets.artifacts import METADATA_KEY, REMAKE, Metadata, canonical_json, check_can_be_opened, replacing
 from lxmert_tickets.errors import ArtifactError
 
 FORMAT = ("v110", "v110")
@@ -99,13 +99,12 @@ def read_metadata(path: str | Path) -> Metadata:
 @contextmanager
 def _opened(path: str | Path, expected: str) -> Iterator[h5py.File]:
     """Yield a file of this workflow, of any kind; damage that h5py finds becomes an ArtifactError."""
+    check_can_be_opened(path, expected)
     try:
         with h5py.File(path, "r", locking=False) as file:  # it never changes, and some cluster disks have no locks
             if "kind" not in metadata(file):
                 raise ArtifactError(path, "was not written by this workflow", expected)
             yield file
-    except FileNotFoundError:
-        raise ArtifactError(path, "no such file", expected) from None
     except (OSError, KeyError, RuntimeError, ValueError) as error:  # what h5py raises for an unreadable file
         raise ArtifactError(path, f"damaged or truncated ({error})", expected, REMAKE) from None
 

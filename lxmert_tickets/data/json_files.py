@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from lxmert_tickets.errors import DOWNLOAD_AGAIN, DataError
+from lxmert_tickets.errors import DOWNLOAD_AGAIN, NO_ACCESS, DataError
 from lxmert_tickets.file_kinds import EMPTY_ZIP_MAGIC, GZIP_MAGIC, ZIP_DAMAGES, ZIP_MAGIC
 
 Record = TypeVar("Record")
@@ -75,6 +75,9 @@ class JsonFile:
         except FileNotFoundError:
             raise DataError(path, "no such file", self.expected) from None
         except (OSError, EOFError, zlib.error) as error:
+            if isinstance(error, OSError) and error.errno in NO_ACCESS:
+                found, expected = f"cannot be read ({error.strerror})", "a file that this user can read"
+                raise DataError(path, found, expected) from None
             raise DataError(path, f"cannot be read ({error})", self.expected, self.if_damaged) from None
         if len(content) > MAX_BYTES:
             raise self._too_large(f"over {MAX_BYTES:,} bytes")

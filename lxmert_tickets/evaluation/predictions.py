@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from lxmert_tickets.artifacts import METADATA_KEY, REMAKE, Metadata, canonical_json, replacing
+from lxmert_tickets.artifacts import METADATA_KEY, REMAKE, Metadata, canonical_json, check_can_be_opened, replacing
 from lxmert_tickets.data.json_files import read_json
 from lxmert_tickets.data.vqa_json import first_few
 from lxmert_tickets.errors import ArtifactError, DataError, counted
@@ -137,13 +137,12 @@ def _described(columns: pa.Schema) -> str:
 
 def _read_table(path: str | Path) -> tuple[pa.Table, Metadata]:
     expected = "a Parquet file of predictions"
+    check_can_be_opened(path, expected)
     try:
         with open(path, "rb") as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
             table = file.read()
         table.validate(full=True)
         metadata = dict(json.loads((table.schema.metadata or {}).get(METADATA_KEY.encode(), b"{}")))
-    except FileNotFoundError:
-        raise ArtifactError(path, "no such file", expected) from None
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: metadata that is not JSON
         raise ArtifactError(path, f"damaged or not Parquet ({error})", expected, REMAKE) from None
     return table, metadata

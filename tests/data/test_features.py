@@ -110,6 +110,7 @@ COMPRESSED = np.zeros((2, 2, 3), np.float16)
     [
         (lambda path: path.write_bytes(b"not HDF5 at all"), "damaged or truncated"),
         (lambda path: None, "no such file"),
+        (lambda path: path.mkdir(), r"cannot be read \(Is a directory\); expected a file that this user can read$"),
         (foreign, "was not written by this workflow"),
         (with_datasets("questions"), "is a questions file; expected a complete features file"),
         (with_datasets(boxes=None), "boxes: no such dataset"),

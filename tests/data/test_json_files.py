@@ -1,5 +1,6 @@
 """JSON from outside: archives are read in place, sizes are limited, and any damage gives one readable error."""
 
+import errno
 import gzip
 import json
 import zipfile
@@ -105,6 +106,18 @@ def test_plain_and_gzipped_files_are_read_up_to_the_limit(tmp_path: Path, monkey
     else:
         with pytest.raises(DataError, match="over 9 bytes; expected digits, of at most 9 bytes"):
             read_json(tmp_path / "a.json", str, "digits")
+
+
+def test_a_file_of_another_user_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, _: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(json_files, "open", refused, raising=False)
+    with pytest.raises(DataError) as caught:
+        read_json(tmp_path / "Q.json", str, "a name")
+    assert str(caught.value) == (
+        f"{tmp_path}/Q.json: cannot be read (Permission denied); expected a file that this user can read"
+    )
 
 
 def test_a_gzip_bomb_is_not_unpacked_beyond_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,6 +170,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_predictions(tmp_path / "nowhere.parquet")
 
 
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path: Path) -> None:
+    (tmp_path / "p.parquet").mkdir()
+    with pytest.raises(ArtifactError, match=r"cannot be read \(Is a directory\); expected a file that this user can"):
+        load_predictions(tmp_path / "p.parquet")
+
+
 def test_other_columns_are_refused_and_shown(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     pq.write_table(pa.table({"question_id": pa.array([1], pa.int32()), "answer": ["a"]}), path)
