@@ -97,15 +97,17 @@ def verify(
     for path in files:
         try:
             origin = inspect_file(path)["provenance"]
-        except TicketsError as error:
-            found.problems.append(str(error))
-        else:
             if isinstance(origin, dict):
                 found.n_files += 1
                 section, spec = settings.get(str(origin.get("rule")), ("", ""))
                 if section and origin.get("spec") != spec:
                     found.problems.append(f"{path}: was made with other settings; expected those of {section} now")
                 _compare(path, root, origin, networks, digest, replaced, found)
+        except TicketsError as error:
+            found.problems.append(str(error))
+        except OSError as error:  # an input that is another user's, or on a disk that fails
+            said = f"{error.filename}: cannot be read ({error.strerror}); expected a file that this user can read"
+            found.problems += [] if said in found.problems else [said]
         done()
     return found
 

@@ -49,7 +49,8 @@ def run_verify(args: Namespace) -> int:
         sys.stdout.write(f"{problem}\n")
     if found.problems:
         sys.stdout.write(
-            "Restore the original files; or delete these files and everything made from them, and run snakemake.\n"
+            "Restore the original files, or access to them; or delete these files and everything made from them, and "
+            "run snakemake.\n"
         )
     gone = f"; {counted(len(found.gone), 'input')} gone since" if found.gone else ""
     sys.stdout.write(

@@ -1,5 +1,6 @@
 """`verify` finds what Snakemake cannot see: files that were swapped or damaged and have their old times."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 from workflow_runs import ROOT, jobs_of, snakemake
 
+from lxmert_tickets import verification
+from lxmert_tickets.artifacts import input_digest
 from lxmert_tickets.cli import main
 
 DENSE = "results/smoke/seed0/dense"
@@ -118,6 +121,23 @@ def test_a_damaged_file_is_reported_and_the_others_are_still_checked(
     assert status == 1
     assert any(line.startswith(f"{MASK}: damaged or truncated") for line in said)
     assert any(line.startswith(f"{MASK.replace('mask', 'weights')}: was made from another {MASK}") for line in said)
+
+
+def test_an_input_that_cannot_be_read_is_reported_once_and_the_others_are_still_compared(
+    grid: Path, verified: Callable[..., tuple[int, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: str) -> str:
+        if path == VAL_FEATURES:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return input_digest(path)
+
+    monkeypatch.setattr(verification, "input_digest", refused)
+    keeping_its_time(grid / MASK, (grid / MASK.replace("s25", "s50")).read_bytes())
+    status, said = verified()
+    assert status == 1
+    expected = "cannot be read (Permission denied); expected a file that this user can read"
+    assert [line for line in said if VAL_FEATURES in line] == [f"{VAL_FEATURES}: {expected}"]
+    assert any(f"was made from another {MASK}; " in line for line in said)
 
 
 def test_folders_on_another_disk_are_verified_through_their_links(
