@@ -36,6 +36,13 @@ def test_the_networks_shown_are_dense_those_of_the_table_and_the_sparsest_by_mag
     assert shown_models(read_experiment(SHIPPED)) == expected
 
 
+def test_of_two_subnetworks_found_by_magnitude_the_sparsest_of_the_first_is_shown() -> None:
+    other = {"keep": "largest", "rounds": "one_shot", "sparsities": [50, 80]}
+    both = SHIPPED | {"subnetworks": {"low_magnitude": SHIPPED["subnetworks"]["low_magnitude"], "one_shot": other}}
+    expected = ("dense", "low_magnitude/s50", "low_magnitude/s90", "one_shot/s50")
+    assert shown_models(read_experiment(both)) == expected
+
+
 def test_at_a_sparsity_that_only_one_subnetwork_has_only_it_and_dense_are_shown() -> None:
     at_90 = SHIPPED | {"report": SHIPPED["report"] | {"table_sparsity": 90}}
     assert shown_models(read_experiment(at_90)) == ("dense", "low_magnitude/s90")

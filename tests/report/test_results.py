@@ -63,8 +63,12 @@ def test_files_are_stacked_and_labelled(tmp_path: Path) -> None:
     assert found.index.tolist() == [0, 1, 2, 3]
 
 
-def test_names_that_look_like_numbers_or_missing_values_are_read_back_unchanged(tmp_path: Path) -> None:
-    asked = [(seed, "nan/s50", split, SCORE) for seed in (0, 1) for split in ("2014", "NA", "null")]
+@pytest.mark.parametrize("names", [["2014"], ["NA"], ["2014", "NA", "null"]])
+def test_names_that_look_like_numbers_or_missing_values_are_read_back_unchanged(
+    tmp_path: Path, names: list[str]
+) -> None:
+    score = Score(50.0, SCORE.per_answer_type, dict.fromkeys(names, 50.0), per_question={})
+    asked = [(seed, "nan/s50", split, score) for seed in (0, 1) for split in names]
     for table in (collect_results(asked), collect_question_types(asked)):
         table.to_csv(tmp_path / "a.csv", index=False)
         found = read_table(tmp_path / "a.csv")

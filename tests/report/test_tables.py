@@ -246,6 +246,7 @@ def test_a_kind_of_question_that_a_split_lacks_leaves_its_cells_empty() -> None:
     found = table_1(data, 50.0, TESTED, "val")
     for write, read in FORMATS:
         assert [row[1 + COLUMNS.index(("test-std", "number"))] for row in read(write(found))] == [""] * len(ROWS)
+    assert {row["test-std n_seeds"] for row in csv.DictReader(io.StringIO(as_csv(found)))} == {"3"}
 
 
 @pytest.mark.parametrize(
@@ -268,6 +269,12 @@ def test_before_evalai_has_scored_anything_the_table_shows_minival_and_says_so()
     assert text.splitlines()[0] == "|  | val Yes/No | val Number | val Other | val Overall |"
     for rendered in (as_html(found), as_latex(found)):
         assert "this is val. Chosen by lot." in rendered
+
+
+def test_a_score_of_a_network_that_the_table_leaves_out_shows_no_empty_columns() -> None:
+    data = results()
+    known = data[data["split"].eq("val") | data["sparsity"].eq(25)]
+    assert table_1(known, 50.0, TESTED, "val").splits == ("val",)
 
 
 def test_without_test_splits_the_table_shows_the_validation_split() -> None:
