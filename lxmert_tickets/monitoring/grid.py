@@ -102,13 +102,12 @@ def _network(
         rule = "finetune" if name == DENSE else "retrain"
         logs = [paths.log_of(rule, *values) for rule in (*before, rule)]
         return _training(status, weights, logs, files, clock)
-    predictions = [filled(paths.predictions, split) for split in experiment.evaluated_splits]
-    predictions += [filled(paths.submission, split) for split in experiment.splits.test]
+    # Not predictions: deleted ones are made again only when a job needs them.
+    submissions = [filled(paths.submission, split) for split in experiment.splits.test]
     scores = [filled(paths.score, split) for split in data.scored_splits]
     # The wildcard {model} contains a slash, so the log's name does too.
     logs = [paths.log_of(rule, str(seed), model) for rule in ("predict", "score")]
-    missing = [path for path in (*predictions, *scores) if not files.has(path)]
-    if not missing:
+    if all(map(files.has, (*submissions, *scores))):
         return replace(status, state="done")
     return _failed(status, logs, files) or replace(status, state="trained", note="to be scored")
 

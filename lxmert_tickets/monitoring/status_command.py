@@ -21,8 +21,8 @@ def add_status_command(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
         "status",
         help="what is done, running, failed, waiting",
         description="Show where an experiment stands, from its files alone: on any machine that sees them. "
-        "A network is done when all its files exist; `snakemake -n` says whether they are up to date with the "
-        "configuration.",
+        "A network is done when all that Snakemake is asked for exists; `snakemake -n` says whether it is up to date "
+        "with the configuration.",
     )
     add_asked_experiment(parser)
     parser.add_argument("--all", action="store_true", help="a line for each network")

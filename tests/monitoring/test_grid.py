@@ -105,6 +105,15 @@ def test_a_network_is_done_when_it_is_trained_and_scored(folder: Path) -> None:
     assert of_model().state == "trained"
 
 
+@pytest.mark.parametrize("split", ["val", "test-dev"])
+def test_deleted_predictions_are_not_missed(folder: Path, split: str) -> None:
+    """Snakemake makes them again only when a job needs them."""
+    trained()
+    scored()
+    Path(f"results/smoke/seed0/{MODEL}/predictions.{split}.parquet").unlink()
+    assert of_model().state == "done"
+
+
 def test_a_network_is_running_while_its_run_has_a_fresh_pulse(folder: Path) -> None:
     pulse()
     status = of_model()
@@ -296,6 +305,14 @@ def test_the_states_of_data_pretraining_and_initial_weights_are_found_too(folder
     assert grid["data", None].state == "failed"
     data_made("train", "val", "test-dev", "test-std", "pretrain")
     assert found()["data", None].state == "done"
+
+
+@pytest.mark.parametrize("log", ["pretrain.log", "snapshot_initial_weights.0.log"])
+def test_what_failed_after_the_data_is_no_failure_of_the_data(folder: Path, log: str) -> None:
+    put(f"logs/{log}", ERROR)
+    assert [key for key, status in found().items() if status.state == "failed"] == [
+        ("pretrained", None) if log == "pretrain.log" else ("initial", 0)
+    ]
 
 
 @pytest.mark.parametrize("rule", ["draw_images", "extract_features", "convert_features", "encode_questions"])

@@ -87,6 +87,13 @@ def test_a_row_with_fewer_seeds_than_others_says_so(tmp_path: Path) -> None:
     assert "Full (n" not in shown(tmp_path)
 
 
+def test_a_row_without_scores_does_not_count_its_seeds(tmp_path: Path) -> None:
+    data = results(3)
+    text = shown(with_results(tmp_path, data[data["subnetwork"].ne("random") | data["split"].eq("test-dev")]))
+    assert text.count("Random pruned") == 2
+    assert "(n =" not in text
+
+
 def test_names_that_look_like_numbers_are_shown(tmp_path: Path) -> None:
     data = results(1).replace({"subnetwork": {"random": "nan"}})
     assert "Nan pruned" in shown(with_results(tmp_path, data))
