@@ -82,6 +82,10 @@ def test_a_large_grid_is_summarised_by_subnetwork_and_the_first_failures_are_sho
     assert len(text.splitlines()) < 30
 
 
+def test_a_grid_of_many_rows_is_summarised_however_wide_the_terminal() -> None:
+    assert "random/s7" not in shown(large(), width=1000)
+
+
 def test_a_narrow_terminal_truncates_no_name_and_no_number() -> None:
     assert shown(large(), width=20).count("│") == shown(large(), width=80).count("│")
     assert "random" in shown(large(), width=20)
