@@ -19,6 +19,8 @@ from lxmert_tickets.report.results import METRICS, over_seeds
 from lxmert_tickets.report.style import DENSE_STYLE, legend_below, line_style, new_figure, settings, step_of_columns
 
 UNREAD = "*"  # marks layers that the answer does not depend on
+STREAMS = ("language", "vision", "cross", "pooler", "other")
+BRANCHES = ("attention", "language", "vision")  # of a cross layer: the first feeds the other two
 
 
 def accuracy_figure(results: pd.DataFrame, split: str, spread: str, width_inches: float) -> Figure:
@@ -127,7 +129,7 @@ def sparsity_figure(sparsities: pd.DataFrame, subnetwork: str, width_inches: flo
     narrow, only every second, third, ... has numbers.
     """
     part = sparsities[(sparsities["subnetwork"] == subnetwork) & (sparsities["part"] == "layer")]
-    names = list(dict.fromkeys(part["name"]))
+    names = sorted(set(part["name"]), key=_depth)
     unread = set(part.loc[~part["reaches_answer"].astype(bool), "name"])
     means = part.pivot_table(index="name", columns="sparsity", values="sparsity_percent", aggfunc="mean").loc[names]
     values, wholes = means.to_numpy(), means.columns.to_numpy()
@@ -163,6 +165,12 @@ def sparsity_figure(sparsities: pd.DataFrame, subnetwork: str, width_inches: flo
         for text in axes.texts:
             text.set_visible(int(text.get_position()[0]) % step == 0)
     return figure
+
+
+def _depth(layer: str) -> tuple[int, list[int]]:
+    """Return where in the network a layer such as "cross 4 vision" computes, to sort by."""
+    stream, *rest = layer.split()
+    return STREAMS.index(stream), [int(word) if word.isdigit() else BRANCHES.index(word) for word in rest]
 
 
 def learning_curve_figure(histories: pd.DataFrame, sparsity: float, spread: str, width_inches: float) -> Figure:

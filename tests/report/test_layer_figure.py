@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_up import LAYERS, WITH_LONGER_NAMES, Models, sparsities
 from test_figures import NARROW, WIDE, layers
@@ -19,6 +20,15 @@ def test_the_sparsity_of_every_layer_is_written_in_its_cell() -> None:
     cells = {(text.get_position()[1] - 0.5, text.get_position()[0] - 0.5): text.get_text() for text in axes.texts}
     means = {(row, column): whole + 3 * row - 4.5 for row in range(4) for column, whole in enumerate((25.0, 50.0))}
     assert cells == {where: f"{mean:.0f}" for where, mean in means.items()}
+
+
+def test_layers_are_in_the_order_in_which_they_compute() -> None:
+    in_order = ["language 0", "language 2", "language 10", "vision 0", "cross 0 attention", "cross 0 language",
+                "cross 0 vision", "cross 1 attention", "pooler", "other"]  # fmt: skip
+    columns = {"subnetwork": "a", "part": "layer", "sparsity": 50.0, "sparsity_percent": 40.0, "reaches_answer": True}
+    report = pd.DataFrame({"name": sorted(in_order)}).assign(**columns)
+    labels = sparsity_figure(report, "a", WIDE).axes[0].get_yticklabels()
+    assert [label.get_text() for label in labels] == in_order
 
 
 def rounds(n: int) -> Models:
