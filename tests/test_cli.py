@@ -210,6 +210,17 @@ def test_an_error_of_the_operating_system_gives_one_line_and_status_1(
     assert capsys.readouterr().err == "error: features.h5: Permission denied\n"
 
 
+def test_an_error_of_a_rename_names_the_file_that_was_to_be(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link", ".features.h5.tmp", None, "features.h5")
+
+    monkeypatch.setattr(feature_conversion, "convert_features", refused)
+    assert main(["convert-features", str(table), "--out", str(tmp_path / "features.h5")]) == 1
+    assert capsys.readouterr().err == "error: features.h5: Invalid cross-device link\n"
+
+
 def test_show_refuses_an_unfinished_experiment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", str(tmp_path)]) == 1
     assert "expected a finished experiment" in capsys.readouterr().err
@@ -239,11 +250,12 @@ def test_show_finds_the_experiment_of_a_configuration(
 
 
 def test_a_terminal_width_of_0_counts_as_unknown(
-    experiment: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    experiment: Path, mask: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "0")
-    assert main(["show", str(experiment)]) == 0
-    assert "91.25 ±0.50" in capsys.readouterr().out
+    for command, found in (["show", experiment], "91.25 ±0.50"), (["inspect", mask], "'kind': 'mask'"):
+        monkeypatch.setenv("COLUMNS", "0")
+        assert main([*map(str, command)]) == 0
+        assert found in capsys.readouterr().out
 
 
 def test_characters_that_standard_output_cannot_encode_are_replaced(experiment: Path) -> None:

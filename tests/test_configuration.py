@@ -169,6 +169,7 @@ MISTAKES = [
     ("scenes.region_features", "pixel", "scenes.region_features: 'pixel'", "did you mean 'pixels'?"),
     ("experiment", "a/b", "experiment: 'a/b'", "expected a name of"),
     ("experiment", "README.md", "experiment: 'README.md'", "expected a name that is not taken in results/"),
+    ("experiment", "slurm_logs", "experiment: 'slurm_logs'", "expected a name that is not taken in results/"),
     ("experiment", "..", "experiment: '..'", "expected a name of"),
     ("experiment", "a\n", "experiment: 'a\\n'", "expected a name of"),
     ("experiment", "", "experiment: ''", "expected a name of"),
@@ -240,6 +241,12 @@ def test_a_mistake_is_reported_with_its_place_its_value_and_what_is_expected(
     assert "expected expected" not in message
     assert "`" not in message
     assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(("place", "value"), [("training.batch_size", 5000), ("model.max_positions", 20)])
+def test_a_limit_itself_is_within_it(place: str, value: int) -> None:
+    section, name = place.split(".")
+    assert getattr(getattr(read_experiment(with_value(place, value)), section), name) == value
 
 
 def test_a_name_may_have_a_hundred_characters() -> None:

@@ -81,6 +81,12 @@ def test_scores_of_a_submission_that_lacks_most_questions_are_read_as_they_are(t
     assert read_evalai(put(tmp_path / "r.json", [{"test-standard": low}]))["test-std"].overall == 0.02
 
 
+@pytest.mark.parametrize("overall", [49.99, 50.0, 50.02])
+def test_an_overall_accuracy_may_differ_by_rounding(tmp_path: Path, overall: float) -> None:
+    figures = {"yes/no": 50.0, "number": 50.01, "other": 50.0, "overall": overall}
+    assert read_evalai(put(tmp_path / "r.json", [{"test-dev": figures}]))["test-dev"].overall == overall
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [

@@ -111,6 +111,12 @@ def test_an_input_file_is_never_overwritten(split: dict[str, Path], name: str, t
     assert out.is_symlink() == through_link
 
 
+def test_an_input_that_is_a_link_is_not_overwritten_either(split: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "link.json").symlink_to(split["questions"])
+    with pytest.raises(DataError, match=r"questions\.json: is one of the files to read"):
+        score(split | {"questions": tmp_path / "link.json", "out": split["questions"]})
+
+
 def test_predictions_of_another_split_are_refused_by_name(split: dict[str, Path]) -> None:
     write_submission(split["predictions"], (1, 3), ["yes", "no"])
     with pytest.raises(DataError, match=r"predictions\.json: without a prediction: 1 .*not annotated: 1"):
