@@ -10,7 +10,7 @@ import pytest
 from workflow_runs import ROOT, jobs_of, snakemake
 
 from lxmert_tickets import verification
-from lxmert_tickets.artifacts import input_digest
+from lxmert_tickets.artifacts import input_digest, write_json
 from lxmert_tickets.cli import main
 
 DENSE = "results/smoke/seed0/dense"
@@ -158,6 +158,15 @@ def test_networks_trained_with_other_settings_are_reported(
     assert status == 1
     trained = [line for line in said if line.endswith(": was made with other settings; expected those of training now")]
     assert len(trained) == len(said) - 2 == len(list((grid / "results/smoke").glob("seed*/**/weights.safetensors")))
+
+
+@pytest.mark.parametrize("rule", ["retrain", "tickets_retrain"])
+def test_settings_are_compared_also_where_another_workflow_has_prefixed_the_rules(tmp_path: Path, rule: str) -> None:
+    file = tmp_path / "x/about.json"
+    write_json(file, {"provenance": {"rule": rule, "spec": "earlier", "seed": None, "parents": {}}})
+    settings = {"pretrain": ("pretraining", "now"), "retrain": ("training", "now")}
+    found = verification.verify(tmp_path / "x", [file], {}, settings)
+    assert found.problems == [f"{file}: was made with other settings; expected those of training now"]
 
 
 def test_deleted_inputs_are_counted_but_are_no_problem(
