@@ -65,12 +65,15 @@ class Files:
         return name in self.names(folder)
 
     def names(self, folder: str) -> frozenset[str]:
-        """Return the names in `folder`; none where there is no such folder."""
+        """Return the names in `folder`; none where there is no such folder.
+
+        Raises OSError when it cannot be read: what is in it is not known to be missing.
+        """
         if folder not in self._names:
             try:
                 with os.scandir(folder) as entries:
                     self._names[folder] = frozenset(entry.name for entry in entries)
-            except OSError:
+            except (FileNotFoundError, NotADirectoryError):
                 self._names[folder] = frozenset()
         return self._names[folder]
 

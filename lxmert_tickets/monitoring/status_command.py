@@ -33,7 +33,7 @@ def add_status_command(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
 def run_status(args: Namespace) -> int:
     """Print the state of the experiment of `args`, and return the exit status 0.
 
-    Raises ConfigError when the configuration is missing or wrong.
+    Raises ConfigError when the configuration is missing or wrong, OSError when a folder cannot be read.
     """
     from lxmert_tickets.layout import Layout  # noqa: PLC0415 (not for every command)
     from lxmert_tickets.monitoring.grid import Clock, statuses  # noqa: PLC0415

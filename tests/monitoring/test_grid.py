@@ -1,5 +1,6 @@
 """The state of a network follows from the files that exist: made-up folders, one state after another."""
 
+import errno
 import fcntl
 import os
 import socket
@@ -94,6 +95,17 @@ def test_a_grid_without_any_files_is_waiting(folder: Path) -> None:
     assert {status.state for status in grid.values()} == {"waiting"}
     assert {seed for name, seed in grid if name == "dense"} == {0, 1}
     assert ("low_magnitude/s75", 1) in grid
+
+
+def test_a_folder_that_may_not_be_read_is_an_error_and_not_waiting(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(PermissionError, match="results/smoke"):
+        found()
 
 
 def test_a_network_is_done_when_it_is_trained_and_scored(folder: Path) -> None:
