@@ -22,6 +22,14 @@ def test_the_sparsity_of_every_layer_is_written_in_its_cell() -> None:
     assert cells == {where: f"{mean:.0f}" for where, mean in means.items()}
 
 
+def test_a_cell_is_the_mean_over_seeds() -> None:
+    report = sparsities(n_seeds=3)
+    report["sparsity_percent"] += report["seed"].map({0: 0.0, 1: 9.0, 2: 1.5})
+    (axes, _) = sparsity_figure(report, "low_magnitude", WIDE).axes
+    [first] = [text for text in axes.texts if text.get_position() == (0.5, 0.5)]
+    assert first.get_text() == "24"  # of 20.5, 29.5 and 22
+
+
 def test_layers_are_in_the_order_in_which_they_compute() -> None:
     in_order = ["language 0", "language 2", "language 10", "vision 0", "cross 0 attention", "cross 0 language",
                 "cross 0 vision", "cross 1 attention", "pooler", "other"]  # fmt: skip
