@@ -105,14 +105,16 @@ def _network(
         rule = "finetune" if name == DENSE else "retrain"
         logs = [paths.log_of(rule, *values) for rule in (*before, rule)]
         return _training(status, weights, logs, files, clock)
-    # Not predictions: deleted ones are made again only when a job needs them.
+    predictions = [filled(paths.predictions, split) for split in experiment.evaluated_splits]
     submissions = [filled(paths.submission, split) for split in experiment.splits.test]
     scores = [filled(paths.score, split) for split in data.scored_splits]
     # The wildcard {model} contains a slash, so the log's name does too.
     logs = [paths.log_of(rule, str(seed), model) for rule in ("predict", "score")]
-    if all(map(files.has, (*submissions, *scores))):
-        return replace(status, state="done")
-    return _failed(status, logs, files) or replace(status, state="trained", note="to be scored")
+    is_scored = all(map(files.has, (*submissions, *scores)))
+    if not (is_scored and all(map(files.has, predictions))) and (failed := _failed(status, logs, files)):
+        return failed
+    # Predictions that were deleted are made again only when a job needs them.
+    return replace(status, state="done") if is_scored else replace(status, state="trained", note="to be scored")
 
 
 def _pruning_rule(subnetwork: Subnetwork) -> str:

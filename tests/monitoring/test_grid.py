@@ -119,11 +119,13 @@ def test_a_network_is_done_when_it_is_trained_and_scored(folder: Path) -> None:
 
 @pytest.mark.parametrize("split", ["val", "test-dev"])
 def test_deleted_predictions_are_not_missed(folder: Path, split: str) -> None:
-    """Snakemake makes them again only when a job needs them."""
+    """Snakemake makes them again only when a job needs them; it also deletes those of a job that fails."""
     trained()
     scored()
     Path(f"results/smoke/seed0/{MODEL}/predictions.{split}.parquet").unlink()
     assert of_model().state == "done"
+    put(f"logs/predict.0.{MODEL}.log", ERROR)
+    assert of_model().state == "failed"
 
 
 def test_a_network_is_running_while_its_run_has_a_fresh_pulse(folder: Path) -> None:
