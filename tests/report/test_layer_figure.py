@@ -35,8 +35,12 @@ def test_layers_are_in_the_order_in_which_they_compute() -> None:
                 "cross 0 vision", "cross 1 attention", "pooler", "other"]  # fmt: skip
     columns = {"subnetwork": "a", "part": "layer", "sparsity": 50.0, "sparsity_percent": 40.0, "reaches_answer": True}
     report = pd.DataFrame({"name": sorted(in_order)}).assign(**columns)
-    labels = sparsity_figure(report, "a", WIDE).axes[0].get_yticklabels()
+    figure = sparsity_figure(report, "a", WIDE)
+    figure.draw_without_rendering()
+    labels = figure.axes[0].get_yticklabels()
     assert [label.get_text() for label in labels] == in_order
+    heights = [label.get_window_extent().y0 for label in labels]
+    assert heights == sorted(heights, reverse=True)
 
 
 def rounds(n: int) -> Models:
@@ -69,6 +73,9 @@ def test_the_color_of_a_layer_is_its_distance_from_an_even_share() -> None:
     (mesh,) = layers().axes[0].collections
     assert np.asarray(mesh.get_array()).ravel() == pytest.approx(np.repeat([-4.5, -1.5, 1.5, 4.5], 2))
     assert mesh.get_clim() == (-4.5, 4.5)
+    purple, orange = mesh.to_rgba(np.array([-4.5, 4.5]))  # as the caption says
+    assert purple[2] > purple[0]
+    assert orange[0] > orange[2]
 
 
 def test_a_network_whose_layers_all_reach_the_answer_needs_no_note() -> None:
