@@ -24,7 +24,7 @@ def figure_names(experiment: Experiment) -> list[str]:
 
 def shown_files(experiment: Experiment, paths: Layout) -> list[str]:
     """Return the tables, figures and pages that `rule all` requests, and the results that they show."""
-    files = [paths.results, paths.examples, paths.run_times]
+    files = [paths.results, paths.question_types, paths.histories, paths.sparsities, paths.examples, paths.run_times]
     files += [f"{paths.table}.{ending}" for ending in ("csv", "md", "tex", "html")]
     files += [f"{paths.configuration}.{ending}" for ending in ("yaml", "html")]
     for figure in figure_names(experiment):

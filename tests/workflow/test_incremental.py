@@ -110,6 +110,7 @@ DELETED = {
     "a history": (["seed1/high_magnitude/s50/history.csv"], retrained(1, HIGH, 50)),
     "a score": (["seed0/dense/score.test-dev.json"], {"score 0 dense"}),
     "results": (["results.csv"], set()),
+    "results by question type": (["question_types.csv"], set()),
     "a run": (["seed1"], after_dense(1) | {"snapshot_initial_weights 1", "prune_random 1 random 50"}),
 }
 
