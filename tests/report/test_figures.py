@@ -251,6 +251,11 @@ def test_markers_at_0_and_at_100_percent_are_not_cut_off(width: float) -> None:
     assert most + 0.6 * size < inside.x1
 
 
+@pytest.mark.parametrize("draw", [figure1, answer_types])
+def test_the_axis_of_sparsity_has_room_for_every_percentage(draw: Draw) -> None:
+    assert {axes.get_xlim() for axes in draw().axes} == {(0, 100)}
+
+
 def test_networks_of_one_question_type_do_not_overlap() -> None:
     heights = [points_of(bar)[:, 1] for bar in bars_of(types().axes[0]).values()]
     rows = np.sort(np.concatenate(heights))
