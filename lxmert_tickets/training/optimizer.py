@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lxmert_tickets.model import operators
 from lxmert_tickets.model.aside import beside
 from lxmert_tickets.model.lowered import Lowered
+from lxmert_tickets.model.sublayers import joined
 from lxmert_tickets.training.recipe import OptimizerRecipe
 
 ALIGNED_NUMBERS = 8
@@ -147,7 +148,10 @@ class BertAdam:
 
     def _gathered(self, names: list[str]) -> list["_Part"]:
         small = _small({name: self._parameters[name] for name in names}, aligned=self._rate.device.type != "cpu")
-        groups = [[name] for name in names if name not in set(small)] + ([small] if small else [])
+        large = {name: self._parameters[name] for name in names if name not in set(small)}
+        # Projections of attention share a storage, and mostly their gradients do: one kernel can update all three.
+        groups = [[name] for name in large] if self._kernels is None else _by_storage(large)
+        groups += [small] if small else []
         return [self._part({name: self._parameters[name] for name in group}) for group in groups]
 
     def _part(self, parameters: dict[str, nn.Parameter]) -> "_Part":
@@ -168,16 +172,25 @@ def _small(parameters: Mapping[str, nn.Parameter], aligned: bool) -> list[str]:
     Where `aligned`, only those of a multiple of ALIGNED_NUMBERS, so that each starts at one; the others stay where they
     were allocated.
     """
+    small = {
+        name: parameter
+        for name, parameter in parameters.items()
+        if parameter.numel() < GATHERED_BELOW and not (aligned and parameter.numel() % ALIGNED_NUMBERS)
+    }
+    return [name for names in _by_storage(small) for name in names]
+
+
+def _by_storage(parameters: Mapping[str, nn.Parameter]) -> list[list[str]]:
+    """Return the names of the parameters in groups that share a storage, each group as it lies there."""
     stored: dict[int, list[str]] = {}
     for name, parameter in parameters.items():
-        if parameter.numel() < GATHERED_BELOW and not (aligned and parameter.numel() % ALIGNED_NUMBERS):
-            stored.setdefault(parameter.untyped_storage().data_ptr(), []).append(name)
-    return [name for names in stored.values() for name in sorted(names, key=lambda n: parameters[n].storage_offset())]
+        stored.setdefault(parameter.untyped_storage().data_ptr(), []).append(name)
+    return [sorted(names, key=lambda name: parameters[name].storage_offset()) for names in stored.values()]
 
 
 def _one_after_the_other(tensors: list[Tensor]) -> Tensor:
-    """Return `tensors`, of any shapes, flattened and concatenated; a single one is not copied."""
-    return tensors[0].flatten() if len(tensors) == 1 else torch.cat([tensor.flatten() for tensor in tensors])
+    """Return `tensors`, of any shapes, flattened and concatenated, without a copy if they are adjacent in memory."""
+    return joined([tensor.flatten() for tensor in tensors])
 
 
 @dataclass(frozen=True)

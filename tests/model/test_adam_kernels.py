@@ -15,19 +15,22 @@ from lxmert_tickets.training.recipe import OptimizerRecipe
 
 pytestmark = MARKS
 SHAPES = {"large": (70, 60), "small": (5,), "one": (1,), "masked": (40, 31), "also": (3, 7)}
+NEIGHBOURS = {"query": (20, 60), "key": (20, 60), "value": (20, 60)}
+"""Weights in one storage, as those of attention's projections; one of them is masked."""
 N = adam_kernels.BLOCK_OF_SQUARES
 RATES = [0.0, 0.01, 0.03, 0.02]
 
 
 def mask() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(2)
-    return {name: rng.random(SHAPES[name]) < 0.5 for name in ("masked", "also")}
+    return {name: rng.random((SHAPES | NEIGHBOURS)[name]) < 0.5 for name in ("masked", "also", "key")}
 
 
 def network() -> nn.ParameterDict:
     generator = torch.Generator().manual_seed(0)
     made = {name: torch.randn(shape, generator=generator).to(DEVICE) for name, shape in SHAPES.items()}
-    return nn.ParameterDict(made)
+    together = torch.randn(60, 60, generator=generator).to(DEVICE)
+    return nn.ParameterDict(made | dict(zip(NEIGHBOURS, together.chunk(3), strict=True)))
 
 
 def trained(recipe: OptimizerRecipe, *, by_kernels: bool) -> tuple[nn.ParameterDict, BertAdam, Lowered]:
@@ -70,6 +73,24 @@ def test_updates_match_torch(monkeypatch: pytest.MonkeyPatch, recipe: OptimizerR
     assert ours.state().keys() == theirs.state().keys()
     for name, moment in theirs.state().items():
         assert torch.allclose(ours.state()[name], moment, rtol=1e-5, atol=1e-5), name
+
+
+def test_weights_that_share_a_storage_are_updated_by_one_kernel_without_a_copy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "GATHERED_BELOW", 0)
+    weights = network()
+    optimizer = BertAdam(weights, RECIPE, mask())
+    optimizer._kernels = adam_kernels
+    gradient = torch.ones(60, 60, device=DEVICE)
+    addresses = {name: weights[name].data_ptr() for name in NEIGHBOURS}
+    for name, part in zip(NEIGHBOURS, gradient.chunk(3), strict=True):
+        weights[name].grad = part
+    optimizer.update()
+    [part] = optimizer._parts
+    assert list(part.parameters) == list(NEIGHBOURS)
+    assert {name: weights[name].data_ptr() for name in NEIGHBOURS} == addresses
+    assert part.gradient().data_ptr() == gradient.data_ptr()
 
 
 def test_without_kernels_the_update_does_not_cast_weights() -> None:
