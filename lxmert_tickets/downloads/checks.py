@@ -5,7 +5,6 @@ import re
 import stat
 import zipfile
 from codecs import BOM_UTF8
-from collections.abc import Callable
 from html import unescape
 from pathlib import Path, PurePosixPath
 
@@ -20,8 +19,6 @@ TELL_THEIR_END = (".zip", ".json")  # a truncated file of these kinds never pass
 BLOCK_BYTES = 1 << 20
 HEAD_BYTES = 4096  # enough to recognise a kind, or a page and its title
 MAX_NAME_CHARACTERS = 80
-
-Check = Callable[[Path, str], None]
 
 
 def check_content(path: Path, name: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 
 from lxmert_tickets.downloads.addresses import check_certificates, check_proxies, parsed, shown
-from lxmert_tickets.downloads.checks import Check, check_content
+from lxmert_tickets.downloads.checks import check_content
 from lxmert_tickets.downloads.half_file import MAKE_ROOM, HalfFile, digest_of
 from lxmert_tickets.downloads.lock_file import Pin, hold_to_pin, pin_name, read_pins, republished
 from lxmert_tickets.downloads.receipts import Receipt
@@ -42,14 +42,12 @@ class Patience:
         return longest * random.uniform(0.5, 1)  # so that many jobs do not retry together
 
 
-def fetch(
-    urls: Sequence[str], target: Path, *, lock: Path, check: Check = check_content, patience: Patience | None = None
-) -> Receipt:
+def fetch(urls: Sequence[str], target: Path, *, lock: Path, patience: Patience | None = None) -> Receipt:
     """Return the size and SHA-256 of the file at `target`, which is then in place and verified.
 
     An existing file is verified and used without touching the network. Otherwise the file is downloaded from the
-    mirrors `urls`, in turn, resuming where an earlier run stopped. `check(path, name)` raises DataError when the
-    content is not what the name says. The SHA-256 is pinned in `lock` on first use and compared on every later one.
+    mirrors `urls`, in turn, resuming where an earlier run stopped. Its content must be what its name says. The SHA-256
+    is pinned in `lock` on first use and compared on every later one.
 
     Raises DataError when an existing file is wrong (it is left unchanged), when no mirror provides it, and when the
     disk is full; ConfigError for an invalid address, including that of a proxy in the environment. No message contains
@@ -59,19 +57,19 @@ def fetch(
     target.parent.mkdir(parents=True, exist_ok=True)
     with _full_disk_reported(target), _alone_with(target):
         if target.exists() or target.is_symlink():
-            return _take(target, lock, check)
+            return _take(target, lock)
         with HalfFile(target) as half:
-            return _download(addresses, half, lock, check, patience or Patience())
+            return _download(addresses, half, lock, patience or Patience())
 
 
-def _take(target: Path, lock: Path, check: Check) -> Receipt:
+def _take(target: Path, lock: Path) -> Receipt:
     """Return the receipt of the existing file. Raises DataError when it is wrong."""
     if not target.is_file():
         raise DataError(target, "a folder or a broken link", "a file", LEFT_AS_IT_IS)
     digest, size = digest_of(target)
     receipt = Receipt(digest.hexdigest(), size)
     try:
-        _verify(receipt, target, target, lock, check, url=None)
+        _verify(receipt, target, target, lock, url=None)
     except DataError as error:
         raise DataError(target, error.found, error.expected, f"{error.remedy} {LEFT_AS_IT_IS}".strip()) from None
     for leftover in (".part", ".part.json"):
@@ -80,20 +78,20 @@ def _take(target: Path, lock: Path, check: Check) -> Receipt:
     return receipt
 
 
-def _verify(receipt: Receipt, path: Path, target: Path, lock: Path, check: Check, url: str | None) -> None:
+def _verify(receipt: Receipt, path: Path, target: Path, lock: Path, url: str | None) -> None:
     """Check the content at `path`, unless it is pinned and so passed before; then compare or pin it."""
     pin = read_pins(lock).get(pin_name(lock, target))
     if pin is None or pin.sha256 != receipt.sha256:
-        check(path, target.name)
+        check_content(path, target.name)
     hold_to_pin(lock, target, receipt, url)
 
 
-def _download(addresses: list[httpx2.URL], half: HalfFile, lock: Path, check: Check, patience: Patience) -> Receipt:
+def _download(addresses: list[httpx2.URL], half: HalfFile, lock: Path, patience: Patience) -> Receipt:
     pin = read_pins(lock).get(pin_name(lock, half.target))
     failures: list[tuple[str, RefusedError]] = []
     if half.is_complete and half.origin is not None:  # the run was killed just before the end
         try:
-            return _accept(half, lock, check, half.origin.mirror)
+            return _accept(half, lock, half.origin.mirror)
         except RefusedError as failure:
             _log.warning("%s: what an earlier run downloaded %s; downloading it again", half.target, failure)
     # First the mirror that the partial file came from: only that one is sure to be able to resume it.
@@ -101,7 +99,7 @@ def _download(addresses: list[httpx2.URL], half: HalfFile, lock: Path, check: Ch
     with _client(patience) as client:
         for address in sorted(addresses, key=lambda address: shown(address) != begun):
             try:
-                return _from_mirror(client, address, half, pin, lock, check, patience)
+                return _from_mirror(client, address, half, pin, lock, patience)
             except RefusedError as failure:
                 _log.warning("%s: %s %s", half.target, shown(address), failure)
                 failures.append((shown(address), failure))
@@ -121,20 +119,19 @@ def _client(patience: Patience) -> httpx2.Client:
 
 
 def _from_mirror(
-    client: httpx2.Client, address: httpx2.URL, half: HalfFile, pin: Pin | None, lock: Path, check: Check,
-    patience: Patience,
-) -> Receipt:  # fmt: skip
+    client: httpx2.Client, address: httpx2.URL, half: HalfFile, pin: Pin | None, lock: Path, patience: Patience
+) -> Receipt:
     """Return the receipt of the file, downloaded from one mirror and verified. Raises RefusedError."""
     _bring(client, address, half, pin, patience)
     was_resumed = half.is_resumed
     try:
-        return _accept(half, lock, check, shown(address))
+        return _accept(half, lock, shown(address))
     except RefusedError as failure:
         if not was_resumed:
             raise
         _log.warning("%s: %s %s; starting again from the beginning", half.target, shown(address), failure)
     _bring(client, address, half, pin, patience)
-    return _accept(half, lock, check, shown(address))
+    return _accept(half, lock, shown(address))
 
 
 def _bring(client: httpx2.Client, address: httpx2.URL, half: HalfFile, pin: Pin | None, patience: Patience) -> None:
@@ -157,16 +154,16 @@ def _bring(client: httpx2.Client, address: httpx2.URL, half: HalfFile, pin: Pin 
             time.sleep(pause)
 
 
-def _accept(half: HalfFile, lock: Path, check: Check, url: str) -> Receipt:
+def _accept(half: HalfFile, lock: Path, url: str) -> Receipt:
     """Verify the download and rename it to its target. Raises RefusedError, and discards it, when it is wrong."""
     receipt = half.receipt()
     try:
-        _verify(receipt, half.path, half.target, lock, check, url)
+        _verify(receipt, half.path, half.target, lock, url)
     except DataError as error:
         half.discard()
         raise RefusedError(f"gave a file that {error.found}; expected {error.expected}", error.remedy) from None
     if half.target.exists():  # put there by a user meanwhile: theirs is never overwritten
-        return _take(half.target, lock, check)
+        return _take(half.target, lock)
     half.publish()
     _log.info("%s: downloaded and verified (%s)", half.target, bytes_text(receipt.size_bytes))
     return receipt

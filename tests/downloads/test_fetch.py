@@ -16,7 +16,6 @@ from breaking_server import Answer, BreakingServer, Served
 from downloads_made import OTHER_ZIP, PAGE, ZIP, Get, break_off, part_of, pin, receipt_of
 
 from lxmert_tickets.downloads.addresses import CERTIFICATE_VARIABLES
-from lxmert_tickets.downloads.fetch import fetch
 from lxmert_tickets.errors import ConfigError, DataError
 
 
@@ -100,18 +99,16 @@ def test_a_file_put_in_place_replaces_an_unfinished_download(server: BreakingSer
 
 @pytest.mark.parametrize("content", [ZIP, OTHER_ZIP])
 def test_a_file_put_in_place_during_the_download_is_not_overwritten(
-    server: BreakingServer, target: Path, lock: Path, content: bytes
+    server: BreakingServer, get: Get, target: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def put_in_place(path: Path, name: str) -> None:
-        target.write_bytes(content)
-
+    monkeypatch.setattr("lxmert_tickets.downloads.fetch.check_content", lambda path, name: target.write_bytes(content))
     server.files["/train.zip"] = Served(ZIP)
     if content == ZIP:
-        assert fetch([server.url()], target, lock=lock, check=put_in_place) == receipt_of(ZIP)
+        assert get(server.url()) == receipt_of(ZIP)
         assert not part_of(target).exists()
     else:
         with pytest.raises(DataError, match="Nothing was changed"):
-            fetch([server.url()], target, lock=lock, check=put_in_place)
+            get(server.url())
     assert target.read_bytes() == content
 
 
