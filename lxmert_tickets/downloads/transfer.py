@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from itertools import chain
 from pathlib import Path
 
 import httpx2
@@ -155,7 +156,7 @@ def _append(response: httpx2.Response, half: HalfFile, validator: str | None) ->
         raise BrokenError(f"announces {_length(response)} bytes for the range {first}-{last}", restart=True)
     half.check_room(end)
     half.is_resumed = True
-    _receive(response.iter_raw(), b"", half, end)
+    _receive(response.iter_raw(), half, end)
 
 
 def _take_all(response: httpx2.Response, half: HalfFile, mirror: str, pin: Pin | None) -> None:
@@ -176,24 +177,18 @@ def _take_all(response: httpx2.Response, half: HalfFile, mirror: str, pin: Pin |
     half.begin(Origin(mirror, strong_validator(response.headers), total))
     if total is not None:
         half.check_room(total)
-    _receive(blocks, head, half, total)
+    _receive(chain([head], blocks), half, total)
 
 
-def _receive(blocks: Iterator[bytes], head: bytes, half: HalfFile, total: int | None) -> None:
+def _receive(blocks: Iterator[bytes], half: HalfFile, total: int | None) -> None:
     with Progress(f"downloading {half.target.name}", total, unit="B", initial=half.size) as progress:
-        for block in _chain(head, blocks):
+        for block in blocks:
             if total is not None and half.size + len(block) > total:
                 raise BrokenError(f"sends more than the {total} bytes that it announced", restart=True)
             half.append(block)
             progress.advance(len(block))
     if total is not None and half.size < total:
         raise BrokenError(f"ends after {half.size} of {total} bytes")
-
-
-def _chain(head: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
-    if head:
-        yield head
-    yield from blocks
 
 
 def _check_end(response: httpx2.Response, half: HalfFile, pin: Pin | None) -> None:
