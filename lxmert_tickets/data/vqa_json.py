@@ -3,13 +3,11 @@
 The layout is that of https://visualqa.org/download.html (VQA v2.0, "Input Questions Format" and "Annotation Format").
 """
 
-import gzip
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, BinaryIO, Protocol
+from typing import Annotated, Protocol
 
 import msgspec
 
@@ -103,18 +101,18 @@ def open_annotations(path: str | Path, subtype: str | None = None) -> Records[An
     return Records(file, raw.annotations, "$.annotations", Annotation, WHICH_FILE)
 
 
-def read_annotations(path: str | Path, subtype: str | None = None) -> tuple[Annotation, ...]:
+def read_annotations(path: str | Path) -> tuple[Annotation, ...]:
     """Return all annotations of an official annotations file, in the order of the file; see `open_annotations`."""
-    return tuple(open_annotations(path, subtype))
+    return tuple(open_annotations(path))
 
 
 def write_questions(path: str | Path, data_type: str, data_subtype: str, questions: Iterable[Question]) -> None:
-    """Write a questions file in the official layout; equal questions give equal bytes (gzipped for a `.gz` name)."""
+    """Write a questions file in the official layout; equal questions give equal bytes."""
     _write(path, data_type, data_subtype, "questions", questions)
 
 
 def write_annotations(path: str | Path, data_type: str, data_subtype: str, annotations: Iterable[Annotation]) -> None:
-    """Write an annotations file in the official layout; equal annotations give equal bytes (`.gz`: gzipped)."""
+    """Write an annotations file in the official layout; equal annotations give equal bytes."""
     _write(path, data_type, data_subtype, "annotations", annotations)
 
 
@@ -179,19 +177,8 @@ def _write(
         "data_subtype": data_subtype,
         name: [],
     }
-    with replacing(path) as temporary, _packing(temporary, Path(path).suffix == ".gz") as file:
+    with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(msgspec.json.encode(layout).removesuffix(b"]}"))
         for position, record in enumerate(records):
             file.write((b"," if position else b"") + msgspec.json.encode(record))
         file.write(b"]}")
-
-
-@contextmanager
-def _packing(path: Path, packed: bool) -> Iterator[BinaryIO | gzip.GzipFile]:
-    """Yield the file at `path`, open for writing; gzipped without name or time, to keep the bytes equal."""
-    with open(path, "wb") as plain:
-        if not packed:
-            yield plain
-            return
-        with gzip.GzipFile(filename="", mode="wb", fileobj=plain, mtime=0) as file:
-            yield file
