@@ -80,34 +80,20 @@ def parse_feature_row(line: bytes | memoryview, place: str) -> FeatureRow:
 
 
 def write_feature_row(
-    handle: BinaryIO,
-    image_id: str,
-    height: int,
-    width: int,
-    boxes: np.ndarray,
-    features: np.ndarray,
-    *,
-    objects_id: np.ndarray | None = None,
-    objects_conf: np.ndarray | None = None,
-    attrs_id: np.ndarray | None = None,
-    attrs_conf: np.ndarray | None = None,
+    handle: BinaryIO, image_id: str, height: int, width: int, boxes: np.ndarray, features: np.ndarray
 ) -> None:
     """Append one image to a TSV that `parse_feature_row` reads.
 
-    `boxes` (regions, 4) are x1 y1 x2 y2 in pixels, `features` (regions, dim); both are stored as float32. The
-    detector's classes and confidences (regions,) default to zeros.
+    `boxes` (regions, 4) are x1 y1 x2 y2 in pixels, `features` (regions, dim); both are stored as float32. A detector's
+    classes and confidences, which nothing here reads, are zeros.
     """
-    regions = len(boxes)
-    none = np.zeros(regions)
+    zeros = np.zeros(len(boxes))
     columns = (
         image_id.encode(),
         b"%d" % height,
         b"%d" % width,
-        _encode(none if objects_id is None else objects_id, "<i8"),
-        _encode(none if objects_conf is None else objects_conf, "<f4"),
-        _encode(none if attrs_id is None else attrs_id, "<i8"),
-        _encode(none if attrs_conf is None else attrs_conf, "<f4"),
-        b"%d" % regions,
+        *(_encode(zeros, dtype) for dtype in ("<i8", "<f4", "<i8", "<f4")),
+        b"%d" % len(boxes),
         _encode(boxes, "<f4"),
         _encode(features, "<f4"),
     )
