@@ -161,20 +161,13 @@ class Records(Generic[Record]):
         return f"{self._path}[{position}]"
 
 
-def read_json(
-    path: str | Path,
-    kind: Any,
-    expected: str,
-    remedy: str = "",
-    subtype: str | None = None,
-    if_damaged: str = DOWNLOAD_AGAIN,
-) -> Any:
-    """Return what the JSON file at `path` holds, plain, gzipped or in a zip archive, as the type `kind`.
+def read_json(path: str | Path, kind: Any, expected: str, remedy: str = "", if_damaged: str = DOWNLOAD_AGAIN) -> Any:
+    """Return what the JSON file at `path` holds, plain, gzipped or alone in a zip archive, as the type `kind`.
 
     Raises DataError as `JsonFile` does, stating `expected`, with `remedy` for a wrong type and `if_damaged` for an
     unreadable file.
     """
-    return JsonFile(path, expected, subtype, if_damaged).decode(kind, remedy)
+    return JsonFile(path, expected, if_damaged=if_damaged).decode(kind, remedy)
 
 
 def wrong_value(place: str, root: str, error: msgspec.ValidationError, expected: str, remedy: str) -> DataError:

@@ -28,7 +28,7 @@ TEST_DEV = "v2_OpenEnded_mscoco_test-dev2015_questions.json"
 @pytest.mark.parametrize(("subtype", "name"), [("test2015", TEST), ("test-dev2015", TEST_DEV)])
 def test_the_member_for_the_subtype_is_found_among_others_and_junk(tmp_path: Path, subtype: str, name: str) -> None:
     path = zipped(tmp_path / "Q.zip", *JUNK, TEST_DEV, f"folder/{TEST}")
-    assert read_json(path, str, "a name", subtype=subtype).endswith(name)
+    assert JsonFile(path, "a name", subtype).decode(str).endswith(name)
 
 
 def test_a_single_member_is_read_without_naming_a_subtype(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_nothing_is_extracted_and_no_path_is_made_of_a_members_name(tmp_path: Pa
     name = "../../escaped_val2014_.json"
     folder = tmp_path / "a" / "b"
     folder.mkdir(parents=True)
-    assert read_json(zipped(folder / "Q.zip", name), str, "a name", subtype="val2014") == name
+    assert JsonFile(zipped(folder / "Q.zip", name), "a name", "val2014").decode(str) == name
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["Q.zip", "a", "b"]
 
 
@@ -62,7 +62,7 @@ def test_an_archive_without_exactly_one_fitting_member_is_refused_and_listed(
     tmp_path: Path, names: list[str], subtype: str | None, found: str
 ) -> None:
     with pytest.raises(DataError) as refused:
-        read_json(zipped(tmp_path / "Q.zip", *names), Any, "questions", subtype=subtype)
+        JsonFile(zipped(tmp_path / "Q.zip", *names), "questions", subtype)
     assert found in refused.value.found
     assert refused.value.place == str(tmp_path / "Q.zip")
     assert (f"_{subtype}_" in refused.value.expected) == (subtype is not None)
