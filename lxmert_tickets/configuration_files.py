@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from lxmert_tickets.conversion import check_plain
-from lxmert_tickets.errors import ConfigError, did_you_mean
+from lxmert_tickets.errors import ConfigError, did_you_mean, repeated
 
 BASE = "config.yaml"
 NOT_AS_WRITTEN = re.compile(r"[-+]?0[0_]*[1-9][0-9_]*|.*:.*")  # numbers that YAML 1.1 reads in base 8 or 60
@@ -130,7 +129,6 @@ def _parsed(text: str, loader: type[_Loader]) -> Any:
 
 def _mapping(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object as a dict; refuse duplicate keys, as in YAML."""
-    repeated = [key for key, n in Counter(key for key, _ in pairs).items() if n > 1]
-    if repeated:
-        raise yaml.YAMLError(f"{repeated[0]} appears twice")  # a ValueError would have it read as YAML
+    if twice := repeated(key for key, _ in pairs):
+        raise yaml.YAMLError(f"{twice[0]} appears twice")  # a ValueError would have it read as YAML
     return dict(pairs)

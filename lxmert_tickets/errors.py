@@ -9,7 +9,11 @@ TicketsError
 
 import difflib
 import errno
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TypeVar
+
+Value = TypeVar("Value", bound=Hashable)
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Numbers of an OSError for a full disk, an exceeded quota or a file too large."""
@@ -59,6 +63,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def counted(n: int, noun: str) -> str:
     """Return "1 answer", "2,000 answers"."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def repeated(values: Iterable[Value]) -> list[Value]:
+    """Return the values that occur more than once, each once, in order."""
+    return [value for value, count in Counter(values).items() if count > 1]
 
 
 def listed(problems: Sequence[str], n_shown: int) -> str:

@@ -13,7 +13,7 @@ from lxmert_tickets.artifacts import Metadata, write_json
 from lxmert_tickets.data.json_files import read_json
 from lxmert_tickets.data.normalise import process_digits_and_articles, process_punctuation
 from lxmert_tickets.data.vqa_json import Annotation
-from lxmert_tickets.errors import DataError
+from lxmert_tickets.errors import DataError, repeated
 
 SCORE_OF_COUNT = (0.0, 0.3, 0.6, 0.9)
 """The score of an answer given by none, one, two or three of the ten annotators; 1 from four on."""
@@ -78,10 +78,14 @@ def read_answers(path: str | Path) -> tuple[str, ...]:
     if not answers:
         remedy = "Lower text.min_answer_count, or use the published list."
         raise DataError(path, "no answers", expected, remedy)
-    repeated = [answer for answer, count in Counter(answers).items() if count > 1]
-    if repeated:
-        raise DataError(path, f"{len(repeated)} answers occur twice, such as {repeated[0]!r}", "each answer once")
+    check_each_once(path, answers)
     return answers
+
+
+def check_each_once(path: str | Path, answers: Iterable[str]) -> None:
+    """Raise DataError, naming `path`, when an answer occurs twice."""
+    if twice := repeated(answers):
+        raise DataError(path, f"{len(twice)} answers occur twice, such as {twice[0]!r}", "each answer once")
 
 
 def _score(count: int) -> float:

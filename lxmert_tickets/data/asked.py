@@ -1,6 +1,5 @@
 """Questions in the form that later steps take, from the official files or from LXMERT's prepared ones."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +17,7 @@ from lxmert_tickets.data.vqa_json import (
     image_name,
     open_annotations,
 )
-from lxmert_tickets.errors import DataError
+from lxmert_tickets.errors import DataError, repeated
 
 
 class AskedQuestion(msgspec.Struct, frozen=True, gc=False):
@@ -77,9 +76,8 @@ def asked_officially(
 
 def check_asked_once(asked: Iterable[AskedQuestion], place: str | Path) -> None:
     """Raise DataError, naming `place`, when a question occurs twice, such as in two parts of one split."""
-    repeated = [key for key, count in Counter(question.question_id for question in asked).items() if count > 1]
-    if repeated:
-        found = f"{len(repeated)} questions occur twice (question_id {first_few(repeated)})"
+    if twice := repeated(question.question_id for question in asked):
+        found = f"{len(twice)} questions occur twice (question_id {first_few(twice)})"
         raise DataError(place, found, "each question once", "Give each part of a split once.")
 
 

@@ -4,7 +4,6 @@ The layout is that of https://visualqa.org/download.html (VQA v2.0, "Input Quest
 """
 
 import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -13,7 +12,7 @@ import msgspec
 
 from lxmert_tickets.artifacts import replacing
 from lxmert_tickets.data.json_files import JsonFile, Records
-from lxmert_tickets.errors import DataError
+from lxmert_tickets.errors import DataError, repeated
 
 SHOWN_IDS = 5
 """How many ids an error lists: enough to search for, few enough to read."""
@@ -138,8 +137,8 @@ def check_belong_together(
     image_asked = {question.question_id: question.image_id for question in questions.questions}
     image_annotated = {annotation.question_id: annotation.image_id for annotation in annotations}
     problems = [
-        ("questions occur twice", _repeated(question.question_id for question in questions.questions)),
-        ("annotations occur twice", _repeated(annotation.question_id for annotation in annotations)),
+        ("questions occur twice", repeated(question.question_id for question in questions.questions)),
+        ("annotations occur twice", repeated(annotation.question_id for annotation in annotations)),
         ("annotations have no question", [key for key in image_annotated if key not in image_asked]),
         ("questions have no annotation", [key for key in image_asked if key not in image_annotated]),
         (
@@ -155,10 +154,6 @@ def check_belong_together(
             f"one annotation for each question ({len(image_asked)} questions, {len(image_annotated)} annotations)",
             "Use the two files of the same split and version (v2_Questions_… with v2_Annotations_…).",
         )
-
-
-def _repeated(ids: Iterable[int]) -> list[int]:
-    return [key for key, count in Counter(ids).items() if count > 1]
 
 
 def first_few(ids: Sequence[int]) -> str:

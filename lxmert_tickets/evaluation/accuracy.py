@@ -18,7 +18,7 @@ from lxmert_tickets.data.asked import AskedQuestion
 from lxmert_tickets.data.json_files import read_json
 from lxmert_tickets.data.normalise import clean_whitespace, normalise
 from lxmert_tickets.data.vqa_json import Annotation, HumanAnswer, first_few
-from lxmert_tickets.errors import DataError
+from lxmert_tickets.errors import DataError, repeated
 
 MATCHES_FOR_FULL_CREDIT = 3
 DECIMALS = 2
@@ -157,20 +157,19 @@ def _one_answer_a_question(
     annotations: Sequence[Typed], predictions: Sequence[tuple[int, str]], place: str | Path
 ) -> dict[int, str]:
     answer_of = dict(predictions)
-    n_annotated = Counter(annotation.question_id for annotation in annotations)
-    n_predicted = Counter(question_id for question_id, _ in predictions)
+    annotated = dict.fromkeys(annotation.question_id for annotation in annotations)
     problems = [
-        ("annotated more than once", [key for key, count in n_annotated.items() if count > 1]),
-        ("predicted more than once", [key for key, count in n_predicted.items() if count > 1]),
-        ("without a prediction", [key for key in n_annotated if key not in n_predicted]),
-        ("predicted but not annotated", [key for key in n_predicted if key not in n_annotated]),
+        ("annotated more than once", repeated(annotation.question_id for annotation in annotations)),
+        ("predicted more than once", repeated(question_id for question_id, _ in predictions)),
+        ("without a prediction", [key for key in annotated if key not in answer_of]),
+        ("predicted but not annotated", [key for key in answer_of if key not in annotated]),
     ]
     found = "; ".join(f"{what}: {len(ids)} (question_id {first_few(ids)})" for what, ids in problems if ids)
     if found or not annotations:
         raise DataError(
             place,
             found or "no annotated questions to compare with",
-            f"exactly one prediction for each annotated question ({len(n_annotated)})",
+            f"exactly one prediction for each annotated question ({len(annotated)})",
             "Predict the questions of the split that the annotations are of.",
         )
     return answer_of

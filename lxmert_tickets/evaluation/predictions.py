@@ -1,7 +1,6 @@
 """Predicted answers as files: Parquet within the workflow, JSON for EvalAI and other evaluators."""
 
 import json
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from lxmert_tickets.artifacts import METADATA_KEY, REMAKE, Metadata, canonical_json, check_can_be_opened, replacing
 from lxmert_tickets.data.json_files import read_json
 from lxmert_tickets.data.vqa_json import first_few
-from lxmert_tickets.errors import ArtifactError, DataError, counted
+from lxmert_tickets.errors import ArtifactError, DataError, counted, repeated
 from lxmert_tickets.evaluation.columns import column_to_numbers, numbers_to_column, texts_to_column
 
 COLUMNS = pa.schema(
@@ -157,9 +156,8 @@ def _check_one_each(path: str | Path, question_ids: Sequence[int], lengths: dict
     for name, length in lengths.items():
         if length != len(question_ids):
             raise DataError(path, f"{length} {name} for {len(question_ids)} questions", f"one of the {name} each")
-    repeated = [question_id for question_id, count in Counter(question_ids).items() if count > 1]
-    if repeated:
-        found = f"questions answered more than once: {len(repeated)} (question_id {repeated[0]} is the first)"
+    if twice := repeated(question_ids):
+        found = f"questions answered more than once: {len(twice)} (question_id {twice[0]} is the first)"
         raise DataError(path, found, "one answer a question")
 
 

@@ -17,7 +17,6 @@ What one would not expect of the original:
   softmax, whose logits have no fixed zero, so such an answer may start above or below the others.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -27,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lxmert_tickets.artifacts import Tensors
+from lxmert_tickets.data.answers import check_each_once
 from lxmert_tickets.data.json_files import read_json
-from lxmert_tickets.errors import DataError
 
 FINAL_LAYER = ("answer_head.logit_fc.3.weight", "answer_head.logit_fc.3.bias")
 UNMATCHED = -1
@@ -52,9 +51,7 @@ def read_pretraining_answers(path: str | Path) -> tuple[str, ...]:
     """
     kind = Annotated[tuple[_PretrainingAnswer, ...], msgspec.Meta(min_length=1)]
     answers = tuple(entry.ans for entry in read_json(path, kind, EXPECTED))
-    repeated = [answer for answer, count in Counter(answers).items() if count > 1]
-    if repeated:
-        raise DataError(path, f"{len(repeated)} answers occur twice, such as {repeated[0]!r}", "each answer once")
+    check_each_once(path, answers)
     return answers
 
 
