@@ -2,61 +2,51 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from lxmert_tickets.errors import ArtifactError, ConfigError
+from lxmert_tickets.errors import ArtifactError
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.seeds import derive_seed
 
 HEAD = "answer_head.logit_fc"
 STD = 0.02  # of the classifier's matrices, as BERT and LXMERT draw them
-RANDOM, PRETRAINED = "random", "pretrained"
 
 
 def initial_weights(
     pretrained: Mapping[str, np.ndarray],
     architecture: Architecture,
     seed: int,
-    answer_head: str,
+    answer_head: Literal["random", "pretrained"],
     place: str | Path = "pretrained weights",
 ) -> dict[str, np.ndarray]:
     """Return the initial weights of run `seed`: the pretrained encoder with an answer head.
 
-    The head is drawn for the run ("random", as the paper says), or is that of `pretrained` ("pretrained", as its code
-    does; all seeds then start from equal weights).
+    The head is drawn for the run ("random", as the paper says), whatever head `pretrained` has, or is that of
+    `pretrained` ("pretrained", as its code does; all seeds then start from equal weights).
 
-    Raises ArtifactError, naming `place`, when `pretrained` has no head for `architecture`, and ConfigError when
-    `answer_head` is neither.
+    Raises ArtifactError, naming `place`, when `pretrained` has no head for `architecture`.
     """
-    if answer_head == RANDOM:
-        return with_random_classifier(pretrained, architecture, seed)
-    if answer_head != PRETRAINED:
-        raise ConfigError("answer_head", repr(answer_head), f'"{RANDOM}" or "{PRETRAINED}"')
-    wanted = {name: tensor.shape for name, tensor in random_classifier(architecture, seed).items()}
+    drawn = random_classifier(architecture, seed)
+    if answer_head == "random":
+        return {name: tensor for name, tensor in pretrained.items() if not name.startswith("answer_head.")} | drawn
+    wanted = {name: tensor.shape for name, tensor in drawn.items()}
     found = {name: tensor.shape for name, tensor in pretrained.items() if name.startswith("answer_head.")}
     if found != wanted:
         raise ArtifactError(
             place, "no answer head" if not found else "another answer head",
             f"the pretrained one for {architecture.n_answers} answers",
-            f'Import the weights with answer_head "{PRETRAINED}": delete this file and run snakemake again.',
+            'Import the weights with answer_head "pretrained": delete this file and run snakemake again.',
         )  # fmt: skip
     return dict(pretrained)
 
 
-def with_random_classifier(
-    pretrained: Mapping[str, np.ndarray], architecture: Architecture, seed: int
-) -> dict[str, np.ndarray]:
-    """Return the initial weights of run `seed`: the pretrained encoder, and an answer head drawn for this run.
-
-    Matrices are N(0, 0.02), biases 0, the LayerNorm 1 and 0. Whatever answer head `pretrained` has is left out.
-    """
-    encoder = {name: tensor for name, tensor in pretrained.items() if not name.startswith("answer_head.")}
-    return encoder | random_classifier(architecture, seed)
-
-
 def random_classifier(architecture: Architecture, seed: int) -> dict[str, np.ndarray]:
-    """Return an answer head (Linear, GELU, LayerNorm, Linear) for run `seed`, float32."""
+    """Return an answer head (Linear, GELU, LayerNorm, Linear) for run `seed`, float32.
+
+    Matrices are N(0, 0.02), biases 0, the LayerNorm 1 and 0.
+    """
     rng = np.random.default_rng(derive_seed(seed, "classifier"))
     inputs, width, answers = architecture.hidden_size, 2 * architecture.hidden_size, architecture.n_answers
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from toys import TINY, changed, random_weights
 
-from lxmert_tickets.errors import ArtifactError, ConfigError
+from lxmert_tickets.errors import ArtifactError
 from lxmert_tickets.model.building import build_network
-from lxmert_tickets.model.initial import initial_weights, random_classifier, with_random_classifier
+from lxmert_tickets.model.initial import initial_weights, random_classifier
 
 WIDE = changed(TINY, hidden_size=64, n_answers=100)
 MATRICES = ("answer_head.logit_fc.0.weight", "answer_head.logit_fc.3.weight")
@@ -14,25 +14,15 @@ MATRICES = ("answer_head.logit_fc.0.weight", "answer_head.logit_fc.3.weight")
 
 def test_the_encoder_is_the_pretrained_one_and_the_head_is_new() -> None:
     pretrained = random_weights()
-    initial = with_random_classifier(pretrained, TINY, seed=0)
+    initial = initial_weights(pretrained, TINY, 0, "random")
     assert initial.keys() == pretrained.keys()
     for name, tensor in initial.items():
         assert (tensor is pretrained[name]) == (not name.startswith("answer_head.")), name
 
 
-def test_initial_weights_are_exactly_those_of_the_network() -> None:
-    assert build_network(with_random_classifier(random_weights(), TINY, seed=0), TINY).architecture == TINY
-
-
-def test_every_run_has_the_classifier_of_its_seed() -> None:
-    for seed in (0, 1):
-        initial = with_random_classifier(random_weights(), TINY, seed)
-        assert all(np.array_equal(initial[name], tensor) for name, tensor in random_classifier(TINY, seed).items())
-
-
 def test_a_pretrained_head_for_other_answers_is_left_out() -> None:
     pretrained = random_weights(changed(TINY, n_answers=99)) | {"answer_head.other.weight": np.ones(1)}
-    assert build_network(with_random_classifier(pretrained, TINY, seed=0), TINY).architecture == TINY
+    assert build_network(initial_weights(pretrained, TINY, 0, "random"), TINY).architecture == TINY
 
 
 def test_the_classifier_depends_on_its_seed_alone() -> None:
@@ -62,7 +52,7 @@ def encoder_of(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def test_a_random_start_is_drawn_whether_or_not_there_is_a_pretrained_head() -> None:
-    expected = with_random_classifier(random_weights(), TINY, seed=1)
+    expected = encoder_of(random_weights()) | random_classifier(TINY, seed=1)
     for pretrained in (random_weights(), encoder_of(random_weights())):
         initial = initial_weights(pretrained, TINY, 1, "random")
         assert initial.keys() == expected.keys()
@@ -88,8 +78,3 @@ def test_a_pretrained_start_is_the_same_for_every_seed() -> None:
 def test_a_pretrained_start_needs_a_head_for_these_answers(pretrained: dict[str, np.ndarray], found: str) -> None:
     with pytest.raises(ArtifactError, match=rf"w\.safetensors: {found}; expected the pretrained one for 7 answers"):
         initial_weights(pretrained, TINY, 0, "pretrained", "w.safetensors")
-
-
-def test_an_unknown_kind_of_start_is_refused() -> None:
-    with pytest.raises(ConfigError, match='answer_head: \'zeros\'; expected "random" or "pretrained"'):
-        initial_weights(random_weights(), TINY, 0, "zeros")
