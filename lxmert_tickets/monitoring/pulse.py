@@ -1,7 +1,6 @@
 """What a running training reports about itself: a small file beside its checkpoints, readable on any machine."""
 
 import json
-import socket
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,11 +39,6 @@ class Pulse:
         if self.age(now) > max(STALE_SECONDS, 3 * self.seconds_between):
             return False
         return self.host != host or runs(self.process)
-
-
-def this_host() -> str:
-    """Return the name of this machine."""
-    return socket.gethostname()
 
 
 def write_pulse(path: Path, pulse: Pulse) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sys
 import time
 from argparse import ArgumentParser, Namespace, _SubParsersAction
@@ -37,13 +38,12 @@ def run_status(args: Namespace) -> int:
     """
     from lxmert_tickets.layout import Layout  # noqa: PLC0415 (not for every command)
     from lxmert_tickets.monitoring.grid import Clock, statuses  # noqa: PLC0415
-    from lxmert_tickets.monitoring.pulse import this_host  # noqa: PLC0415
     from lxmert_tickets.monitoring.status_table import print_statuses  # noqa: PLC0415
     from lxmert_tickets.sources import files_of  # noqa: PLC0415
 
     experiment = asked_experiment(args)
     paths = Layout(f"results/{experiment.experiment}")
-    clock = Clock(time.time(), this_host())
+    clock = Clock(time.time(), socket.gethostname())
     with chdir(args.directory):  # every path of an experiment is relative to it
         found = statuses(experiment, paths, files_of(experiment, paths), clock)
     if args.json:

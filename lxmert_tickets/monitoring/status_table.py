@@ -41,7 +41,7 @@ def print_statuses(title: str, found: Sequence[Status], now: float, console: Con
     for state in COLORS:
         rows = [status for status in found if status.state == state]
         if everything or state not in ("done", "waiting"):
-            _print_each(_alone(rows) if everything else _alike(rows), now, console, everything)
+            _print_each([[status] for status in rows] if everything else _alike(rows), now, console, everything)
 
 
 NOT_NETWORKS = {"data": "data", "pretrained": "pretrained weights", "initial": "initial weights",
@@ -83,10 +83,6 @@ def _sums(found: Iterable[Status]) -> Table:
         cells = (Text(str(states[state] or ""), COLORS[state]) for state in shown)
         table.add_row(Text(NOT_NETWORKS.get(name, name)), *cells)
     return table
-
-
-def _alone(rows: Sequence[Status]) -> list[list[Status]]:
-    return [[status] for status in rows]
 
 
 def _alike(rows: Sequence[Status]) -> list[list[Status]]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Protocol
 
 from lxmert_tickets.layout import resume_folder
 from lxmert_tickets.monitoring.event_files import EventFiles
-from lxmert_tickets.monitoring.pulse import NAME, Pulse, this_host, write_pulse
+from lxmert_tickets.monitoring.pulse import NAME, Pulse, write_pulse
 from lxmert_tickets.training.history import write_history
 from lxmert_tickets.training.metrics import STEPS, Curves
 
@@ -74,10 +75,8 @@ class Watch:
         values = {key: value for key, value in asdict(lines[-1]).items() if key != "step"} if lines else {}
         n_done = run.step - self._first_step
         rate = n_done / (now - self._started) if n_done else 0.0
-        pulse = Pulse(
-            run.step, run.n_steps, rate, values, time.time(), now - self._last, os.getpid(), this_host()
-        )  # fmt: skip
-        write_pulse(self._pulse, pulse)
+        here = os.getpid(), socket.gethostname()
+        write_pulse(self._pulse, Pulse(run.step, run.n_steps, rate, values, time.time(), now - self._last, *here))
 
     def _write_curves(self, curves: Curves) -> None:
         if self._metrics is not None and curves[STEPS]:

@@ -1,6 +1,7 @@
 """A watched run gives the same bytes, reports its progress, and leaves a curve without gaps or duplicates."""
 
 import os
+import socket
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -10,7 +11,7 @@ import pytest
 
 from lxmert_tickets.errors import ConfigError
 from lxmert_tickets.monitoring import event_files, watching
-from lxmert_tickets.monitoring.pulse import STALE_SECONDS, Pulse, read_pulse, this_host, write_pulse
+from lxmert_tickets.monitoring.pulse import STALE_SECONDS, Pulse, read_pulse, write_pulse
 from lxmert_tickets.monitoring.watching import INTERVAL_SECONDS
 from lxmert_tickets.training.metrics import STEPS, Curves
 
@@ -72,7 +73,7 @@ def test_a_run_writes_a_pulse_now_and_then_and_removes_it_at_its_end(weights: Pa
         assert (pulse.step, pulse.n_steps, pulse.values) == (21, 40, {"train_loss": 80.0})
         assert pulse.steps_per_second == pytest.approx(2.0)
         assert pulse.seconds_left(pulse.time) == pytest.approx(9.5)
-        assert (pulse.process, pulse.host) == (os.getpid(), this_host())
+        assert (pulse.process, pulse.host) == (os.getpid(), socket.gethostname())
     assert pulse_of(weights) is None
     assert list((weights.parent / ".resume").iterdir()) == []
 
