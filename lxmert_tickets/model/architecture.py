@@ -2,6 +2,19 @@
 
 import msgspec
 
+TRANSFORMERS_NAMES = {
+    "hidden_size": "hidden_size",
+    "num_attention_heads": "n_heads",
+    "intermediate_size": "intermediate_size",
+    "l_layers": "n_language_layers",
+    "r_layers": "n_vision_layers",
+    "x_layers": "n_cross_layers",
+    "vocab_size": "vocab_size",
+    "visual_feat_dim": "feature_dim",
+    "max_position_embeddings": "max_positions",
+}
+"""The sizes of an encoder by their names in `transformers.LxmertConfig`, which are the keys of config.json."""
+
 
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Sizes of an LXMERT (Tan & Bansal 2019, section 2); the defaults are the published base network's."""
@@ -19,15 +32,5 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     def transformers_config(self) -> dict[str, object]:
         """Return the keyword arguments of `transformers.LxmertConfig` that describe the same network."""
-        return {
-            "vocab_size": self.vocab_size,
-            "hidden_size": self.hidden_size,
-            "num_attention_heads": self.n_heads,
-            "intermediate_size": self.intermediate_size,
-            "l_layers": self.n_language_layers,
-            "r_layers": self.n_vision_layers,
-            "x_layers": self.n_cross_layers,
-            "visual_feat_dim": self.feature_dim,
-            "max_position_embeddings": self.max_positions,
-            "num_qa_labels": self.n_answers,
-        }
+        sizes = {name: getattr(self, size) for name, size in TRANSFORMERS_NAMES.items()}
+        return sizes | {"num_qa_labels": self.n_answers}

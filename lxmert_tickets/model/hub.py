@@ -27,23 +27,10 @@ from huggingface_hub.errors import (
 from lxmert_tickets.artifacts import file_digest
 from lxmert_tickets.data.json_files import read_json
 from lxmert_tickets.errors import DataError
-from lxmert_tickets.model.architecture import Architecture
+from lxmert_tickets.model.architecture import TRANSFORMERS_NAMES, Architecture
 
 CONFIG = "config.json"
 PREFERRED_WEIGHTS, OTHER_WEIGHTS = "model.safetensors", "pytorch_model.bin"
-
-SIZES = {
-    "hidden_size": "hidden_size",
-    "num_attention_heads": "n_heads",
-    "intermediate_size": "intermediate_size",
-    "l_layers": "n_language_layers",
-    "r_layers": "n_vision_layers",
-    "x_layers": "n_cross_layers",
-    "vocab_size": "vocab_size",
-    "visual_feat_dim": "feature_dim",
-    "max_position_embeddings": "max_positions",
-}
-"""The sizes of an `Architecture` by their key in config.json; a missing one is the published base network's."""
 
 FIXED = {"model_type": "lxmert", "hidden_act": "gelu", "type_vocab_size": 2, "visual_pos_dim": 4}
 
@@ -88,12 +75,13 @@ def fetch_checkpoint(
 def check_config(path: str | Path, architecture: Architecture) -> None:
     """Raise DataError, naming every difference, unless a hub's config.json describes `architecture`.
 
-    The number of heads shows in no tensor's shape: only this check tells a network of 8 heads from one of 12.
+    A missing size is the published base network's. The number of heads shows in no tensor's shape: only this check
+    tells a network of 8 heads from one of 12.
     """
     config = read_json(path, dict[str, Any], "the config.json of an LXMERT")
     wanted = msgspec.structs.asdict(architecture)
     base = msgspec.structs.asdict(Architecture(n_answers=architecture.n_answers))
-    expected = {key: (base[size], wanted[size]) for key, size in SIZES.items()}
+    expected = {key: (base[size], wanted[size]) for key, size in TRANSFORMERS_NAMES.items()}
     expected |= {key: (value, value) for key, value in FIXED.items()}
     wrong = [
         f"{key} is {config.get(key, default)!r}, not {value!r}"

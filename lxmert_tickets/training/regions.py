@@ -1,8 +1,7 @@
 """Region features and boxes, gathered by row: on the CPU from the file, on a GPU from its memory where they fit."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,12 +15,8 @@ SHARE_OF_GPU = 0.5
 UPLOAD_BYTES = 2**28  # at a time
 
 
-class Gathers(Protocol):
-    """Gives the regions of images by their rows in the file."""
-
-    def __call__(self, image_rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return features (B, R, dim) and boxes (B, R, 4) as float32 on the device."""
-        ...
+Gathers = Callable[[np.ndarray], tuple[Tensor, Tensor]]
+"""Takes images by their rows in the file; returns features (B, R, dim) and boxes (B, R, 4), float32 on the device."""
 
 
 class Regions:
