@@ -85,7 +85,7 @@ def accuracy(folder: Path) -> Figure:
         f"{N_PREDICTIONS} predictions for {'real' if real else 'made-up'} questions, scored alike by both "
         f"({scores[0]['overall']} %, each type and question); no floor: text is compared, not computed"
     )
-    return Figure("accuracy", "s", least(found["ours"], "seconds"), least(found["peer"], "seconds"), None, note)
+    return Figure("accuracy", least(found["ours"], "seconds"), least(found["peer"], "seconds"), None, note)
 
 
 CONTENDERS = {"prepare": prepare, "ours": ours, "peer": peer}

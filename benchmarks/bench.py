@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from benchmarks import machine
@@ -23,16 +24,16 @@ from benchmarks.demo_run import demo
 from benchmarks.feature_reading import read_features
 from benchmarks.figures import NAMES, Figure, file_stem, from_json, merged, table
 from benchmarks.mask_selection import mask_base
-from benchmarks.networks import evaluate_base, train_base, train_scenes
+from benchmarks.networks import measure
 from benchmarks.startup import startup
 from lxmert_tickets.artifacts import write_text
 
 IDLE_LOAD = 0.5
 
 MEASURES: dict[str, Callable[[Path], Figure]] = {
-    "train_scenes": train_scenes,
-    "train_base": train_base,
-    "evaluate_base": evaluate_base,
+    "train_scenes": partial(measure, "train", "scenes"),
+    "train_base": partial(measure, "train", "base"),
+    "evaluate_base": partial(measure, "evaluate", "base"),
     "mask_base": mask_base,
     "read_features": read_features,
     "accuracy": accuracy,

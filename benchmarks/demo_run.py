@@ -151,7 +151,7 @@ def figure_of(results: Path, whole_seconds: float) -> Figure:
         f"jobs {split.other_jobs:.0f} s, Snakemake and waiting {split.snakemake_and_waiting:.0f} s; "
         f"{100 * (1 - split.training / whole_seconds):.1f} % is not training; the floor is training alone"
     )
-    return Figure("demo", "s", whole_seconds, None, split.training, note)
+    return Figure("demo", whole_seconds, None, split.training, note)
 
 
 def _environment() -> dict[str, str]:

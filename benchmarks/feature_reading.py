@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks import contenders
 from benchmarks.contenders import largest
-from benchmarks.figures import Figure, least_seconds
+from benchmarks.figures import Figure
 from benchmarks.made_up_data import FEATURE_DIM, N_REGIONS, write_features
 
 STORED_BYTES = N_REGIONS * FEATURE_DIM * 2
@@ -76,10 +76,8 @@ def read_features(folder: Path) -> Figure:
         f"batches of {BATCH} of {n_images:.0f} images ({n_images * STORED_BYTES / 1e9:.1f} GB), page cache warm, one "
         f"thread; the floor is reading each row once, at {bandwidth / 1e9:.1f} GB/s"
     )
-    floor = 1 / least_seconds(STORED_BYTES, bandwidth)
-    return Figure(
-        "read_features", "images/s", largest(found["ours"], "rate"), largest(found["peer"], "rate"), floor, note
-    )
+    rates = (largest(found[contender], "rate") for contender in ("ours", "peer"))
+    return Figure("read_features", *rates, bandwidth / STORED_BYTES, note)
 
 
 CONTENDERS = {"prepare": prepare, "ours": ours, "peer": peer}

@@ -21,18 +21,21 @@ DIGITS = 4  # significant ones kept: repeated runs differ in the third
 
 @dataclass(frozen=True)
 class Figure:
-    """One line: ours and the peer's, in `unit`, and the best that this machine allows; None where not measured.
+    """One line: ours and the peer's, in its unit, and the best that this machine allows; None where not measured.
 
     Higher is better for a unit that ends in "/s", lower for seconds. `floor` is in the same unit. `ratio` is how many
     times better ours is than the peer's, `share_of_floor` how close it comes to the floor, 0 to 1.
     """
 
     name: str
-    unit: str
     ours: float | None = None
     peer: float | None = None
     floor: float | None = None
     note: str = ""
+
+    @property
+    def unit(self) -> str:
+        return UNITS[self.name]
 
     @property
     def ratio(self) -> float | None:
@@ -63,23 +66,13 @@ class Figure:
 
 def from_json(record: Mapping[str, Any]) -> Figure:
     """Return the figure that `as_json` made `record` of; derived values are recomputed."""
-    return Figure(**{key: record[key] for key in asdict(Figure("", "")) if key in record})
-
-
-def highest_rate(peak_flops: float, flops_each: float) -> float:
-    """Return the highest rate per second of items that each need `flops_each`, at `peak_flops` per second."""
-    return peak_flops / flops_each
-
-
-def least_seconds(size_bytes: float, bytes_a_second: float) -> float:
-    """Return the time that moving `size_bytes` takes at the memory's bandwidth."""
-    return size_bytes / bytes_a_second
+    return Figure(**{key: record[key] for key in asdict(Figure("")) if key in record})
 
 
 def merged(new: Sequence[Figure], old: Sequence[Figure]) -> list[Figure]:
     """Return all figures in the order of NAMES: from `new`, else from `old`, else empty."""
     known = {figure.name: figure for figure in [*old, *new]}
-    return [known.get(name, Figure(name, UNITS[name], note="not measured")) for name in NAMES]
+    return [known.get(name, Figure(name, note="not measured")) for name in NAMES]
 
 
 def table(figures: Sequence[Figure], machine: Mapping[str, str]) -> str:

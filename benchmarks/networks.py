@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks import contenders
 from benchmarks.contenders import largest
-from benchmarks.figures import Figure, highest_rate
+from benchmarks.figures import Figure
 from benchmarks.made_up_data import sizes
 from lxmert_tickets.environment import available_cores
 
@@ -13,19 +13,7 @@ ROUNDS = {"scenes": 3, "base": 2}
 OURS, PEER, PEAK = "own_engine", "peer_engine", "machine"
 
 
-def train_scenes(folder: Path) -> Figure:
-    return measure(folder, "train_scenes", "train", "scenes", "samples/s")
-
-
-def train_base(folder: Path) -> Figure:
-    return measure(folder, "train_base", "train", "base", "samples/s")
-
-
-def evaluate_base(folder: Path) -> Figure:
-    return measure(folder, "evaluate_base", "evaluate", "base", "questions/s")
-
-
-def measure(folder: Path, name: str, work: str, size_name: str, unit: str) -> Figure:
+def measure(work: str, size_name: str, folder: Path) -> Figure:
     """Return the best rate of each over several alternating rounds, and the rate that the matrix peak allows."""
     threads = sizes()[size_name].threads or available_cores()
     files = folder / size_name
@@ -44,7 +32,7 @@ def measure(folder: Path, name: str, work: str, size_name: str, unit: str) -> Fi
     )
     if work == "train":
         note += f"; peak memory {largest(rates[OURS], 'peak_bytes') / 1e9:.1f} GB"
-    return Figure(name, unit, ours, peer, highest_rate(peak, needed), note)
+    return Figure(f"{work}_{size_name}", ours, peer, peak / needed, note)
 
 
 @cache

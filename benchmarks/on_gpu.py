@@ -25,7 +25,7 @@ from pathlib import Path
 
 from benchmarks import contenders, machine
 from benchmarks.contenders import PROJECT
-from benchmarks.figures import file_stem, highest_rate
+from benchmarks.figures import file_stem
 from benchmarks.made_up_data import sizes
 from benchmarks.own_engine import TOGETHER
 from lxmert_tickets.artifacts import write_text
@@ -164,7 +164,7 @@ def main() -> None:
         needed = contenders.run("needed_flops", "count", folder / "base", "base", seconds=clock.left())
         peak = contenders.run("machine", "matrix_peak", threads=available_cores(), seconds=clock.left())["flops"]
         described["matrix peak"] = f"{peak / 1e12:.3g} TFLOP/s"
-        floors = {"training": highest_rate(peak, needed["train"]), "answering": highest_rate(peak, needed["evaluate"])}
+        floors = {"training": peak / needed["train"], "answering": peak / needed["evaluate"]}
         for what, work in works(folder):
             measured.append(attempted(what, work, Clock(end - PROFILE_SECONDS)))
             write_text(path, report(measured, described, floors))

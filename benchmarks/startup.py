@@ -90,7 +90,7 @@ def startup(folder: Path) -> Figure:
     found = contenders.alternate("startup", ["ours", "peer", "floor"], folder / "scenes", rounds=ROUNDS)
     seconds = {contender: least(numbers, "seconds") for contender, numbers in found.items()}
     note = "to the end of the first step, files in the page cache; the floor is importing torch alone"
-    return Figure("startup", "s", seconds["ours"], seconds["peer"], seconds["floor"], note)
+    return Figure("startup", seconds["ours"], seconds["peer"], seconds["floor"], note)
 
 
 CONTENDERS = {"ours": ours, "peer": peer, "floor": floor}

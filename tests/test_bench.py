@@ -20,7 +20,7 @@ from benchmarks.accuracy_scoring import write_inputs
 from benchmarks.bench import MEASURES, write
 from benchmarks.contenders import PROJECT
 from benchmarks.demo_run import Job, import_seconds, jobs_of, script_of_rules, split_of
-from benchmarks.figures import NAMES, Figure, file_stem, from_json, highest_rate, least_seconds, merged, table
+from benchmarks.figures import NAMES, Figure, file_stem, from_json, merged, table
 from benchmarks.made_up_data import recipe_of, sizes, write_features
 from benchmarks.needed_flops import answering_flops, mean_flops, training_flops, vision_flops
 from benchmarks.own_engine import TimedData, first_of
@@ -42,34 +42,34 @@ def test_every_name_has_a_measurement_and_every_measurement_a_name() -> None:
 
 
 def test_a_record_has_exactly_the_promised_fields_and_reads_back() -> None:
-    bare = Figure("accuracy", "s", 2.0, 3.0)
+    bare = Figure("accuracy", 2.0, 3.0)
     assert bare.as_json().keys() == FIELDS
-    noted = Figure("train_base", "samples/s", 6.0, 3.0, 12.0, "one thread")
+    noted = Figure("train_base", 6.0, 3.0, 12.0, "one thread")
     assert noted.as_json().keys() == FIELDS | {"note"}
     assert from_json(noted.as_json()) == noted
 
 
 def test_a_ratio_above_one_means_that_ours_is_faster_in_rates_and_in_seconds() -> None:
-    rate = Figure("train_base", "samples/s", ours=6.0, peer=3.0, floor=12.0)
+    rate = Figure("train_base", ours=6.0, peer=3.0, floor=12.0)
     assert (rate.ratio, rate.share_of_floor) == (2.0, 0.5)
-    seconds = Figure("mask_base", "s", ours=2.0, peer=30.0, floor=0.5)
+    seconds = Figure("mask_base", ours=2.0, peer=30.0, floor=0.5)
     assert (seconds.ratio, seconds.share_of_floor) == (15.0, 0.25)
 
 
 def test_fields_that_were_not_measured_are_null() -> None:
-    record = Figure("demo", "s", ours=600.0).as_json()
+    record = Figure("demo", ours=600.0).as_json()
     assert [record[field] for field in ("peer", "ratio", "floor", "share_of_floor")] == [None] * 4
 
 
 def test_new_figures_replace_old_ones_and_every_name_appears_in_order() -> None:
-    old = [Figure("demo", "s", 600.0), Figure("startup", "s", 9.0)]
-    found = merged([Figure("startup", "s", 3.0)], old)
+    old = [Figure("demo", 600.0), Figure("startup", 9.0)]
+    found = merged([Figure("startup", 3.0)], old)
     assert tuple(figure.name for figure in found) == NAMES
     assert {figure.name: figure.ours for figure in found if figure.ours} == {"demo": 600.0, "startup": 3.0}
 
 
 def test_json_and_table_are_written_side_by_side(tmp_path: Path) -> None:
-    figures = merged([Figure("accuracy", "s", 0.5, 2.0, 0.25, "alike")], [])
+    figures = merged([Figure("accuracy", 0.5, 2.0, 0.25, "alike")], [])
     write(tmp_path / "this.json", figures, {"CPU": "Some CPU", "cores": "2"})
     records = json.loads((tmp_path / "this.json").read_text())
     assert [record["name"] for record in records] == list(NAMES)
@@ -95,11 +95,6 @@ def test_a_results_file_is_named_after_the_processor_or_the_gpu() -> None:
     assert file_stem({"CPU": "AMD EPYC 9B45 (Turin)", "cores": "2"}) == "amd-epyc-9b45-turin-2-cores"
     assert file_stem({"CPU": "AMD EPYC", "cores": "16", "GPU": "NVIDIA H200"}) == "nvidia-h200-16-cores"
     assert {"CPU", "cores", "memory", "torch"} <= machine.describe().keys()
-
-
-def test_floors_follow_from_flops_and_bytes() -> None:
-    assert highest_rate(peak_flops=200e9, flops_each=50e9) == 4
-    assert least_seconds(size_bytes=30e9, bytes_a_second=10e9) == 3
 
 
 def counted_by_hand(arch: Architecture, tokens: int, regions: int) -> tuple[int, int]:

@@ -55,7 +55,7 @@ def test_rates_are_the_best_of_all_rounds_and_their_floor_is_the_peak_over_the_n
         "made_up_data": [{}],
     }
     measured(monkeypatch, rates)
-    train, evaluate = networks.train_base(tmp_path), networks.evaluate_base(tmp_path)
+    train, evaluate = (networks.measure(work, "base", tmp_path) for work in ("train", "evaluate"))
     assert (train.ours, train.peer, train.floor) == (3, 1.5, 20 / 5)
     assert (evaluate.ours, evaluate.peer, evaluate.floor) == (3, 1.5, 20 / 2)
 
