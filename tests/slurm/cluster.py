@@ -57,17 +57,6 @@ class NoSlurmError(Exception):
     """SLURM cannot run on this machine; the message says why."""
 
 
-def install() -> None:
-    """Install Debian's SLURM where it is missing.
-
-    Raises NoSlurmError where that cannot be done.
-    """
-    try:
-        debian.install(PROGRAMS, PACKAGES)
-    except debian.NotInstallableError as reason:
-        raise NoSlurmError(str(reason)) from None
-
-
 class Cluster:
     """The daemons, and the commands of a user. `environment` is that of a user of this cluster."""
 
@@ -167,7 +156,7 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
 
     Raises NoSlurmError where it cannot run.
     """
-    install()
+    debian.install(PROGRAMS, PACKAGES)
     cluster = Cluster(folder)
     try:
         cluster.start()

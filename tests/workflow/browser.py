@@ -158,7 +158,7 @@ class Page:
 def open_page(folder: Path) -> Iterator[Page]:
     """Yield a tab of a Chromium whose profile and messages lie in `folder`; end it afterwards.
 
-    Raises debian.NotInstallableError where there is no Chromium and none can be installed.
+    The test skips where there is no Chromium and none can be installed.
     """
     debian.install([PROGRAM], [PACKAGE])
     theirs_in, ours_out = _pipe()
