@@ -5,6 +5,8 @@ import os
 import runpy
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +16,7 @@ from snakemake.iocontainers import InputFiles, OutputFiles, Params, Wildcards
 
 Files = TypeVar("Files", InputFiles, OutputFiles)
 PROJECT = Path(__file__).resolve().parents[1]
+PATIENCE_SECONDS = 600
 
 DRIVER = """
 import json, sys
@@ -102,3 +105,10 @@ def _named(kind: type[Files], files: dict[str, Any]) -> Files:
             named.append(str(value))
             named._set_name(name, start)
     return named
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from script_runs import run_here
+from interrupted_runs import steps_in
+from script_runs import PATIENCE_SECONDS, run_here, wait_until
 from toys import RECIPE, TINY, changed, random_weights, save_toy_features, toy_questions
 
 from lxmert_tickets.data.questions import save_questions
@@ -36,7 +36,6 @@ from lxmert_tickets.training.interruption import alone_at_run, resumable
 from lxmert_tickets.training.loop import train
 
 LONG_RUN = changed(RECIPE, epochs=5, hidden_dropout=0.1, attention_dropout=0.2)  # of 40 steps each
-PATIENCE_SECONDS = 600
 FINISHED = {"finished.json", "finished.weights.safetensors", "finished.history.csv"}
 SEEDED = np.random.default_rng(0)
 FORKS = multiprocessing.get_context("forkserver")
@@ -115,16 +114,7 @@ def kept_in(folder: Path) -> set[str]:
 
 
 def checkpoints_in(folder: Path) -> list[int]:
-    return sorted(
-        int(path.name.removeprefix("step").partition(".")[0]) for path in (folder / FOLDER).glob("step*.safetensors")
-    )
-
-
-def wait_until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    return steps_in(folder / FOLDER)
 
 
 def wait_for_step(folder: Path, step: int) -> None:

@@ -5,22 +5,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from script_runs import wait_until
 from workflow_runs import ROOT, snakemake
 
 DENSE = Path("results/smoke/seed0/dense")
-PATIENCE_SECONDS = 600
-
-
-def wait_until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_network_whose_training_outlived_snakemake_is_not_trained_again(
