@@ -1,7 +1,5 @@
 """Example questions are above their two images, the answers below."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -10,7 +8,6 @@ from lxmert_tickets.data.scenes.dataset import draw_image_set
 from lxmert_tickets.data.scenes.render import render
 from lxmert_tickets.data.vqa_json import Annotation, HumanAnswer, Question
 from lxmert_tickets.report.contact_sheet import N_PAIRS, contact_sheet, example_pairs
-from lxmert_tickets.report.style import save_figure
 
 SET = draw_image_set("val", n_images=40, n_questions=120, captions_per_image=0, n_regions=6, seed=1)
 IMAGES = {scene.image_id: render(scene) for scene in SET.scenes}
@@ -89,11 +86,3 @@ def test_images_are_square() -> None:
     for axes in sheet().axes:
         extent = axes.get_window_extent()
         assert extent.width == pytest.approx(extent.height)
-
-
-@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
-def test_equal_sheets_give_equal_bytes(tmp_path: Path, suffix: str) -> None:
-    paths = [tmp_path / f"{name}.{suffix}" for name in "ab"]
-    for path in paths:
-        save_figure(sheet(3), [path], dpi=40)
-    assert paths[0].read_bytes() == paths[1].read_bytes()

@@ -88,8 +88,7 @@ def band_of(axes: Axes) -> np.ndarray:
 
 @pytest.mark.parametrize("draw", DRAWN)
 @pytest.mark.parametrize("width", [WIDE, NARROW], ids=["wide", "narrow"])
-@pytest.mark.parametrize("models", [MODELS, ONE_SPARSITY], ids=["many", "one"])
-@pytest.mark.parametrize("n_seeds", [1, 3])
+@pytest.mark.parametrize(("n_seeds", "models"), [(3, MODELS), (1, ONE_SPARSITY)], ids=["many", "one"])
 def test_a_figure_is_drawn_as_wide_as_asked_for(
     tmp_path: Path, draw: Draw, width: float, models: Models, n_seeds: int
 ) -> None:
