@@ -103,6 +103,16 @@ def _only(scene: Scene, kind: str) -> Object | None:
     return found[0] if len(found) == 1 else None
 
 
+def _of_the_only(kind: str, answer: Callable[[Object], str]) -> Answerer:
+    """Return what gives `answer` of the one object of this shape or color."""
+
+    def answer_of(scene: Scene) -> str | None:
+        item = _only(scene, kind)
+        return None if item is None else answer(item)
+
+    return answer_of
+
+
 def _yes_no(value: bool) -> str:
     return "yes" if value else "no"
 
@@ -125,12 +135,7 @@ def _are_there(rng: np.random.Generator) -> tuple[str, Answerer]:
 
 def _has_color(rng: np.random.Generator) -> tuple[str, Answerer]:
     shape, color = _pick(SHAPES, rng), _pick(COLOR_NAMES, rng)
-
-    def answer(scene: Scene) -> str | None:
-        item = _only(scene, shape)
-        return None if item is None else _yes_no(item.color == color)
-
-    return f"Is the {shape} {color}?", answer
+    return f"Is the {shape} {color}?", _of_the_only(shape, lambda item: _yes_no(item.color == color))
 
 
 RELATIONS: dict[str, Callable[[Object, Object], float]] = {
@@ -169,22 +174,12 @@ def _how_many_in_all(rng: np.random.Generator) -> tuple[str, Answerer]:
 
 def _what_color(rng: np.random.Generator) -> tuple[str, Answerer]:
     shape = _pick(SHAPES, rng)
-
-    def answer(scene: Scene) -> str | None:
-        item = _only(scene, shape)
-        return None if item is None else item.color
-
-    return f"What color is the {shape}?", answer
+    return f"What color is the {shape}?", _of_the_only(shape, lambda item: item.color)
 
 
 def _what_shape(rng: np.random.Generator) -> tuple[str, Answerer]:
     color = _pick(COLOR_NAMES, rng)
-
-    def answer(scene: Scene) -> str | None:
-        item = _only(scene, color)
-        return None if item is None else item.shape
-
-    return f"What shape is the {color} object?", answer
+    return f"What shape is the {color} object?", _of_the_only(color, lambda item: item.shape)
 
 
 EXTREMES: dict[str, Callable[[Object], float]] = {
