@@ -83,8 +83,9 @@ class Table:
     def check_end(self, size_bytes: int, crc: int) -> None:
         """Raise DataError unless `size_bytes` and `crc` are the archive's, or the plain file is unchanged."""
         if self.crc is None:
-            changed = size_bytes != self.size_bytes or _stat(self.path).st_mtime_ns != self.modified_ns
-            if changed:
+            with _opened(self.path) as file:
+                modified_ns = os.fstat(file.fileno()).st_mtime_ns
+            if (size_bytes, modified_ns) != (self.size_bytes, self.modified_ns):
                 raise DataError(
                     self.label, "changed while it was read", "a file that does not change", "Run this again."
                 )
@@ -207,13 +208,6 @@ class _InflatingReader(Reader):
 def _opened(path: Path) -> FileIO:
     try:
         return FileIO(path)
-    except OSError as error:
-        raise DataError(path, f"cannot be read ({error.strerror})", EXPECTED) from None
-
-
-def _stat(path: Path) -> os.stat_result:
-    try:
-        return path.stat()
     except OSError as error:
         raise DataError(path, f"cannot be read ({error.strerror})", EXPECTED) from None
 
