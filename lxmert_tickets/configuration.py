@@ -87,8 +87,7 @@ def read_experiment(config: Mapping[str, Any]) -> Experiment:
     subnetworks = {
         name: _read_subnetwork(name, value, declared) for name, value in declared.items() if value is not None
     }
-    parts = {field.name: getattr(settings, field.name) for field in msgspec.structs.fields(Settings)}
-    experiment = Experiment(**parts, subnetworks=subnetworks)
+    experiment = Experiment(**msgspec.structs.asdict(settings), subnetworks=subnetworks)
     check_consistent(experiment)
     return experiment
 

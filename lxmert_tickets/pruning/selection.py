@@ -5,7 +5,7 @@ found by counting: one histogram of the upper half of the bits, then one of the 
 upper half. That takes two passes over the weights, in chunks, and a few megabytes of extra memory for any network.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -30,30 +30,28 @@ def largest(weights: Weights, within: Kept, n_keep: int) -> Kept:
     Raises:
         ValueError: `within` holds fewer than `n_keep`, or a weight is not finite.
     """
-    names = list(within)
-    n_within = sum(int(np.count_nonzero(within[name])) for name in names)
+    n_within = sum(int(np.count_nonzero(inside)) for inside in within.values())
     if not 0 <= n_keep <= n_within:
         raise ValueError(f"cannot keep {n_keep} of {n_within} weights")
-    threshold, n_ties = _threshold(weights, within, names, n_keep)
-    kept: Kept = {}
-    for name in names:
-        kept[name] = np.empty(within[name].shape, dtype=bool)
-        n_ties = _keep_from(weights[name], within[name], kept[name], threshold, n_ties)
+    threshold, n_ties = _threshold(weights, within, n_keep)
+    kept = {name: np.empty(inside.shape, dtype=bool) for name, inside in within.items()}
+    for name, inside in within.items():
+        n_ties = _keep_from(weights[name], inside, kept[name], threshold, n_ties)
     return kept
 
 
-def _threshold(weights: Weights, within: Kept, names: Sequence[str], n_keep: int) -> tuple[int, int]:
+def _threshold(weights: Weights, within: Kept, n_keep: int) -> tuple[int, int]:
     """Return the magnitude bits of the smallest kept weight, and how many weights of exactly that magnitude to keep."""
     upper = np.zeros(N_BINS, dtype=np.int64)
-    for bits in _magnitude_bits(weights, within, names):
+    for bits in _magnitude_bits(weights, within):
         upper += np.bincount(bits >> HALF_BITS, minlength=N_BINS)
     if upper[_INFINITY >> HALF_BITS :].any():
-        [name, *_] = [name for name in names if not np.isfinite(weights[name][within[name]]).all()]
+        [name, *_] = [name for name, inside in within.items() if not np.isfinite(weights[name][inside]).all()]
         raise ValueError(f"{name} has a weight that is not finite")
     upper_half, n_left = _bin_of_rank(upper, n_keep)
 
     lower = np.zeros(N_BINS, dtype=np.int64)
-    for bits in _magnitude_bits(weights, within, names):
+    for bits in _magnitude_bits(weights, within):
         candidates = bits[(bits >> HALF_BITS) == upper_half]
         lower += np.bincount(candidates & (N_BINS - 1), minlength=N_BINS)
     lower_half, n_ties = _bin_of_rank(lower, n_left)
@@ -73,12 +71,12 @@ def _bin_of_rank(counts: np.ndarray, rank: int) -> tuple[int, int]:
     return position, rank - int(at_least[position] - counts[position])
 
 
-def _magnitude_bits(weights: Weights, within: Kept, names: Sequence[str]) -> Iterator[np.ndarray]:
+def _magnitude_bits(weights: Weights, within: Kept) -> Iterator[np.ndarray]:
     """Yield the magnitude bits (uint32) of the weights in `within`, a chunk at a time."""
-    for name in names:
-        bits, inside = _bits(weights[name]), within[name].reshape(-1)
+    for name, inside in within.items():
+        bits, flat = _bits(weights[name]), inside.reshape(-1)
         for start in range(0, bits.size, CHUNK):
-            chunk, allowed = bits[start : start + CHUNK], inside[start : start + CHUNK]
+            chunk, allowed = bits[start : start + CHUNK], flat[start : start + CHUNK]
             yield (chunk if allowed.all() else chunk[allowed]) & _WITHOUT_SIGN
 
 
