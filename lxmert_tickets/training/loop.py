@@ -19,7 +19,7 @@ from lxmert_tickets.training.batches import VqaData
 from lxmert_tickets.training.metrics import STEPS, Curves, Interval, intervals
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.recipe import TrainingRecipe
-from lxmert_tickets.training.resume import Checkpoint, Checkpoints, NoCheckpoints, network_tensors, restore_network
+from lxmert_tickets.training.resume import Checkpoint, Checkpoints, network_tensors, restore_network
 from lxmert_tickets.training.schedule import learning_rate
 from lxmert_tickets.training.steps import step_of
 
@@ -57,7 +57,7 @@ def train(
     seed: int,
     mask: Mapping[str, np.ndarray] | None = None,
     name: str = "training",
-    checkpoints: Checkpoints | NoCheckpoints | None = None,
+    checkpoints: Checkpoints | None = None,
     watch: Callable[["TrainingState"], None] = lambda state: None,
     cuda_graphs: bool = True,
 ) -> Trained:
@@ -86,8 +86,7 @@ def train(
     n_steps = recipe.epochs * steps_per_epoch
     _check_data(name, data, val, recipe.batch_size, network.architecture.n_answers)
 
-    checkpoints = checkpoints or NoCheckpoints()
-    found = checkpoints.newest()
+    found = checkpoints.newest() if checkpoints else None
     with Progress(name, n_steps, initial=found.step if found else 0) as progress:
         losses = LossWatch(name, recipe, n_steps, progress)
         now = TrainingState(network, optimizer, losses)
@@ -97,7 +96,8 @@ def train(
 
         def after_batch() -> None:
             watch(now)
-            checkpoints.keep(now)
+            if checkpoints:
+                checkpoints.keep(now)
 
         for epoch in range(len(now.history) + 1, recipe.epochs + 1):
             network.train()

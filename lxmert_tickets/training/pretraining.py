@@ -20,7 +20,7 @@ from lxmert_tickets.training.loop import check_finite, copy_weights
 from lxmert_tickets.training.metrics import STEPS, Curves
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.recipe import PretrainingRecipe
-from lxmert_tickets.training.resume import Checkpoint, Checkpoints, NoCheckpoints, network_tensors, restore_network
+from lxmert_tickets.training.resume import Checkpoint, Checkpoints, network_tensors, restore_network
 from lxmert_tickets.training.schedule import learning_rate
 
 MASK_TOKEN, N_SPECIAL_TOKENS = SPECIAL_TOKENS.index(MASK), len(SPECIAL_TOKENS)  # first in our vocabularies
@@ -65,7 +65,7 @@ def pretrain(
     captions: Captions,
     questions: VqaData,
     recipe: PretrainingRecipe,
-    checkpoints: Checkpoints | NoCheckpoints | None = None,
+    checkpoints: Checkpoints | None = None,
     watch: Callable[["PretrainingState"], None] = lambda state: None,
 ) -> tuple[dict[str, Tensor], list[PretrainingLine]]:
     """Return pretrained weights of the whole VQA network, and the history of the losses.
@@ -81,8 +81,7 @@ def pretrain(
     optimizer = BertAdam(network, recipe)
     rng = np.random.default_rng(derive_seed(recipe.seed, "pretraining_batches"))
     now = PretrainingState(network, optimizer, rng, recipe.steps)
-    checkpoints = checkpoints or NoCheckpoints()
-    found = checkpoints.newest()
+    found = checkpoints.newest() if checkpoints else None
     if found:
         now.restore(found)
     watch(now)
@@ -100,7 +99,8 @@ def pretrain(
                 progress.advance(len(now.unread), note)
                 now.unread = []
             watch(now)
-            checkpoints.keep(now)
+            if checkpoints:
+                checkpoints.keep(now)
     check_finite(network, f"pretraining, step {now.step}", recipe.learning_rate, LOWER)
     return copy_weights(network.vqa), now.history
 

@@ -195,16 +195,6 @@ class Checkpoints:
         self._next = now + max(self._interval, (now - started) / LARGEST_SHARE)
 
 
-class NoCheckpoints:
-    """For a run that need not be resumable."""
-
-    def newest(self) -> None:
-        """Return None."""
-
-    def keep(self, state: Resumable) -> None:
-        """Do nothing."""
-
-
 def write_checkpoint(path: Path, checkpoint: Checkpoint, identity: Metadata) -> None:
     """Write a checkpoint of the run `identity`, whole or not at all."""
     arrays = {name: tensor.numpy() for name, tensor in checkpoint.tensors.items()}
