@@ -57,10 +57,11 @@ class Journal:
         """
         text = canonical_json({"version": VERSION, "offset": self._offset, "about": about})
         about_path = self.folder / "about.json"
-        if not (_is_same(about_path, text) and self._path.exists() and self.features_path.exists()):
+        paths = about_path, self._path, self.features_path
+        if not (all(path.exists() for path in paths) and about_path.read_bytes() == text.encode()):
             if self._path.exists():
                 log.warning("%s: was made from other input or settings; starting over", self.folder)
-            for path in (about_path, self._path, self.features_path):
+            for path in paths:
                 path.unlink(missing_ok=True)
             self.features_path.touch()
             self._path.touch()
@@ -124,13 +125,6 @@ def working_folder(output: Path) -> Iterator[Path]:
             remove_with_folder(lock)  # the same input would fail again
             raise
         remove_with_folder(lock)
-
-
-def _is_same(path: Path, text: str) -> bool:
-    try:
-        return path.read_bytes() == text.encode()
-    except FileNotFoundError:
-        return False
 
 
 def _frames(file: BinaryIO) -> Iterator[bytes]:
