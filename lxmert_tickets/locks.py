@@ -35,12 +35,8 @@ class Holder:
         return f"process {self.process} on {self.host}"
 
 
-def say_nothing(holder: str) -> None:
-    """Let `alone` wait silently."""
-
-
 @contextmanager
-def alone(path: Path, place: object, work: str, on_held: Callable[[str], None] = say_nothing) -> Iterator[None]:
+def alone(path: Path, place: object, work: str, on_held: Callable[[str], None] = lambda holder: None) -> Iterator[None]:
     """Hold the lock file `path`, created with its folder if missing, until the block ends.
 
     If another process holds it, `on_held` is called once with its name, such as "process 12 on host": it raises an
