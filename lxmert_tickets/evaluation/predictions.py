@@ -119,9 +119,10 @@ def read_submission(path: str | Path) -> dict[int, str]:
     Raises DataError, naming the place in the file, when it is missing, damaged, has another layout, or answers a
     question twice.
     """
+    entries: list[_Entry] = read_json(path, list[_Entry], SUBMISSION, if_damaged="Write it again.")
     entry_of: dict[int, int] = {}
     answer_of: dict[int, str] = {}
-    for position, entry in enumerate(_read_entries(path)):
+    for position, entry in enumerate(entries):
         if entry.question_id in entry_of:
             found = f"question_id {entry.question_id} again, first at $[{entry_of[entry.question_id]}]"
             raise DataError(f"{path} at $[{position}]", found, "one answer a question")
@@ -145,11 +146,6 @@ def _read_table(path: str | Path) -> tuple[pa.Table, Metadata]:
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: metadata that is not JSON
         raise ArtifactError(path, f"damaged or not Parquet ({error})", expected, REMAKE) from None
     return table, metadata
-
-
-def _read_entries(path: str | Path) -> list[_Entry]:
-    entries: list[_Entry] = read_json(path, list[_Entry], SUBMISSION, if_damaged="Write it again.")
-    return entries
 
 
 def _check_one_each(path: str | Path, question_ids: Sequence[int], lengths: dict[str, int]) -> None:
