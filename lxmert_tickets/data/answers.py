@@ -15,9 +15,8 @@ from lxmert_tickets.data.normalise import process_digits_and_articles, process_p
 from lxmert_tickets.data.vqa_json import Annotation
 from lxmert_tickets.errors import DataError, repeated
 
-SCORE_OF_COUNT = (0.0, 0.3, 0.6, 0.9)
-"""The score of an answer given by none, one, two or three of the ten annotators; 1 from four on."""
-
+SCORE_OF_COUNT = (0.0, 0.3, 0.6, 0.9, 1.0)
+"""The score of an answer given by none, one, two, three, or four and more of the ten annotators."""
 
 SoftLabel = tuple[str, float]
 """An answer and its score."""
@@ -52,7 +51,7 @@ def soft_labels(annotation: Annotation) -> tuple[SoftLabel, ...]:
     Scores are .3, .6, .9, 1 for 1, 2, 3, and 4 or more people.
     """
     counts = Counter(human.answer for human in annotation.answers)
-    return tuple((answer, _score(count)) for answer, count in counts.items())
+    return tuple((answer, SCORE_OF_COUNT[min(count, 4)]) for answer, count in counts.items())
 
 
 def within_vocabulary(labels: Iterable[SoftLabel], index_of: Mapping[str, int]) -> list[tuple[int, float]]:
@@ -86,7 +85,3 @@ def check_each_once(path: str | Path, answers: Iterable[str]) -> None:
     """Raise DataError, naming `path`, when an answer occurs twice."""
     if twice := repeated(answers):
         raise DataError(path, f"{len(twice)} answers occur twice, such as {twice[0]!r}", "each answer once")
-
-
-def _score(count: int) -> float:
-    return SCORE_OF_COUNT[count] if count < len(SCORE_OF_COUNT) else 1.0
