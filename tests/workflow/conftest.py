@@ -1,5 +1,6 @@
 """The real Snakefile on the smoke configuration: run once, examined by many tests."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,13 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert run.returncode == 0, run.stdout + run.stderr
     assert (FORKS in run.stderr) == forks_pay()
     return folder
+
+
+@pytest.fixture
+def grid(smoke: Path, tmp_path: Path) -> Path:
+    """Return a copy of a finished grid, every file with its old time."""
+    shutil.copytree(smoke, tmp_path / "grid")
+    return tmp_path / "grid"
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What a user sees when something is wrong: one clear error, and nothing half-written."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,13 +69,6 @@ def test_a_folder_without_a_configuration_uses_the_workflows_own(tmp_path: Path)
     assert not (tmp_path / "config.yaml").exists()
 
 
-@pytest.fixture
-def broken_grid(smoke: Path, tmp_path: Path) -> Path:
-    """Return a copy of a finished grid, to be damaged."""
-    shutil.copytree(smoke, tmp_path / "grid")
-    return tmp_path / "grid"
-
-
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -102,25 +94,23 @@ TO_PRETRAINED = "results/smoke/pretrained/weights.safetensors"
 
 
 def test_a_job_that_fails_with_new_settings_fails_again_and_its_old_results_stay_outdated(
-    broken_grid: Path, overlay: Overlay
+    grid: Path, overlay: Overlay
 ) -> None:
     changed = overlay({"pretraining": {"learning_rate": 1e30}})
-    to_do = jobs_of(snakemake(broken_grid, "--dry-run", configs=(changed,)))
+    to_do = jobs_of(snakemake(grid, "--dry-run", configs=(changed,)))
     for _ in range(2):
-        assert snakemake(broken_grid, TO_PRETRAINED, configs=(changed,)).returncode == 1
-        assert jobs_of(snakemake(broken_grid, "--dry-run", configs=(changed,))) == to_do
-    assert jobs_of(snakemake(broken_grid, "--dry-run")) == set()  # with the settings of the finished grid
+        assert snakemake(grid, TO_PRETRAINED, configs=(changed,)).returncode == 1
+        assert jobs_of(snakemake(grid, "--dry-run", configs=(changed,))) == to_do
+    assert jobs_of(snakemake(grid, "--dry-run")) == set()  # with the settings of the finished grid
 
 
-def test_a_job_that_fails_with_new_inputs_is_run_again(
-    broken_grid: Path, overlay: Overlay, copy_of_project: Path
-) -> None:
+def test_a_job_that_fails_with_new_inputs_is_run_again(grid: Path, overlay: Overlay, copy_of_project: Path) -> None:
     job = copy_of_project / "lxmert_tickets/job.py"  # no part of what decides a result
     failing = "    assert 'extract_features.pretrain' not in str(log_path)\n    # So Snakemake hands"
     job.write_text(job.read_text().replace("    # So Snakemake hands", failing))
     changed = overlay({"scenes": {"seed": 7}})
-    assert snakemake(broken_grid, TO_PRETRAINED, configs=(changed,), project=copy_of_project).returncode == 1
-    left = jobs_of(snakemake(broken_grid, "--dry-run", configs=(changed,)))
+    assert snakemake(grid, TO_PRETRAINED, configs=(changed,), project=copy_of_project).returncode == 1
+    left = jobs_of(snakemake(grid, "--dry-run", configs=(changed,)))
     assert {"extract_features pretrain", "pretrain", "finetune 0"} <= left
     assert "draw_images pretrain" not in left
 
@@ -148,12 +138,12 @@ VAL = "results/smoke/data/val"
     ],
 )
 def test_a_damaged_file_is_named_and_nothing_is_left_half_written(
-    broken_grid: Path, damage: Callable[[Path], None], damaged: str, target: str
+    grid: Path, damage: Callable[[Path], None], damaged: str, target: str
 ) -> None:
-    damage(broken_grid / damaged)
-    made = broken_grid / target
+    damage(grid / damaged)
+    made = grid / target
     made.unlink()
-    run = snakemake(broken_grid, target, "--rerun-triggers", "input", "--allowed-rules", *RULES_OF_TARGETS)
+    run = snakemake(grid, target, "--rerun-triggers", "input", "--allowed-rules", *RULES_OF_TARGETS)
     said = run.stdout + run.stderr
     assert run.returncode == 1
     assert Path(damaged).name in said
@@ -169,16 +159,14 @@ RULES_OF_TARGETS = [
 ]  # fmt: skip
 
 
-def test_a_mask_for_another_network_is_refused(broken_grid: Path) -> None:
+def test_a_mask_for_another_network_is_refused(grid: Path) -> None:
     from lxmert_tickets.pruning.mask_files import load_mask, save_mask  # noqa: PLC0415
 
-    path = broken_grid / ROUND_BEFORE / "mask.safetensors"
+    path = grid / ROUND_BEFORE / "mask.safetensors"
     name, kept = next(iter(load_mask(path).items()))
     save_mask(path, {name: kept[:-1]}, {})
-    (broken_grid / RUN / "start.safetensors").unlink()
-    run = snakemake(
-        broken_grid, f"{RUN}/start.safetensors", "--rerun-triggers", "input", "--allowed-rules", *RULES_OF_TARGETS
-    )
+    (grid / RUN / "start.safetensors").unlink()
+    run = snakemake(grid, f"{RUN}/start.safetensors", "--rerun-triggers", "input", "--allowed-rules", *RULES_OF_TARGETS)
     said = run.stdout + run.stderr
     assert run.returncode == 1
     assert "another network" in said

@@ -1,7 +1,6 @@
 """Jobs of Snakemake are forks, and nothing but the time they take shows it."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -29,11 +28,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forks 
     ],
 )
 def test_jobs_are_forks_unless_an_option_needs_other_processes(
-    smoke: Path, tmp_path: Path, options: tuple[str, ...], cores: int, expected: bool
+    grid: Path, options: tuple[str, ...], cores: int, expected: bool
 ) -> None:
-    shutil.copytree(smoke, tmp_path / "grid")
     again = ("--forcerun", "make_scenes", "--until", "draw_images", "extract_features", "convert_features")
-    run = snakemake(tmp_path / "grid", *again, *options, cores=cores)
+    run = snakemake(grid, *again, *options, cores=cores)
     assert run.returncode == 0, run.stderr
     assert (FORKS in run.stderr) == expected
 

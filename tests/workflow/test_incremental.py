@@ -116,9 +116,7 @@ DELETED = {
 
 
 @pytest.mark.parametrize("what", DELETED)
-def test_a_deleted_file_is_made_again_with_what_depends_on_it(smoke: Path, tmp_path: Path, what: str) -> None:
-    grid = tmp_path / "grid"
-    shutil.copytree(smoke, grid)
+def test_a_deleted_file_is_made_again_with_what_depends_on_it(grid: Path, what: str) -> None:
     names, expected = DELETED[what]
     for path in (grid / "results/smoke" / name for name in names):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -181,9 +179,7 @@ def test_a_raised_training_version_retrains_everything(smoke: Path, copy_of_proj
     assert not any(job.startswith(("make_scenes", "encode_questions", "convert_features")) for job in jobs)
 
 
-def test_labels_of_a_test_split_reach_neither_training_nor_masks(smoke: Path, tmp_path: Path) -> None:
-    grid = tmp_path / "grid"
-    shutil.copytree(smoke, grid)
+def test_labels_of_a_test_split_reach_neither_training_nor_masks(grid: Path) -> None:
     annotations = grid / "results/smoke/data/test-dev/annotations.json"
     edit(annotations, '"answer_confidence":"yes"', '"answer_confidence":"maybe"')
     jobs = jobs_of(snakemake(grid, "--dry-run"))

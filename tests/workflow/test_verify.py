@@ -19,13 +19,6 @@ MASK = "results/smoke/seed0/low_magnitude/s25/mask.safetensors"
 
 
 @pytest.fixture
-def grid(smoke: Path, tmp_path: Path) -> Path:
-    """Return a copy of a finished grid, every file with its old time."""
-    shutil.copytree(smoke, tmp_path / "grid")
-    return tmp_path / "grid"
-
-
-@pytest.fixture
 def verified(grid: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, list[str]]]:
     """Return a function that runs `verify` on the grid and gives its exit status and its lines."""
 
