@@ -66,7 +66,7 @@ def read_evalai(path: str | Path) -> dict[str, Score]:
     return scores
 
 
-def find_evalai_scores(folder: str | Path, seeds: Iterable[int], models: Iterable[str]) -> list[Path]:
+def find_evalai_scores(folder: str | Path, seeds: Sequence[int], models: Sequence[str]) -> list[Path]:
     """Return the result files below `folder`, sorted: `seed0/dense.json`, `seed0/low_magnitude/s50.test-std.json`, ….
 
     A missing folder has none. Hidden files, a README, and results of seeds not among `seeds` are skipped: a run of
@@ -75,8 +75,7 @@ def find_evalai_scores(folder: str | Path, seeds: Iterable[int], models: Iterabl
     Raises DataError for any other file that belongs to no network of `seeds` and `models`, such as one with a misspelt
     name.
     """
-    root, seeds, models = Path(folder), tuple(seeds), tuple(models)
-    found = []
+    root, found = Path(folder), []
     for file in sorted(files_below(root)):
         below = file.relative_to(root)
         seed = SEED.fullmatch(below.parts[0])
@@ -88,7 +87,7 @@ def find_evalai_scores(folder: str | Path, seeds: Iterable[int], models: Iterabl
 
 
 def read_evalai_scores(
-    files: Iterable[str | Path], seeds: Iterable[int], models: Iterable[str]
+    files: Iterable[str | Path], seeds: Sequence[int], models: Sequence[str]
 ) -> list[tuple[int, str, str, Score]]:
     """Return (seed, model, split, score) of all result files that `find_evalai_scores` found, sorted.
 
@@ -96,7 +95,6 @@ def read_evalai_scores(
 
     Raises DataError when a file is broken, belongs to no network, or contradicts another.
     """
-    seeds, models = tuple(seeds), tuple(models)
     found: dict[tuple[int, str, str], tuple[Score, Path]] = {}
     for file in map(Path, files):
         seed, model = _network_of(file, _below_seed(file), seeds, models)
@@ -110,15 +108,14 @@ def read_evalai_scores(
 
 def older_than_submission(
     files: Iterable[str | Path],
-    seeds: Iterable[int],
-    models: Iterable[str],
+    seeds: Sequence[int],
+    models: Sequence[str],
     submission_of: Mapping[tuple[int, str], str | Path],
 ) -> list[tuple[Path, Path]]:
     """Return those result files that are older than the submission of their network, by (seed, model), each with it.
 
     Their scores may be those of a network that has been trained again since. A submission that is not here is skipped.
     """
-    seeds, models = tuple(seeds), tuple(models)
     pairs = [
         (file, Path(submission_of[_network_of(file, _below_seed(file), seeds, models)])) for file in map(Path, files)
     ]
