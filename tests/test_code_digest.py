@@ -116,10 +116,9 @@ def test_a_digest_is_sixteen_hex_digits(digest: Callable[..., str]) -> None:
     assert re.fullmatch("[0-9a-f]{16}", digest())
 
 
-@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
-def test_every_script_has_a_digest_of_its_own(script: Path) -> None:
-    others = set(script.parent.glob("*.py")) - {script}
-    assert code_digest(script) not in {code_digest(other) for other in others}
+def test_every_script_has_a_digest_of_its_own() -> None:
+    digests = [code_digest(script) for script in SCRIPTS.glob("*.py")]
+    assert len(set(digests)) == len(digests) > 0
 
 
 BEFORE_TRAINING = (
