@@ -9,6 +9,7 @@ import numpy as np
 
 from lxmert_tickets.data.scenes.world import MAX_OBJECTS
 from lxmert_tickets.errors import ConfigError
+from lxmert_tickets.layout import model_of
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.pruning.masks import Ranked
 from lxmert_tickets.pruning.prunable import PAPER
@@ -235,14 +236,8 @@ class Experiment(Settings, frozen=True, kw_only=True):
 
     def models(self) -> tuple[str, ...]:
         """Return every trained network of a seed by its folder: dense, low_magnitude/s10, ..."""
-        return (
-            DENSE,
-            *(
-                f"{name}/s{percent_text(sparsity)}"
-                for name, subnetwork in self.subnetworks.items()
-                for sparsity in subnetwork.sparsities
-            ),
-        )
+        pruned = [(name, sparsity) for name, found in self.subnetworks.items() for sparsity in found.sparsities]
+        return (DENSE, *(model_of(name, percent_text(sparsity)) for name, sparsity in pruned))
 
     def previous_sparsity(self, name: str, sparsity: str) -> str | None:
         """Return the sparsity of the round before, as in paths; None when the dense network is pruned.

@@ -154,7 +154,7 @@ def pretraining_first(wildcards):
 def weights_of_previous_round(wildcards):
     """Return the trained network that a round prunes: the round before, or the dense network for the first."""
     previous = EXPERIMENT.previous_sparsity(wildcards.subnetwork, wildcards.sparsity)
-    return PATHS.dense_weights if previous is None else of_model(PATHS.weights, f"{wildcards.subnetwork}/s{previous}")
+    return of_model(PATHS.weights, model_of() if previous is None else model_of(wildcards.subnetwork, previous))
 
 
 def mask_of_previous_round(wildcards):

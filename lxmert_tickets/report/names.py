@@ -1,7 +1,7 @@
 """Which networks are shown, and what they are called; a separate module, since jobs that write pages need no pandas."""
 
 from lxmert_tickets.experiment import DENSE, Experiment, MagnitudeSubnetwork, percent_text
-from lxmert_tickets.layout import Layout
+from lxmert_tickets.layout import Layout, model_of
 
 GRID_RULES = ("finetune", "retrain", "prune_round", "prune_random", "prune_complement", "predict", "score")
 """The rules with a job for each network."""
@@ -9,9 +9,10 @@ GRID_RULES = ("finetune", "retrain", "prune_round", "prune_random", "prune_compl
 
 def shown_models(experiment: Experiment) -> tuple[str, ...]:
     """Return the networks whose answers are shown: dense, Table 1's, and the sparsest found by magnitude."""
-    shown = {DENSE, *(f"{name}/s{percent_text(experiment.report.table_sparsity)}" for name in experiment.subnetworks)}
+    pruned = [(name, experiment.report.table_sparsity) for name in experiment.subnetworks]
     for name in experiment.names_of(MagnitudeSubnetwork)[:1]:
-        shown.add(f"{name}/s{percent_text(experiment.subnetworks[name].sparsities[-1])}")
+        pruned.append((name, experiment.subnetworks[name].sparsities[-1]))
+    shown = {DENSE, *(model_of(name, percent_text(sparsity)) for name, sparsity in pruned)}
     return tuple(model for model in experiment.models() if model in shown)
 
 
