@@ -50,7 +50,7 @@ except TicketsError as error:
     raise WorkflowError(str(error)) from None
 
 try:
-    whole_config = over_defaults(config if RUN is None else RUN.config)
+    whole_config = over_defaults(config) if RUN is None else RUN.config
     EXPERIMENT = read_experiment(whole_config)
     RUNNING = read_running(whole_config)
 except TicketsError as error:

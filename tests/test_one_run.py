@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import pytest
 from snakemake.exceptions import WorkflowError
 from snakemake.script import PythonScript
-from workflow_runs import ROOT
+from workflow_runs import ROOT, copy_project, jobs_of, run_snakemake
 
 from lxmert_tickets import one_run
 from lxmert_tickets.code_digest import code_digest
+from lxmert_tickets.configuration_files import read_configuration
 from lxmert_tickets.one_run import VARIABLE, Run, fail_jobs_of_changed_code, run_of_this_job, stamps
 
 CODE = code_digest(ROOT / "workflow_scripts/score.py")
@@ -32,6 +33,21 @@ def test_jobs_get_what_the_run_was_started_with() -> None:
 @pytest.mark.usefixtures("variable")
 def test_where_no_run_has_told_a_job_reads_the_files_itself() -> None:
     assert run_of_this_job() is None
+
+
+@pytest.mark.usefixtures("variable")
+def test_what_is_added_to_config_yaml_during_a_run_is_for_the_next_one(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    smoke, base = Path("configs/smoke.yaml"), project / "config.yaml"
+    code = {path.stem: code_digest(path) for path in (project / "workflow_scripts").glob("*.py")}
+    Run(read_configuration(project, [project / smoke]), code).tell_jobs()
+    before = base.read_text()
+    base.write_text(before.replace("\nsubnetworks:", "\nsubnetworks:\n  added: {keep: random, sparsities: [50]}\n"))
+    assert base.read_text() != before
+    job = run_snakemake(project, "--mode", "remote", "--dry-run", "--cores", "1", "--configfile", str(smoke))
+    jobs = jobs_of(job)
+    assert "retrain 0 random 50" in jobs
+    assert not [one for one in jobs if "added" in one]
 
 
 def test_a_job_of_another_process_fails_unless_the_code_of_its_rule_is_that_of_the_start() -> None:
