@@ -50,7 +50,7 @@ class _WithoutWords(ast.NodeTransformer):
 
 @cache
 def _tree(source: Path) -> ast.Module:
-    tree: ast.Module = _WithoutWords().visit(ast.parse(source.read_text(encoding="utf-8")))
+    tree: ast.Module = _WithoutWords().visit(ast.parse(source.read_text(encoding="utf-8"), source))
     return tree
 
 

@@ -75,5 +75,9 @@ def stamps() -> list[tuple[str, int, int]]:
 def _check(rule: str, recorded: str) -> None:
     from snakemake.exceptions import WorkflowError  # noqa: PLC0415 (as above)
 
-    if current_code_digest(SCRIPTS / f"{rule}.py") != recorded:
+    try:
+        current = current_code_digest(SCRIPTS / f"{rule}.py")
+    except SyntaxError:  # in the midst of an edit
+        current = ""
+    if current != recorded:
         raise WorkflowError(f"{rule}: the code has changed since Snakemake was started: start it again.")

@@ -93,6 +93,12 @@ def test_an_edit_of_the_logic_changes_the_digest(digest: Callable[..., str], fil
     assert digest(file, old, new) != digest()
 
 
+def test_an_error_of_syntax_is_told_with_its_file(digest: Callable[..., str], tmp_path: Path) -> None:
+    with pytest.raises(SyntaxError) as error:
+        digest("package/deep.py", "SIGN = 1", "SIGN = (")
+    assert error.value.filename == str(tmp_path / "package/deep.py")
+
+
 def test_a_string_in_use_is_not_taken_for_a_docstring(digest: Callable[..., str]) -> None:
     one, two = (digest("script.py", "print(double(2))", f"x = '{word}'") for word in ("one", "two"))
     assert one != two

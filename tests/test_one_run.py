@@ -84,6 +84,17 @@ def test_a_job_whose_own_code_has_changed_fails_since_the_earlier_code_would_be_
     assert ran == []
 
 
+def test_a_file_in_the_midst_of_an_edit_is_changed_code(ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def half_written(script: Path) -> str:
+        return str(compile("def (", script, "exec"))
+
+    edit_a_module(monkeypatch)
+    monkeypatch.setattr(one_run, "current_code_digest", half_written)
+    with pytest.raises(WorkflowError, match="score: the code has changed since Snakemake was started"):
+        execute("tmp12.score.py", code=CODE)
+    assert ran == []
+
+
 def test_an_edit_of_other_code_stops_no_job(ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     edit_a_module(monkeypatch)
     execute("tmp12.score.py", code=CODE)
