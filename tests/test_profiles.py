@@ -34,3 +34,12 @@ def test_the_whole_report_is_one_slurm_job() -> None:
 def test_the_slurm_profile_names_only_rules_that_exist() -> None:
     rules = set().union(*(rules_of(path.name) for path in PROJECT.glob("rules/*.smk")))
     assert PROFILES["slurm"]["groups"].keys() | PROFILES["slurm"]["set-resources"].keys() <= rules
+
+
+def test_the_limit_that_the_documentation_gives_can_be_written_into_the_profile_and_leaves_time_for_a_group() -> None:
+    [limited] = re.findall("For a limit of 12 hours, write `(.*)`", (PROJECT / "docs/cluster.md").read_text())
+    file = (PROJECT / "profiles/slurm/config.yaml").read_text().replace("runtime: 240 * attempt", limited)
+    resources = yaml.safe_load(file)["set-resources"]
+    assert resources["retrain"].keys() == PROFILES["slurm"]["set-resources"]["retrain"].keys()
+    assert resources["prune_round"]["runtime"] == 10  # minutes, in one group with retrain
+    assert int(resources["retrain"]["runtime"].removeprefix("min(240 * attempt, ").removesuffix(")")) + 10 <= 12 * 60
