@@ -35,7 +35,7 @@ class Run:
 
     def check_code(self, rule: str) -> str:
         """Return the digest of the code of `rule`; raise WorkflowError if the code is not as it was at the start."""
-        _check(rule, self.code[rule])
+        _check(rule, self.code[rule], " Where jobs get copies of the files that git tracks, git add new ones first.")
         return self.code[rule]
 
 
@@ -72,7 +72,7 @@ def stamps() -> list[tuple[str, int, int]]:
     return found
 
 
-def _check(rule: str, recorded: str) -> None:
+def _check(rule: str, recorded: str, hint: str = "") -> None:
     from snakemake.exceptions import WorkflowError  # noqa: PLC0415 (as above)
 
     try:
@@ -80,4 +80,4 @@ def _check(rule: str, recorded: str) -> None:
     except SyntaxError:  # in the midst of an edit
         current = ""
     if current != recorded:
-        raise WorkflowError(f"{rule}: the code has changed since Snakemake was started: start it again.")
+        raise WorkflowError(f"{rule}: the code has changed since Snakemake was started: start it again.{hint}")
