@@ -7,6 +7,7 @@ later. So jobs of other processes get the configuration from the run, and a job 
 import base64
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,9 +30,12 @@ class Run:
     code: dict[str, str] = field(default_factory=dict)
 
     def tell_jobs(self) -> None:
-        """Let jobs of other processes know this run, by an environment variable that no shell can misread."""
+        """Let jobs of other processes know this run, by an environment variable that no shell can misread.
+
+        It is compressed: Linux takes 128 kB, which a few hundred subnetworks would exceed.
+        """
         told = json.dumps({"config": self.config, "code": self.code})
-        os.environ[VARIABLE] = base64.b64encode(told.encode()).decode()
+        os.environ[VARIABLE] = base64.b64encode(zlib.compress(told.encode())).decode()
 
     def check_code(self, rule: str) -> str:
         """Return the digest of the code of `rule`; raise WorkflowError if the code is not as it was at the start."""
@@ -42,7 +46,7 @@ class Run:
 def run_of_this_job() -> Run | None:
     """Return the run that started this process, or None where the environment does not tell."""
     told = os.environ.get(VARIABLE)
-    return Run(**json.loads(base64.b64decode(told))) if told else None
+    return Run(**json.loads(zlib.decompress(base64.b64decode(told)))) if told else None
 
 
 @cache

@@ -1,5 +1,7 @@
 """All jobs of a run have the configuration and the code that it was started with."""
 
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,6 +30,13 @@ def test_jobs_get_what_the_run_was_started_with() -> None:
     run = Run({"experiment": 'it\'s "é" $HOME `x`', "lr": 5e-5, "seeds": [0, 1], "none": None}, {"score": CODE})
     run.tell_jobs()
     assert run_of_this_job() == run
+
+
+@pytest.mark.usefixtures("variable")
+def test_linux_takes_the_variable_of_a_thousand_subnetworks() -> None:
+    subnetworks = {f"random_{seed}": {"keep": "random", "sparsities": list(range(5, 100, 5))} for seed in range(1000)}
+    Run({"subnetworks": subnetworks}).tell_jobs()
+    assert subprocess.run([sys.executable, "-c", ""], check=False).returncode == 0
 
 
 @pytest.mark.usefixtures("variable")
