@@ -1,8 +1,8 @@
 """Exact selection of the largest magnitudes, without sorting.
 
-The bits of non-negative float32 numbers, read as integers, sort like the numbers. So the magnitude at a given rank is
-found by counting: one histogram of the upper half of the bits, then one of the lower half among those with the right
-upper half. That takes two passes over the weights, in chunks, and a few megabytes of extra memory for any network.
+The bits of non-negative float32 numbers, read as integers, sort like the numbers. A random sample says between which
+two the smallest kept magnitude almost certainly lies. One pass over the weights, in chunks, counts those above and
+collects those between, some 2 %, where the exact rank is found. Should the sample mislead, all are collected.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 CHUNK = 1 << 18  # weights processed at once; the temporaries of one chunk stay in cache
-HALF_BITS = 16
-N_BINS = 1 << HALF_BITS
+SAMPLE = 1 << 18  # weights looked at first
+MARGIN = 4  # on either side of the rank, in square roots of the sample: at least eight standard deviations
 
 Weights = Mapping[str, np.ndarray]
 Kept = dict[str, np.ndarray]
@@ -33,42 +33,58 @@ def largest(weights: Weights, within: Kept, n_keep: int) -> Kept:
     n_within = sum(int(np.count_nonzero(inside)) for inside in within.values())
     if not 0 <= n_keep <= n_within:
         raise ValueError(f"cannot keep {n_keep} of {n_within} weights")
-    threshold, n_ties = _threshold(weights, within, n_keep)
+    threshold, n_ties = _threshold(weights, within, n_keep, n_within)
     kept = {name: np.empty(inside.shape, dtype=bool) for name, inside in within.items()}
     for name, inside in within.items():
         n_ties = _keep_from(weights[name], inside, kept[name], threshold, n_ties)
     return kept
 
 
-def _threshold(weights: Weights, within: Kept, n_keep: int) -> tuple[int, int]:
-    """Return the magnitude bits of the smallest kept weight, and how many weights of exactly that magnitude to keep."""
-    upper = np.zeros(N_BINS, dtype=np.int64)
-    for bits in _magnitude_bits(weights, within):
-        upper += np.bincount(bits >> HALF_BITS, minlength=N_BINS)
-    if upper[_INFINITY >> HALF_BITS :].any():
-        [name, *_] = [name for name, inside in within.items() if not np.isfinite(weights[name][inside]).all()]
-        raise ValueError(f"{name} has a weight that is not finite")
-    upper_half, n_left = _bin_of_rank(upper, n_keep)
+def _threshold(weights: Weights, within: Kept, n_keep: int, n_within: int) -> tuple[int, int]:
+    """Return the magnitude bits of the smallest kept weight, and how many weights of exactly that magnitude to keep.
 
-    lower = np.zeros(N_BINS, dtype=np.int64)
-    for bits in _magnitude_bits(weights, within):
-        candidates = bits[(bits >> HALF_BITS) == upper_half]
-        lower += np.bincount(candidates & (N_BINS - 1), minlength=N_BINS)
-    lower_half, n_ties = _bin_of_rank(lower, n_left)
-    return upper_half << HALF_BITS | lower_half, n_ties
-
-
-_INFINITY = 0x7F800000  # bits of infinity; NaNs lie above
-
-
-def _bin_of_rank(counts: np.ndarray, rank: int) -> tuple[int, int]:
-    """Return the bin that holds the `rank`-th largest (1-based), and its rank within that bin.
-
-    For rank 0, which is above all items, return the last bin and 0.
+    If none is kept, the first are those of the largest weight.
     """
-    at_least = counts[::-1].cumsum()[::-1]  # items in this bin and above
-    position = int(np.flatnonzero(at_least >= rank)[-1])
-    return position, rank - int(at_least[position] - counts[position])
+    if n_within == 0:
+        return 0, 0
+    rank = max(n_keep, 1)
+    found, n_above = _between(*_likely_bounds(weights, within, rank, n_within), weights, within)
+    if not n_above < rank <= n_above + found.size:  # a misleading sample
+        found, n_above = _between(np.uint32(0), _LARGEST, weights, within)
+    place = n_above + found.size - rank
+    found.partition(place)
+    threshold = found[place]
+    return int(threshold), n_keep - n_above - int(np.count_nonzero(found > threshold))
+
+
+_LARGEST = np.uint32(0x7F7FFFFF)  # bits of the largest finite number; infinity and NaNs lie above
+
+
+def _likely_bounds(weights: Weights, within: Kept, rank: int, n_within: int) -> tuple[np.uint32, np.uint32]:
+    """Return bounds of the magnitude bits at `rank`, 1 for the largest of `n_within`, as a sample suggests."""
+    rng = np.random.default_rng(0)
+    parts = []
+    for name, inside in within.items():
+        size = inside.size
+        places = rng.integers(0, max(size, 1), min(size, size * SAMPLE // n_within + 1))
+        parts.append((_bits(weights[name])[places] & _WITHOUT_SIGN)[inside.reshape(-1)[places]])
+    sample = np.sort(np.concatenate(parts))
+    place, margin = sample.size * (1 - rank / n_within), MARGIN * sample.size**0.5 + 1
+    below, above = int(np.floor(place - margin)), int(np.ceil(place + margin))
+    low = sample[below] if below >= 0 else np.uint32(0)
+    return low, sample[above] if above < sample.size else _LARGEST
+
+
+def _between(low: np.uint32, high: np.uint32, weights: Weights, within: Kept) -> tuple[np.ndarray, int]:
+    """Return the magnitude bits from `low` to `high`, in any order, and how many are above; refuse others."""
+    found, n_above = [], 0
+    for bits in _magnitude_bits(weights, within):
+        if bits.max(initial=0) > _LARGEST:
+            [name, *_] = [name for name, inside in within.items() if not np.isfinite(weights[name][inside]).all()]
+            raise ValueError(f"{name} has a weight that is not finite")
+        found.append(bits[bits - low <= high - low])  # smaller ones wrap around
+        n_above += int(np.count_nonzero(bits > high))
+    return np.concatenate(found), n_above
 
 
 def _magnitude_bits(weights: Weights, within: Kept) -> Iterator[np.ndarray]:

@@ -1,4 +1,4 @@
-"""The largest magnitudes are found exactly, ties in order, whatever the numbers and however they are chunked."""
+"""The largest magnitudes are found exactly, ties in order, whatever the numbers, their chunks and the sample."""
 
 import tracemalloc
 
@@ -41,14 +41,19 @@ def by_sorting(
 
 
 @settings(max_examples=400, deadline=None)
-@given(networks(), st.data(), st.integers(1, 9))
-def test_the_largest_are_those_of_a_stable_sort_at_every_chunk_size(
-    network: tuple[dict[str, np.ndarray], dict[str, np.ndarray]], data: st.DataObject, chunk: int
+@given(networks(), st.data(), st.integers(1, 9), st.integers(1, 9), st.sampled_from([0, 1, 4]))
+def test_the_largest_are_those_of_a_stable_sort_for_every_size_of_chunk_sample_and_margin(
+    network: tuple[dict[str, np.ndarray], dict[str, np.ndarray]],
+    data: st.DataObject,
+    chunk: int,
+    sample: int,
+    margin: int,
 ) -> None:
     weights, within = network
     n_keep = data.draw(st.integers(0, sum(int(inside.sum()) for inside in within.values())))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(selection, "CHUNK", chunk)
+        for name, value in {"CHUNK": chunk, "SAMPLE": sample, "MARGIN": margin}.items():
+            patch.setattr(selection, name, value)
         kept = largest(weights, within, n_keep)
     assert {name: tensor.tolist() for name, tensor in kept.items()} == by_sorting(weights, within, n_keep)
 
@@ -59,6 +64,21 @@ def test_magnitudes_that_differ_in_the_last_bit_are_told_apart(n_keep: int) -> N
     weights = bits.view(np.float32).reshape(20, 50) * np.float32(-1)
     kept = largest({"a": weights}, {"a": np.ones((20, 50), dtype=bool)}, n_keep)["a"]
     assert kept.sum() == n_keep
+    assert np.abs(weights[kept]).min() > np.abs(weights[~kept]).max()
+
+
+@pytest.mark.parametrize(("margin", "passes"), [(0, 2), (4, 1)])
+def test_a_misleading_sample_costs_a_second_pass_and_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, margin: int, passes: int
+) -> None:
+    weights = np.random.default_rng(1).standard_normal((1, 100_000), dtype=np.float32)
+    between, n_passes = selection._between, []
+    monkeypatch.setattr(selection, "_between", lambda *given: n_passes.append(1) or between(*given))
+    monkeypatch.setattr(selection, "SAMPLE", 100)
+    monkeypatch.setattr(selection, "MARGIN", margin)
+    kept = largest({"a": weights}, {"a": np.ones((1, 100_000), dtype=bool)}, 50_000)["a"]
+    assert len(n_passes) == passes
+    assert kept.sum() == 50_000
     assert np.abs(weights[kept]).min() > np.abs(weights[~kept]).max()
 
 
