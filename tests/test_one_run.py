@@ -6,9 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from script_runs import wait_until
 from snakemake.exceptions import WorkflowError
 from snakemake.script import PythonScript
-from workflow_runs import ROOT, copy_project, jobs_of, run_snakemake
+from workflow_runs import ROOT, copy_project, jobs_of, run_snakemake, snakemake
 
 from lxmert_tickets import one_run
 from lxmert_tickets.code_digest import code_digest
@@ -17,6 +18,7 @@ from lxmert_tickets.one_run import VARIABLE, Run, fail_jobs_of_changed_code, run
 
 CODE = code_digest(ROOT / "workflow_scripts/score.py")
 OTHER_CODE = "0123456789abcdef"
+RULES = [script.stem for script in (ROOT / "workflow_scripts").glob("*.py")]
 
 
 @pytest.fixture
@@ -57,6 +59,36 @@ def test_what_is_added_to_config_yaml_during_a_run_is_for_the_next_one(tmp_path:
     jobs = jobs_of(job)
     assert "retrain 0 random 50" in jobs
     assert not [one for one in jobs if "added" in one]
+
+
+@pytest.mark.usefixtures("variable")
+def test_a_job_of_another_process_whose_code_has_changed_does_not_begin(tmp_path: Path) -> None:
+    run = Run(read_configuration(ROOT, [ROOT / "configs/smoke.yaml"]), dict.fromkeys(RULES, OTHER_CODE))
+    run.tell_jobs()
+    job = snakemake(tmp_path, "results/smoke/data/val/scenes.json", "--mode", "remote")
+    assert job.returncode == 1
+    assert "make_scenes: the code has changed since Snakemake was started: start it again." in job.stdout + job.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_job_whose_code_is_edited_after_the_start_fails_and_an_earlier_one_does_not(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    command = [sys.executable, "-m", "snakemake", "results/smoke/data/answers.json", "--cores", "1"]
+    with subprocess.Popen(
+        [*command, "--configfile", "configs/smoke.yaml"],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as run:
+        log = project / "results/smoke/logs/make_scenes.train.log"
+        wait_until(lambda: log.exists() or run.poll() is not None)
+        with (project / "lxmert_tickets/data/answers.py").open("a") as module:
+            module.write("EDITED = True\n")
+        said = run.communicate()[0].decode()
+    assert run.returncode == 1
+    assert "build_answers: the code has changed since Snakemake was started: start it again." in said
+    assert (project / "results/smoke/data/train/annotations.json").exists()
+    assert not (project / "results/smoke/data/answers.json").exists()
 
 
 def test_a_job_of_another_process_fails_unless_the_code_of_its_rule_is_that_of_the_start() -> None:

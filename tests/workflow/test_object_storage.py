@@ -17,6 +17,8 @@ from packages import install
 from web_site import served
 from workflow_runs import ROOT, copy_project, run_snakemake, snakemake
 
+from lxmert_tickets.one_run import VARIABLE
+
 PODS = Path(__file__).with_name("pods.py")
 REQUIREMENTS = (ROOT / "requirements-storage.txt", Path(__file__).with_name("requirements-object-store.txt"))
 # Of the smoke grid, one seed and one round.
@@ -94,6 +96,12 @@ def grid(store: ObjectStore, repository: Path, tmp_path_factory: pytest.TempPath
     run(store, repository, TABLE, "--cores", "2", configs=configs)
     store.copy_to(ended.stored)
     return ended
+
+
+def test_pods_are_told_what_the_run_was_started_with(grid: Ended) -> None:
+    scripts = [script.read_text() for script in grid.pods.glob("*.sh")]
+    assert scripts
+    assert all(f"export {VARIABLE}=" in script for script in scripts)
 
 
 def test_every_file_has_the_bytes_of_a_run_on_one_disk(grid: Ended, smoke: Path, tmp_path: Path) -> None:
