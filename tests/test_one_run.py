@@ -47,6 +47,13 @@ def test_where_no_run_has_told_a_job_reads_the_files_itself() -> None:
 
 
 @pytest.mark.usefixtures("variable")
+def test_a_run_that_is_started_anew_ignores_what_an_earlier_one_told(tmp_path: Path) -> None:
+    earlier = read_configuration(ROOT, [ROOT / "configs/smoke.yaml"]) | {"experiment": "earlier"}
+    Run(earlier, dict.fromkeys(RULES, OTHER_CODE)).tell_jobs()
+    assert "make_scenes val" in jobs_of(snakemake(tmp_path, "results/smoke/data/val/scenes.json", "--dry-run"))
+
+
+@pytest.mark.usefixtures("variable")
 def test_what_is_added_to_config_yaml_during_a_run_is_for_the_next_one(tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
     smoke, base = Path("configs/smoke.yaml"), project / "config.yaml"

@@ -67,19 +67,46 @@ def test_magnitudes_that_differ_in_the_last_bit_are_told_apart(n_keep: int) -> N
     assert np.abs(weights[kept]).min() > np.abs(weights[~kept]).max()
 
 
-@pytest.mark.parametrize(("margin", "passes"), [(0, 2), (4, 1)])
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets an entry for each pass over the weights that looks for the threshold."""
+    passes: list[int] = []
+    between = selection._between
+    monkeypatch.setattr(selection, "_between", lambda *given: passes.append(1) or between(*given))
+    return passes
+
+
+@pytest.mark.parametrize(("margin", "expected"), [(0, 2), (4, 1)])
 def test_a_misleading_sample_costs_a_second_pass_and_changes_nothing(
-    monkeypatch: pytest.MonkeyPatch, margin: int, passes: int
+    monkeypatch: pytest.MonkeyPatch, passes: list[int], margin: int, expected: int
 ) -> None:
     weights = np.random.default_rng(1).standard_normal((1, 100_000), dtype=np.float32)
-    between, n_passes = selection._between, []
-    monkeypatch.setattr(selection, "_between", lambda *given: n_passes.append(1) or between(*given))
     monkeypatch.setattr(selection, "SAMPLE", 100)
     monkeypatch.setattr(selection, "MARGIN", margin)
     kept = largest({"a": weights}, {"a": np.ones((1, 100_000), dtype=bool)}, 50_000)["a"]
-    assert len(n_passes) == passes
+    assert len(passes) == expected
     assert kept.sum() == 50_000
     assert np.abs(weights[kept]).min() > np.abs(weights[~kept]).max()
+
+
+@pytest.mark.parametrize(("low", "high"), [(8, 8), (7, 9), (5, 7), (9, 10), (1, 2), (11, 12)])
+def test_bounds_beside_the_smallest_kept_magnitude_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, low: float, high: float
+) -> None:
+    bounds = np.array([low, high], dtype=np.float32).view(np.uint32)
+    monkeypatch.setattr(selection, "_likely_bounds", lambda *_: bounds)
+    weights = np.arange(1, 11, dtype=np.float32).reshape(2, 5)
+    kept = largest({"a": weights}, {"a": np.ones((2, 5), dtype=bool)}, 3)["a"]
+    assert np.array_equal(kept, weights >= 8)
+
+
+def test_the_sample_is_of_the_weights_that_may_be_kept(monkeypatch: pytest.MonkeyPatch, passes: list[int]) -> None:
+    weights = np.random.default_rng(1).standard_normal((1, 100_000), dtype=np.float32)
+    within = np.abs(weights) < 0.5
+    monkeypatch.setattr(selection, "SAMPLE", 1000)
+    kept = largest({"a": weights}, {"a": within}, 20_000)["a"]
+    assert len(passes) == 1
+    assert np.abs(weights[kept]).min() > np.abs(weights[within & ~kept]).max()
 
 
 def test_ties_go_to_the_earlier_name_then_the_earlier_element() -> None:
