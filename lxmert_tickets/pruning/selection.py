@@ -71,6 +71,7 @@ def _likely_bounds(weights: Weights, within: Kept, rank: int, n_within: int) -> 
     sample = np.sort(np.concatenate(parts))
     place, margin = sample.size * (1 - rank / n_within), MARGIN * sample.size**0.5 + 1
     below, above = int(np.floor(place - margin)), int(np.ceil(place + margin))
+    sample = np.minimum(sample, _LARGEST)  # what is not finite is refused later
     low = sample[below] if below >= 0 else np.uint32(0)
     return low, sample[above] if above < sample.size else _LARGEST
 

@@ -125,6 +125,12 @@ def test_a_weight_that_is_not_finite_is_refused(broken: float, n_keep: int) -> N
         largest(weights, {name: np.ones((1, 3), dtype=bool) for name in weights}, n_keep)
 
 
+def test_weights_most_of_which_are_not_finite_are_refused_without_a_warning() -> None:
+    weights = {"b": np.ones(3, dtype=np.float32), "a": np.full(1000, np.nan, dtype=np.float32)}
+    with pytest.raises(ValueError, match=r"^a has a weight that is not finite$"):
+        largest(weights, {name: np.ones(tensor.shape, dtype=bool) for name, tensor in weights.items()}, 0)
+
+
 @pytest.mark.parametrize("n_keep", [-1, 3])
 def test_a_number_to_keep_below_0_or_above_all_weights_is_refused(n_keep: int) -> None:
     with pytest.raises(ValueError, match=f"cannot keep {n_keep} of 2 weights"):
