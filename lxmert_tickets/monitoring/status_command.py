@@ -27,7 +27,7 @@ def add_status_command(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
     )
     add_asked_experiment(parser)
     parser.add_argument("--all", action="store_true", help="a line for each network")
-    parser.add_argument("--json", action="store_true", help="for machines: a list, an entry for each network")
+    parser.add_argument("--json", action="store_true", help="for machines: a list of networks and of what they share")
     parser.set_defaults(run=run_status)
 
 
