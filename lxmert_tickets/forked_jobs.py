@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from lxmert_tickets.environment import has_gpu
-from lxmert_tickets.one_run import stamps
+from lxmert_tickets.one_run import code_at_start, stamps
 
 FORKSERVER = multiprocessing.get_context("forkserver")
 # Python has one fork server per process, and starting a fork also collects the status of ended ones: two threads must
@@ -59,7 +59,6 @@ class Forks:
     """
 
     def __init__(self, scripts: Sequence[Path]) -> None:
-        self._code = stamps()  # of what the server is going to import
         modules = dict.fromkeys([*OF_EVERY_SCRIPT, *(module for script in scripts for module in imported_by(script))])
         FORKSERVER.set_forkserver_preload(list(modules))
         os.environ.update(OF_SERVER)  # never restored: other threads may read them at any time
@@ -77,8 +76,8 @@ class Forks:
         return self._is_ready
 
     def is_current(self) -> bool:
-        """Return whether the package is as it was imported, so that a process of its own would run the same code."""
-        return stamps() == self._code
+        """Return whether the package is as it was at the start: later changes are for a process of its own to check."""
+        return stamps() == code_at_start()
 
     def run(self, script: str, variables: Mapping[str, str], measure: Measure) -> int | None:
         """Run `script` with environment `variables`; return its exit status, negative for the signal that ended it.

@@ -21,6 +21,8 @@ VARIABLE = "LXMERT_TICKETS_RUN"
 """The environment variable by which a run tells its jobs, wherever they are, what it was started with."""
 SCRIPTS = Path(__file__).resolve().parents[1] / "workflow_scripts"
 
+Stamps = list[tuple[str, int, int]]
+
 
 @dataclass(frozen=True)
 class Run:
@@ -51,22 +53,28 @@ def run_of_this_job() -> Run | None:
 
 @cache
 def fail_jobs_of_changed_code() -> None:
-    """Make Snakemake's jobs fail whose code changes from now on; calling it once is enough."""
+    """Make Snakemake's jobs fail whose code has changed since `code_at_start`; calling it once is enough."""
     from snakemake.script import PythonScript  # noqa: PLC0415 (forks import this module, and do without)
 
-    at_start, run_script = stamps(), PythonScript.execute_script
+    run_script = PythonScript.execute_script
 
     def check_and_run(job: Any, file: str, edit: bool = False) -> None:
         rule_script = Path(file).name.partition(".")[2]  # Snakemake calls its copy of train.py tmp1a2b3c4d.train.py
         recorded = job.params.get("code")
-        if recorded is not None and stamps() != at_start and (SCRIPTS / rule_script).exists():
+        if recorded is not None and stamps() != code_at_start() and (SCRIPTS / rule_script).exists():
             _check(Path(rule_script).stem, recorded)
         run_script(job, file, edit)
 
     PythonScript.execute_script = check_and_run
 
 
-def stamps() -> list[tuple[str, int, int]]:
+@cache
+def code_at_start() -> Stamps:
+    """Return the `stamps` of the first call, which is to come before the digests of code that Snakemake records."""
+    return stamps()
+
+
+def stamps() -> Stamps:
     """Return the package's files with the time of their last change, in nanoseconds, and their size in bytes."""
     found = []
     for path in sorted(Path(__file__).parent.rglob("[!.]*.py")):

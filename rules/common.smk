@@ -24,7 +24,7 @@ from lxmert_tickets.experiment import (
 from lxmert_tickets.failed_jobs import forget_failed_jobs
 from lxmert_tickets.forked_jobs import forks_pay, let_jobs_be_forks
 from lxmert_tickets.layout import Layout, model_of, of_model
-from lxmert_tickets.one_run import VARIABLE, Run, fail_jobs_of_changed_code, run_of_this_job
+from lxmert_tickets.one_run import VARIABLE, Run, code_at_start, fail_jobs_of_changed_code, run_of_this_job
 from lxmert_tickets.pruning.prunable import PAPER
 from lxmert_tickets.report.names import shown_files, shown_models
 from lxmert_tickets.sources import EVALAI_FOLDER, FEATURES_VERSION, files_of
@@ -32,6 +32,7 @@ from lxmert_tickets.training.recipe import TRAINING_VERSION
 
 let_jobs_import_this_package()
 forget_failed_jobs()
+code_at_start()  # noted before the digests of code are computed
 
 
 # A workflow that imports this one has a configuration of its own.

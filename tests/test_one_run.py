@@ -14,7 +14,7 @@ from workflow_runs import ROOT, copy_project, jobs_of, run_snakemake, snakemake
 from lxmert_tickets import one_run
 from lxmert_tickets.code_digest import code_digest
 from lxmert_tickets.configuration_files import read_configuration
-from lxmert_tickets.one_run import VARIABLE, Run, fail_jobs_of_changed_code, run_of_this_job, stamps
+from lxmert_tickets.one_run import VARIABLE, Run, code_at_start, fail_jobs_of_changed_code, run_of_this_job, stamps
 
 CODE = code_digest(ROOT / "workflow_scripts/score.py")
 OTHER_CODE = "0123456789abcdef"
@@ -98,6 +98,17 @@ def test_a_job_whose_code_is_edited_after_the_start_fails_and_an_earlier_one_doe
     assert not (project / "results/smoke/data/answers.json").exists()
 
 
+def test_a_job_whose_code_is_edited_while_snakemake_builds_its_graph_fails(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    with (project / "Snakefile").open("a") as snakefile:  # its end is read before there is a graph
+        snakefile.write("\nwith open(f'{ROOT}/lxmert_tickets/data/scenes/render.py', 'a') as edited:\n")
+        snakefile.write("    edited.write('EDITED = True\\n')\n")
+    run = snakemake(tmp_path, "results/smoke/data/val/scenes.json", project=project)
+    assert run.returncode == 1
+    assert "make_scenes: the code has changed since Snakemake was started: start it again." in run.stderr
+    assert not (tmp_path / "results/smoke/data/val/scenes.json").exists()
+
+
 def test_a_job_of_another_process_fails_unless_the_code_of_its_rule_is_that_of_the_start() -> None:
     assert Run({}, {"score": CODE}).check_code("score") == CODE
     with pytest.raises(WorkflowError, match=r"score: the code has changed since Snakemake was started.*git add"):
@@ -109,7 +120,9 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the scripts that jobs are run with."""
     ran: list[str] = []
     monkeypatch.setattr(PythonScript, "execute_script", lambda job, file, edit: ran.append(file))
+    code_at_start.cache_clear()
     fail_jobs_of_changed_code.__wrapped__()
+    code_at_start()
     return ran
 
 
