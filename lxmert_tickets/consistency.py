@@ -14,6 +14,7 @@ from lxmert_tickets.experiment import (
     mirror,
     percent_text,
 )
+from lxmert_tickets.layout import FOLDERS
 from lxmert_tickets.model.shapes import matrix_shapes
 from lxmert_tickets.pruning.masks import check_prunes_some
 from lxmert_tickets.pruning.prunable import matching
@@ -25,9 +26,7 @@ OF_ALL_EXPERIMENTS = ("README.md", "slurm_logs")  # in results/, beside the fold
 
 def check_consistent(experiment: Experiment) -> None:
     """Raise ConfigError for values that are well-formed but do not fit together."""
-    if experiment.experiment in OF_ALL_EXPERIMENTS:
-        name = repr(experiment.experiment)
-        raise ConfigError("experiment", name, "a name that is not taken in results/", "Choose another.")
+    _check_names(experiment)
     _check_unique("seeds", experiment.seeds)
     _check_sources(experiment)
     _check_splits(experiment)
@@ -48,6 +47,18 @@ def check_consistent(experiment: Experiment) -> None:
         _check_subnetwork(name, experiment.subnetworks)
     _check_pruning(experiment)
     _check_table(experiment)
+
+
+def _check_names(experiment: Experiment) -> None:
+    if experiment.experiment in OF_ALL_EXPERIMENTS:
+        name = repr(experiment.experiment)
+        raise ConfigError("experiment", name, "a name that is not taken in results/", "Choose another.")
+    of_folders = {"experiment": experiment.experiment}
+    of_folders |= {f"scenes.sets.{name}": name for name in experiment.scenes.sets}
+    of_folders |= {f"subnetworks.{name}": name for name in experiment.subnetworks}
+    for place, name in of_folders.items():
+        if name in FOLDERS:  # `layout.name_in_workflow` would drop what comes before it, such as the seed
+            raise ConfigError(place, repr(name), f"a name other than {' and '.join(FOLDERS)}", "Choose another.")
 
 
 def _check_unique(place: str, values: tuple[Any, ...]) -> None:
