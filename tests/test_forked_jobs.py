@@ -225,6 +225,22 @@ os.kill(os.getppid(), signal.SIGKILL)
     assert status == 7
 
 
+def test_a_script_is_not_started_if_the_fork_server_is_killed_before_it_forks(
+    forks: Forks, run: Run, tmp_path: Path
+) -> None:
+    script, begun = tmp_path / "script.py", tmp_path / "begun"
+    script.write_text(f"open({str(begun)!r}, 'w')")
+    assert run(f"import os; open({str(tmp_path / 'server')!r}, 'w').write(str(os.getppid()))") == 0
+    server = int((tmp_path / "server").read_text())
+    os.kill(server, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        status = pool.submit(forks.run, str(script), os.environ, not_measured)
+        time.sleep(0.5)  # so that it has asked the server
+        os.kill(server, signal.SIGKILL)
+        assert status.result() is None
+    assert not begun.exists()
+
+
 def test_a_script_does_not_begin_once_its_starter_has_given_up(forks: Forks, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     (tmp_path / "script.py").write_text(f"open({str(begun)!r}, 'w')")
