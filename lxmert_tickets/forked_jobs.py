@@ -188,9 +188,9 @@ def _run(script: str, variables: dict[str, str], may_begin: Connection) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     try:
         runpy.run_path(script, run_name="__main__")
-    except Exception as error:  # printed as Python does, without the frames outside the script
+    except (Exception, KeyboardInterrupt) as error:  # printed as Python does, without the frames outside the script
         frames = error.__traceback__
         while frames is not None and frames.tb_frame.f_code.co_filename != script:
             frames = frames.tb_next
         traceback.print_exception(error.with_traceback(frames or error.__traceback__))
-        sys.exit(1)
+        sys.exit(128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1)

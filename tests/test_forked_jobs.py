@@ -57,6 +57,7 @@ FAILURES = [
     ("import os; os._exit(3)", 3),
     ("1 / 0", 1),
     ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+    ("import signal; signal.raise_signal(signal.SIGINT)", 128 + signal.SIGINT),
 ]
 
 
