@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lxmert_tickets import code_digest as subject
-from lxmert_tickets.code_digest import BYSTANDERS, PACKAGE, code_digest
+from lxmert_tickets.code_digest import BYSTANDERS, PACKAGE, code_digest, current_code_digest
 
 PROJECT = Path(__file__).resolve().parents[1]
 SCRIPTS = PROJECT / "workflow_scripts"
@@ -36,7 +36,7 @@ def double(x):
     """Return twice x."""
     return package.middle.add(x, x)  # twice
 ''',
-    "package/middle.py": "from package import deep\n\n\ndef add(a, b):\n    return deep.SIGN * (a + b)\n",
+    "package/middle.py": "X = 1\n\n\ndef add(a, b):\n    from package import deep\n    return deep.SIGN * (a + b)\n",
     "package/deep.py": "from package import near\n\nSIGN = 1\n",  # imports may be circular
     "package/job.py": "from package import unseen\n\nLINE = 1\n",
     "package/unseen.py": "X = 1\n",
@@ -54,9 +54,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str
             path = tmp_path / name
             path.parent.mkdir(exist_ok=True)
             path.write_text(text.replace(old, new) if name == file and old else text, encoding="utf-8")
-        for cached in (subject._tree, subject._digest, subject._imported):
-            cached.cache_clear()
-        return code_digest(tmp_path / "script.py")
+        return current_code_digest(tmp_path / "script.py")
 
     return digest_with
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from lxmert_tickets import environment, gpus
 from lxmert_tickets.environment import VISIBLE, has_gpu
 from lxmert_tickets.errors import TrainingError
 from lxmert_tickets.gpus import claimed, gpu_of_this_job, visible_devices
+from lxmert_tickets.locks import alone
 
 CLAIMS = """
 import sys
@@ -121,6 +123,19 @@ def test_a_device_that_has_become_idle_is_taken_before_a_busy_one(tmp_path: Path
         held[number].close()
     with held[2] as stack:
         assert [claims(stack) for _ in range(3)] == ["1", "0", "1"]
+
+
+def test_jobs_choose_one_after_the_other_since_trials_look_like_claims(tmp_path: Path) -> None:
+    def choose() -> str:
+        with claimed(["0"], 1, tmp_path) as device:
+            return device
+
+    with ThreadPoolExecutor(1) as pool:
+        with alone(tmp_path / "-choosing.lock", "GPUs", "choose one"):
+            chosen = pool.submit(choose)
+            time.sleep(0.3)
+            assert not chosen.done()
+        assert chosen.result() == "0"
 
 
 def test_a_job_that_waits_says_so_once(
