@@ -91,6 +91,12 @@ def test_an_edit_of_the_logic_changes_the_digest(digest: Callable[..., str], fil
     assert digest(file, old, new) != digest()
 
 
+def test_a_module_that_is_removed_changes_the_digest(digest: Callable[..., str], tmp_path: Path) -> None:
+    before = digest()
+    (tmp_path / "package/deep.py").unlink()
+    assert current_code_digest(tmp_path / "script.py") != before
+
+
 def test_an_error_of_syntax_is_told_with_its_file(digest: Callable[..., str], tmp_path: Path) -> None:
     with pytest.raises(SyntaxError) as error:
         digest("package/deep.py", "SIGN = 1", "SIGN = (")
