@@ -1,5 +1,6 @@
 """All jobs of a run have the configuration and the code that it was started with."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -168,6 +169,20 @@ def test_digests_are_computed_only_once_files_have_changed(ran: list[str], monke
     monkeypatch.setattr(one_run, "current_code_digest", pytest.fail)
     execute("tmp12.score.py", code=CODE)
     assert ran == ["tmp12.score.py"]
+
+
+@pytest.mark.parametrize(("text", "later_ns"), [("X = 2", 1), ("X = 20", 0)], ids=["size", "time"])
+def test_an_edit_is_noticed_though_it_keeps_the_size_or_the_time_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, later_ns: int
+) -> None:
+    monkeypatch.setattr(one_run, "__file__", str(tmp_path / "one_run.py"))
+    edited = tmp_path / "below/a.py"
+    edited.parent.mkdir()
+    edited.write_text("X = 1")
+    before, changed = stamps(), edited.stat().st_mtime_ns
+    edited.write_text(text)
+    os.utime(edited, ns=(changed, changed + later_ns))
+    assert stamps() != before
 
 
 def test_links_of_editors_and_files_just_removed_stop_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
