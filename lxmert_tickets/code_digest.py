@@ -8,6 +8,7 @@ Python.
 
 import ast
 import hashlib
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +18,9 @@ BYSTANDERS = {
     "artifacts", "code_digest", "conversion", "downloads", "environment", "errors", "failed_jobs", "file_kinds",
     "finished", "forked_jobs", "gpus", "job", "layout", "locks", "monitoring", "one_run", "progress",
 }  # fmt: skip
+# Snakemake's jobs start in threads. While two parse at once, Python 3.11 raises SystemError now and then, and what one
+# has just read of an earlier version would be in the other's cache.
+LOCK = threading.Lock()
 
 
 def code_digest(script: str | Path) -> str:
@@ -29,9 +33,10 @@ def code_digest(script: str | Path) -> str:
 
 def current_code_digest(script: str | Path) -> str:
     """Return `code_digest` of the files as they are now, whatever they were when this process read them first."""
-    for cached in (_tree, _digest, _imported):
-        cached.cache_clear()
-    return code_digest(script)
+    with LOCK:
+        for cached in (_tree, _digest, _imported):
+            cached.cache_clear()
+        return code_digest(script)
 
 
 def _behind(source: Path, seen: set[Path]) -> set[Path]:

@@ -1,10 +1,13 @@
 """The digest of a script changes with the logic that decides its result, and with nothing else."""
 
 import ast
+import gc
 import hashlib
 import re
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -95,6 +98,28 @@ def test_a_module_that_is_removed_changes_the_digest(digest: Callable[..., str],
     before = digest()
     (tmp_path / "package/deep.py").unlink()
     assert current_code_digest(tmp_path / "script.py") != before
+
+
+@pytest.fixture
+def switching_threads() -> Iterator[None]:
+    """Switch to another thread whenever memory is collected, which happens while a syntax tree is built."""
+
+    def switch(phase: str, about: dict[str, int]) -> None:
+        time.sleep(0)
+
+    before = gc.get_threshold()
+    gc.set_threshold(200)
+    gc.callbacks.append(switch)
+    yield
+    gc.callbacks.remove(switch)
+    gc.set_threshold(*before)
+
+
+@pytest.mark.usefixtures("switching_threads")
+def test_digests_are_computed_for_several_jobs_at_once() -> None:
+    scripts = [SCRIPTS / f"{rule}.py" for rule in ("score", "build_answers", "make_table")] * 4
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(current_code_digest, scripts)) == [code_digest(script) for script in scripts]
 
 
 def test_an_error_of_syntax_is_told_with_its_file(digest: Callable[..., str], tmp_path: Path) -> None:
