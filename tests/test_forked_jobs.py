@@ -143,6 +143,11 @@ assert not os.environ.keys() & {"SEEN", "SET_LATER"}
 """) == 0  # fmt: skip
 
 
+def test_a_fork_has_no_variables_but_its_own(forks: Forks, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("import os\nassert os.environ == {'ONE': '1'}")
+    assert forks.run(str(tmp_path / "script.py"), {"ONE": "1"}, not_measured) == 0
+
+
 def test_a_job_in_a_fork_ends_like_one_in_its_own_process(run: Run, tmp_path: Path) -> None:
     log = tmp_path / "log"
     program = f"""
