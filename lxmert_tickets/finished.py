@@ -87,8 +87,6 @@ def _about(folder: Path) -> Metadata:
 def _link_or_copy(path: Path, to: Path) -> None:
     try:
         os.link(path, to)
-    except FileNotFoundError:
-        raise
     except OSError:  # another disk, one without links, or somebody else's file
         shutil.copyfile(path, to)
 
