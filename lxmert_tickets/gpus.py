@@ -53,7 +53,8 @@ def gpu_of_this_job(jobs_per_gpu: int) -> Iterator[str | None]:
                 f"GPU {device}",
                 f"its memory is full ({str(error).splitlines()[0].partition('. ')[0]})",
                 "space for the network, its gradients and a batch",
-                "Check whether others use it (nvidia-smi), or lower gpus.trainings_per_gpu or training.batch_size.",
+                "Check whether others use it (nvidia-smi), or lower gpus.trainings_per_gpu, or training.batch_size "
+                "(pretraining.batch_size, if this is pretraining).",
             ) from error
 
 

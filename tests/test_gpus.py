@@ -221,7 +221,7 @@ def test_a_job_sees_only_its_own_device(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.usefixtures("tmp_of_gpus")
 def test_full_gpu_memory_is_reported_with_the_setting_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VISIBLE, "5")
-    told = r"GPU 5: its memory is full \(CUDA out of memory\); .* lower gpus\.trainings_per_gpu"
+    told = r"GPU 5: its memory is full \(CUDA out of memory\); .* lower gpus\.train.* \(pretraining\.batch_size, if"
     with pytest.raises(TrainingError, match=told), gpu_of_this_job(1):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
     for words in ("CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"):
