@@ -1,11 +1,11 @@
-"""A server that breaks, and a place to download to."""
+"""Servers that break, and a place to download to."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from breaking_server import BreakingServer, breaking_server
-from downloads_made import QUICK, Get
+from breaking_server import BreakingServer, Served, breaking_server
+from downloads_made import QUICK, ZIP, Get
 
 from lxmert_tickets.downloads.fetch import Patience, fetch
 from lxmert_tickets.downloads.receipts import Receipt
@@ -13,14 +13,17 @@ from lxmert_tickets.downloads.receipts import Receipt
 
 @pytest.fixture
 def server() -> Iterator[BreakingServer]:
+    """A server that has the file."""
     with breaking_server() as running:
+        running.files["/train.zip"] = Served(ZIP)
         yield running
 
 
 @pytest.fixture
 def mirror() -> Iterator[BreakingServer]:
-    """A second server."""
+    """A second server that has the file."""
     with breaking_server() as running:
+        running.files["/train.zip"] = Served(ZIP)
         yield running
 
 

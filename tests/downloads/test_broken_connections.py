@@ -17,7 +17,6 @@ from lxmert_tickets.errors import DataError
 def test_a_download_resumes_by_range_after_its_connection_breaks(
     server: BreakingServer, get: Get, target: Path
 ) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(break_after=70_000), Answer(break_after=50_000)]
     assert get(server.url()) == receipt_of(ZIP)
     assert target.read_bytes() == ZIP
@@ -47,7 +46,6 @@ def test_a_half_file_without_a_strong_validator_is_not_resumed(
 
 
 def test_more_breaks_than_attempts_do_no_harm_while_bytes_arrive(server: BreakingServer, get: Get) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(break_after=20_000)] * 9
     assert get(server.url()) == receipt_of(ZIP)
     assert server.sent == len(ZIP)
@@ -62,14 +60,12 @@ def test_the_next_run_resumes_where_the_last_gave_up(server: BreakingServer, get
 
 
 def test_a_server_that_fails_for_a_while_is_asked_again(server: BreakingServer, get: Get) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(status=503), Answer(status=500)]
     assert get(server.url()) == receipt_of(ZIP)
     assert [asked.status for asked in server.asked] == [503, 500, 200]
 
 
 def test_a_server_that_asks_for_a_pause_gets_it(server: BreakingServer, get: Get) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(status=429, headers={"Retry-After": "1"})]
     started = time.monotonic()
     get(server.url())
@@ -79,28 +75,24 @@ def test_a_server_that_asks_for_a_pause_gets_it(server: BreakingServer, get: Get
 def test_a_server_that_asks_for_too_long_a_pause_is_left_for_the_next_mirror(
     server: BreakingServer, mirror: BreakingServer, get: Get
 ) -> None:
-    mirror.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(status=503, headers={"Retry-After": "86400"})]
     assert get(server.url(), mirror.url()) == receipt_of(ZIP)
     assert len(server.asked) == 1
 
 
 def test_a_server_that_falls_silent_is_asked_again(server: BreakingServer, get: Get) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(stall_after=90_000), Answer(stall_after=0)]
     assert get(server.url()) == receipt_of(ZIP)
     assert [asked.first_byte for asked in server.asked] == [None, 90_000, 90_000]
 
 
 def test_a_slow_server_is_waited_for(server: BreakingServer, get: Get) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(bytes_per_second=200_000)]  # a second in all, twice the silence that is tolerated
     assert get(server.url()) == receipt_of(ZIP)
     assert len(server.asked) == 1
 
 
 def test_a_download_from_a_server_without_ranges_begins_anew(server: BreakingServer, get: Get, target: Path) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(break_after=70_000), Answer(ignores_range=True)]
     assert get(server.url()) == receipt_of(ZIP)
     assert [asked.status for asked in server.asked] == [200, 200]
@@ -108,7 +100,6 @@ def test_a_download_from_a_server_without_ranges_begins_anew(server: BreakingSer
 
 
 def test_a_server_without_ranges_whose_connection_always_breaks_is_given_up(server: BreakingServer, get: Get) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     server.always = Answer(break_after=70_000, ignores_range=True)
     with pytest.raises(DataError, match="breaks off"):
         get(server.url())
@@ -116,7 +107,6 @@ def test_a_server_without_ranges_whose_connection_always_breaks_is_given_up(serv
 
 
 def test_only_bytes_beyond_all_earlier_ones_earn_more_attempts(server: BreakingServer, get: Get) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(break_after=n, ignores_range=True) for n in (70_000, 50_000, 60_000, 50_000, 60_000)]
     with pytest.raises(DataError, match="breaks off"):
         get(server.url())
@@ -155,14 +145,12 @@ def test_halves_of_two_versions_are_not_joined_where_the_server_ignores_if_range
 
 
 def test_status_416_for_a_whole_file_means_that_it_is_complete(server: BreakingServer, get: Get) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(break_after=70_000), Answer(chunked=True, break_after=len(ZIP))]  # all but the last chunk
     assert get(server.url()) == receipt_of(ZIP)
     assert [asked.status for asked in server.asked] == [200, 206, 416]
 
 
 def test_status_416_for_a_file_of_unknown_size_makes_it_begin_anew(server: BreakingServer, get: Get) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     shrunk = {"Content-Range": "bytes */70000"}
     server.answers = [Answer(chunked=True, break_after=70_000), Answer(status=416, headers=shrunk)]
     assert get(server.url()) == receipt_of(ZIP)
@@ -170,7 +158,6 @@ def test_status_416_for_a_file_of_unknown_size_makes_it_begin_anew(server: Break
 
 
 def test_status_416_for_a_half_file_makes_it_begin_anew(server: BreakingServer, get: Get) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(break_after=70_000), Answer(status=416, headers={"Content-Range": "bytes */100"})]
     assert get(server.url()) == receipt_of(ZIP)
     assert [asked.first_byte for asked in server.asked] == [None, 70_000, None]
@@ -191,7 +178,6 @@ def test_a_range_that_was_not_asked_for_is_not_accepted(
     server: BreakingServer, get: Get, target: Path, content_range: str
 ) -> None:
     assert len(ZIP) == 200_116
-    server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(break_after=70_000), Answer(headers={"Content-Range": content_range})]
     assert get(server.url()) == receipt_of(ZIP)
     assert target.read_bytes() == ZIP
@@ -199,7 +185,6 @@ def test_a_range_that_was_not_asked_for_is_not_accepted(
 
 
 def test_a_server_may_send_less_than_the_rest(server: BreakingServer, get: Get) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     some = {"Content-Range": f"bytes 70000-79999/{len(ZIP)}", "Content-Length": "10000"}
     server.answers = [Answer(break_after=70_000), Answer(headers=some, break_after=10_000)]
     assert get(server.url()) == receipt_of(ZIP)
@@ -207,7 +192,6 @@ def test_a_server_may_send_less_than_the_rest(server: BreakingServer, get: Get) 
 
 
 def test_a_size_that_is_never_reached_is_a_failure(server: BreakingServer, get: Get, target: Path) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     server.always = Answer(headers={"Content-Length": str(len(ZIP) + 1000)})
     with pytest.raises(DataError, match="times in a row"):
         get(server.url())
@@ -215,7 +199,6 @@ def test_a_size_that_is_never_reached_is_a_failure(server: BreakingServer, get: 
 
 
 def test_a_size_that_is_too_small_shows_in_the_content(server: BreakingServer, get: Get, target: Path) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     server.always = Answer(headers={"Content-Length": str(len(ZIP) - 1000)}, ignores_range=True)
     with pytest.raises(DataError, match="damaged zip"):
         get(server.url())

@@ -20,7 +20,6 @@ from lxmert_tickets.errors import ConfigError, DataError
 
 
 def test_a_file_is_downloaded_verified_and_pinned(server: BreakingServer, get: Get, target: Path, lock: Path) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     assert get(server.url()) == receipt_of(ZIP)
     assert target.read_bytes() == ZIP
     entry = {"sha256": receipt_of(ZIP).sha256, "size_bytes": len(ZIP), "url": server.url()}
@@ -29,7 +28,6 @@ def test_a_file_is_downloaded_verified_and_pinned(server: BreakingServer, get: G
 
 
 def test_nothing_is_left_beside_the_file_but_its_lock(server: BreakingServer, get: Get, target: Path) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     get(server.url())
     assert sorted(path.name for path in target.parent.iterdir()) == [".train.zip.lock", "train.zip"]
 
@@ -37,7 +35,6 @@ def test_nothing_is_left_beside_the_file_but_its_lock(server: BreakingServer, ge
 def test_a_download_is_flushed_to_disk_before_it_gets_its_name(
     server: BreakingServer, get: Get, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     flushed: dict[int, bool] = {}
     monkeypatch.setattr(os, "fsync", lambda file: flushed.setdefault(os.fstat(file).st_ino, target.exists()))
     get(server.url())
@@ -70,7 +67,6 @@ def test_a_link_put_in_place_is_followed(get: Get, target: Path, tmp_path: Path)
 def test_a_wrong_file_put_in_place_is_refused_and_left_alone(
     server: BreakingServer, get: Get, target: Path, content: bytes, message: str
 ) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     target.parent.mkdir(parents=True)
     target.write_bytes(content)
     with pytest.raises(DataError, match=f"(?s){message}.*Nothing was changed"):
@@ -102,7 +98,6 @@ def test_a_file_put_in_place_during_the_download_is_not_overwritten(
     server: BreakingServer, get: Get, target: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lxmert_tickets.downloads.fetch.check_content", lambda path, name: target.write_bytes(content))
-    server.files["/train.zip"] = Served(ZIP)
     if content == ZIP:
         assert get(server.url()) == receipt_of(ZIP)
         assert not part_of(target).exists()
@@ -196,7 +191,6 @@ def test_secrets_in_addresses_are_used_but_never_shown(
     server: BreakingServer, mirror: BreakingServer, get: Get, target: Path, lock: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(status=503), Answer(break_after=70_000), Answer(status=404)]
     mirror.always = Answer(status=302, headers={"Location": server.url("/gone?signature=hunter2")})
     secret = server.url("/train.zip?signature=hunter2").replace("://", "://me:hunter2@")
@@ -210,7 +204,6 @@ def test_secrets_in_addresses_are_used_but_never_shown(
 
 
 def test_a_half_file_is_resumed_though_the_signature_in_its_address_is_new(server: BreakingServer, get: Get) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(break_after=70_000), Answer(status=404)]
     with pytest.raises(DataError):
         get(server.url("/train.zip?signature=a"))
@@ -222,7 +215,6 @@ def test_the_progress_of_a_resumed_download_counts_the_bytes_already_there(
     server: BreakingServer, get: Get, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(break_after=150_000)]
     get(server.url())
     assert any(line.startswith("downloading train.zip: 200.1 kB of 200.1 kB") for line in caplog.messages)

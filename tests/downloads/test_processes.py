@@ -1,7 +1,6 @@
 """Real processes: killed in the middle, two at once, a full disk."""
 
 import errno
-import hashlib
 import os
 import random
 import signal
@@ -14,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from breaking_server import Answer, BreakingServer, Served
-from downloads_made import Get
+from downloads_made import ZIP, Get, part_of, receipt_of
 from made_zips import zip_bytes
+from script_runs import wait_until
 
 from lxmert_tickets.downloads import half_file
 from lxmert_tickets.downloads.fetch import fetch
@@ -32,18 +32,8 @@ def start(url: str, target: Path, lock: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
 def wait_for_bytes(part: Path, n: int) -> None:
-    deadline = time.monotonic() + 60
-    while _size(part) < n:
-        assert time.monotonic() < deadline, "no bytes came"
-        time.sleep(0.005)
+    wait_until(lambda: part.exists() and part.stat().st_size >= n)
 
 
 def test_a_download_killed_at_random_moments_fetches_each_byte_once(
@@ -51,7 +41,7 @@ def test_a_download_killed_at_random_moments_fetches_each_byte_once(
 ) -> None:
     server.files["/train.zip"] = Served(BIG_ZIP)
     server.always = Answer(bytes_per_second=20_000_000)
-    part, kept = target.with_name(".train.zip.part"), []
+    part, kept = part_of(target), []
     for moment in sorted(random.Random(3).sample(range(100_000, 18_000_000), 4)):
         process = start(server.url(), target, lock)
         wait_for_bytes(part, moment)
@@ -74,7 +64,7 @@ def test_a_download_killed_again_and_again_ends_with_the_right_bytes(
 ) -> None:
     server.files["/train.zip"] = Served(BIG_ZIP)
     server.always = Answer(bytes_per_second=10_000_000)
-    part, chance, kept, n_kills = target.with_name(".train.zip.part"), random.Random(4), 0, 0
+    part, chance, kept, n_kills = part_of(target), random.Random(4), 0, 0
     while not target.exists():
         n_asked = len(server.asked)
         process = start(server.url(), target, lock)
@@ -98,7 +88,7 @@ def test_two_concurrent_processes_download_the_file_once(server: BreakingServer,
     second_waits = threading.Event()
     server.always = Answer(held_by=second_waits)
     first = start(server.url(), target, lock)
-    wait_for_bytes(target.with_name(".train.zip.part"), 100_000)
+    wait_for_bytes(part_of(target), 100_000)
     second = start(server.url(), target, lock)
     assert second.stderr is not None
     assert f"waiting for process {first.pid} on " in second.stderr.readline()
@@ -120,7 +110,7 @@ def test_too_small_a_disk_is_noticed_before_the_first_byte(
         DataError, match=r"36\.8 MB free on the disk .*expected 37\.2 MB for the download.*Free some disk space"
     ):
         get(server.url())
-    assert not target.with_name(".train.zip.part").exists()
+    assert not part_of(target).exists()
     free[0] += len(BIG_ZIP) // 50 + 1
     get(server.url())
 
@@ -133,9 +123,7 @@ def test_a_half_file_needs_room_only_for_the_rest(
     with pytest.raises(DataError):
         get(server.url())
     rest = len(BIG_ZIP) - 19_000_000
-    monkeypatch.setattr(
-        half_file, "free_bytes", lambda _: MARGIN_BYTES + rest
-    )  # without the margin that grows with the file
+    monkeypatch.setattr(half_file, "free_bytes", lambda _: MARGIN_BYTES + rest)  # the margin grows with the file
     with pytest.raises(DataError, match="free on the disk"):
         get(server.url())
     monkeypatch.setattr(half_file, "free_bytes", lambda _: MARGIN_BYTES + rest + rest // 50)
@@ -182,10 +170,8 @@ def test_a_disk_that_accepts_only_short_writes_gets_every_byte(
             return super().write(block[:5000])
 
     monkeypatch.setattr(half_file, "FileIO", Sluggish)
-    content = zip_bytes()
-    server.files["/train.zip"] = Served(content)
-    assert get(server.url()).sha256 == hashlib.sha256(content).hexdigest()
-    assert target.read_bytes() == content
+    assert get(server.url()) == receipt_of(ZIP)
+    assert target.read_bytes() == ZIP
 
 
 def test_a_refused_write_is_reported_as_a_full_disk(

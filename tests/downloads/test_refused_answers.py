@@ -12,15 +12,13 @@ from lxmert_tickets.downloads.half_file import HalfFile, Origin
 from lxmert_tickets.errors import DataError
 
 
-@pytest.mark.parametrize("content_type", ["text/html; charset=utf-8", "application/zip"])
 def test_a_page_instead_of_the_file_is_refused_with_its_title(
-    server: BreakingServer, mirror: BreakingServer, get: Get, target: Path, content_type: str
+    server: BreakingServer, mirror: BreakingServer, get: Get, target: Path
 ) -> None:
-    server.files["/train.zip"] = Served(PAGE, content_type=content_type)
+    server.files["/train.zip"] = Served(PAGE, content_type="application/zip")
     with pytest.raises(DataError, match='is a web page with the title "Sorry, we are down"'):
         get(server.url())
     assert len(server.asked) == 1
-    mirror.files["/train.zip"] = Served(ZIP)
     assert get(server.url(), mirror.url()) == receipt_of(ZIP)
     assert target.read_bytes() == ZIP
 
@@ -56,7 +54,6 @@ def test_a_truncated_zip_on_one_mirror_leads_to_the_next(
     server: BreakingServer, mirror: BreakingServer, get: Get
 ) -> None:
     server.files["/train.zip"] = Served(ZIP[:-100])
-    mirror.files["/train.zip"] = Served(ZIP)
     assert get(server.url(), mirror.url()) == receipt_of(ZIP)
 
 
@@ -91,21 +88,18 @@ def test_a_file_of_another_size_than_the_pinned_one_is_not_even_downloaded(
     server: BreakingServer, get: Get, lock: Path
 ) -> None:
     pin(lock, zip_bytes(5_000_000))
-    server.files["/train.zip"] = Served(ZIP)
     with pytest.raises(DataError, match=r"file of 200116 bytes; expected 5000116.*remove the entry"):
         get(server.url())
     assert len(server.asked) == 1
 
 
 def test_a_gzipped_answer_is_refused(server: BreakingServer, get: Get) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     server.always = Answer(headers={"Content-Encoding": "gzip"})
     with pytest.raises(DataError, match="coded as 'gzip'"):
         get(server.url())
 
 
 def test_a_chunked_answer_without_a_size_is_accepted(server: BreakingServer, get: Get, target: Path) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     server.answers = [Answer(chunked=True, break_after=70_000)]
     assert get(server.url()) == receipt_of(ZIP)
     assert server.sent == len(ZIP)
@@ -118,7 +112,6 @@ def test_an_answer_of_unknown_length_is_refused_unless_the_file_itself_shows_its
     server.always = Answer(leave_out=("Content-Length",), headers={"Connection": "close"})
     with pytest.raises(DataError, match="does not say how long"):
         fetch([server.url("/a.txt")], target.with_name("a.txt"), lock=lock, patience=QUICK)
-    server.files["/train.zip"] = Served(ZIP)
     assert fetch([server.url()], target, lock=lock, patience=QUICK) == receipt_of(ZIP)
 
 
@@ -146,6 +139,7 @@ def test_a_redirect_that_leaves_the_web_is_refused(server: BreakingServer, get: 
 def test_a_missing_file_is_not_asked_for_again_and_every_mirror_is_named(
     server: BreakingServer, mirror: BreakingServer, get: Get, target: Path
 ) -> None:
+    server.files.clear()
     mirror.always = Answer(status=503)
     with pytest.raises(DataError) as caught:
         get(server.url(), mirror.url())
@@ -157,14 +151,12 @@ def test_a_missing_file_is_not_asked_for_again_and_every_mirror_is_named(
 
 
 def test_a_host_that_is_down_leads_to_the_next_mirror(server: BreakingServer, get: Get) -> None:
-    server.files["/train.zip"] = Served(ZIP)
     assert get("http://127.0.0.1:9/train.zip", server.url()) == receipt_of(ZIP)
 
 
 def test_an_impossible_host_name_leads_to_the_next_mirror(server: BreakingServer, get: Get) -> None:
     with pytest.raises(DataError, match="host name that cannot be looked up"):
         get(f"http://{'a' * 64}.invalid/train.zip")
-    server.files["/train.zip"] = Served(ZIP)
     assert get(f"http://{'a' * 64}.invalid/train.zip", server.url()) == receipt_of(ZIP)
 
 
@@ -172,7 +164,6 @@ def test_the_rest_of_a_half_file_is_first_asked_for_where_it_came_from(
     server: BreakingServer, mirror: BreakingServer, get: Get
 ) -> None:
     break_off(get, mirror, 150_000)
-    server.files["/train.zip"] = Served(ZIP)
     assert get(server.url(), mirror.url()) == receipt_of(ZIP)
     assert (server.sent, mirror.sent) == (0, len(ZIP) - 150_000)
 
@@ -214,7 +205,6 @@ def test_mismatched_halves_of_two_mirrors_are_downloaded_once_more_too(
     pin(lock, ZIP)
     server.files["/train.zip"] = Served(OTHER_ZIP)
     server.answers = [Answer(break_after=150_000), Answer(status=404)]
-    mirror.files["/train.zip"] = Served(ZIP)
     assert get(server.url(), mirror.url()) == receipt_of(ZIP)
     assert [asked.first_byte for asked in mirror.asked] == [150_000, None]
 
