@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from toys import is_scale
 from transformers import LxmertConfig, LxmertForPreTraining
 
 from lxmert_tickets.model.architecture import Architecture
@@ -29,8 +30,7 @@ def random_pretrained(
     tensors = {}
     for name, shape in shapes.items():
         values = np.float32(std) * rng.standard_normal(shape, dtype=np.float32)
-        scale = name.endswith(("LayerNorm.weight", "_layer_norm.weight", ".logit_fc.2.weight"))
-        tensors[name] = torch.from_numpy(values + np.float32(scale))
+        tensors[name] = torch.from_numpy(values + np.float32(is_scale(name)))
     tensors["cls.predictions.decoder.weight"] = tensors["lxmert.embeddings.word_embeddings.weight"]
     return tensors
 

@@ -16,10 +16,9 @@ from recorded_graphs import RecordedGraph, batch_for_gpu, let_graphs_be_recorded
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
-from toys import CPU, RECIPE, changed, random_weights, toy_features, toy_questions
+from toys import CPU, RECIPE, TINY, changed, random_weights, toy_features, toy_questions
 
 from lxmert_tickets.model import adam_kernels, aside, on_gpu
-from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.aside import Aside
 from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.lowered import Lowered, using
@@ -33,10 +32,7 @@ from lxmert_tickets.training.regions import Regions
 from lxmert_tickets.training.steps import GraphedStep, Step
 
 pytestmark = MARKS
-SMALL = Architecture(
-    n_answers=7, vocab_size=30, hidden_size=32, n_heads=2, intermediate_size=24, n_language_layers=1, n_vision_layers=1,
-    n_cross_layers=2, feature_dim=6, max_positions=12,
-)  # fmt: skip
+SMALL = changed(TINY, n_language_layers=1)
 MASK = {"lxmert.pooler.dense.weight": np.random.default_rng(0).random((32, 32)) < 0.5}
 
 

@@ -8,13 +8,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
+from toy_sublayers import H, are_tokens, attending, feeding, gradients_of, linear, rows
 
 from lxmert_tickets.model import on_cpu, operators
 from lxmert_tickets.model.places import Places
-from lxmert_tickets.model.sublayers import Attending, Feeding, joined, make_neighbours
 
-H, HEADS = 12, 3
 IMAGE_OF = torch.tensor([1, 0, 1, 1])
 Operator = Callable[[], Sequence[Tensor]]
 
@@ -39,38 +38,6 @@ def _outcome(operator: Operator, inputs: Sequence[Tensor], every: Sequence[Place
         if every:
             gradient *= torch.cat([are_tokens(places.apart) for places in every])[:, None]
         return [output.detach(), *gradients_of(output, inputs, gradient)]
-
-
-def gradients_of(output: Tensor, inputs: Sequence[Tensor], gradient: Tensor) -> list[Tensor]:
-    """Return the gradients of `inputs`, given that of `output`; parameters get theirs only from `backward`."""
-    for tensor in inputs:
-        tensor.grad = None
-    output.backward(gradient)
-    return [tensor.grad for tensor in inputs if tensor.grad is not None]
-
-
-def are_tokens(places: Places) -> Tensor:
-    """Return which rows are not padding: bool (n)."""
-    if places.present is None:
-        return torch.ones(places.n_rows, dtype=torch.bool)
-    return places.pack(places.present.flatten())
-
-
-def rows(n: int, width: int = H, seed: int = 0) -> Tensor:
-    return torch.randn(n, width, generator=torch.Generator().manual_seed(seed)).requires_grad_()
-
-
-def linear(n_inputs: int, n_outputs: int, seed: int = 0) -> nn.Linear:
-    torch.manual_seed(seed)
-    return nn.Linear(n_inputs, n_outputs)
-
-
-def norm() -> nn.LayerNorm:
-    layer = nn.LayerNorm(H)
-    torch.manual_seed(1)
-    nn.init.normal_(layer.weight)
-    nn.init.normal_(layer.bias)
-    return layer
 
 
 places = st.one_of(
@@ -101,55 +68,11 @@ def test_a_dense_layer_matches_the_plain_implementation() -> None:
     assert agree(lambda: [operators.dense(given, layer)], [given, layer.weight, layer.bias])
 
 
-def test_weights_that_are_neighbours_are_joined_without_a_copy() -> None:
-    layers = [linear(5, 4, seed) for seed in range(3)]
-    apart = joined([layer.weight for layer in layers])
-    make_neighbours(layers)
-    together = joined([layer.weight for layer in layers])
-    assert torch.equal(together, apart)
-    assert together.data_ptr() == layers[0].weight.data_ptr()
-    assert joined([layers[1].weight, layers[0].weight]).data_ptr() != layers[1].weight.data_ptr()
-
-
-def test_joined_weights_follow_the_parameters_when_those_change_or_move() -> None:
-    part = attending()
-    weights = part.parameters()[:6:2]
-
-    def is_joined() -> bool:
-        return torch.equal(part.joined(weights), torch.cat([weight.detach() for weight in weights]))
-
-    assert is_joined()  # copied
-    with torch.no_grad():
-        weights[0].mul_(2)
-    assert is_joined()
-    make_neighbours(part.projections)
-    assert is_joined()  # in place
-    assert part.joined(weights) is part.joined(weights)
-    with torch.no_grad():
-        weights[1].mul_(2)
-    assert is_joined()
-    make_neighbours(part.projections)  # moved
-    with torch.no_grad():
-        weights[2].mul_(2)
-    assert is_joined()
-    weights[1].data = weights[1].data * 3  # moved alone
-    assert is_joined()
-
-
 def test_inputs_that_need_no_gradient_get_none() -> None:
     layer, given = linear(5, 4), rows(9, 5).detach()
     operators.dense(given, layer).sum().backward()
     assert given.grad is None
     assert torch.allclose(layer.weight.grad, given.sum(dim=0).expand(4, 5), rtol=1e-5)
-
-
-def attending(dropouts: tuple[float, float] = (0.0, 0.0)) -> Attending:
-    query, key, value, dense = (linear(H, H, seed) for seed in range(4))
-    return Attending((query, key, value), dense, norm(), HEADS, dropouts)
-
-
-def feeding(dropout: float = 0.0) -> Feeding:
-    return Feeding(linear(H, 20), linear(20, H), norm(), dropout)
 
 
 @given(places, places | shared_places, st.sampled_from([0.0, 0.4]))

@@ -1,21 +1,23 @@
 """Each function for GPUs gives the outputs and gradients of the plain implementation (see `kernels_here`)."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 import torch
+import toy_sublayers
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from kernels_here import DEVICE, LOW, MARKS, _way  # noqa: F401 (a fixture)
-from test_on_cpu import are_tokens, gradients_of
-from torch import Tensor, nn
+from torch import Tensor
+from toy_sublayers import H, are_tokens, gradients_of
 
 from lxmert_tickets.model import adam_kernels, gpu_kernels, on_gpu, operators
 from lxmert_tickets.model.places import Places
-from lxmert_tickets.model.sublayers import Attending, Feeding, make_neighbours
 
 pytestmark = MARKS
-H, HEADS = 48, 3
+ON_DEVICE = (toy_sublayers.rows, toy_sublayers.attending, toy_sublayers.feeding)
+rows, attending, feeding = (partial(make, device=DEVICE) for make in ON_DEVICE)
 # The interpreter is slow.
 few = settings(max_examples=3 if DEVICE.type == "cpu" else 30, deadline=None, phases=[Phase.generate])
 
@@ -37,33 +39,6 @@ def agree(operator: Callable[[], Sequence[Tensor]], inputs: Sequence[Tensor], *e
         patch.setattr(operators, "engine_of", lambda *_: None)
         expected = outcome(operator, inputs, every)
     return all(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(found, expected, strict=True))
-
-
-def rows(n: int, width: int = H, seed: int = 0) -> Tensor:
-    return torch.randn(n, width, generator=torch.Generator().manual_seed(seed)).to(DEVICE).requires_grad_()
-
-
-def linear(n_inputs: int, n_outputs: int, seed: int = 0) -> nn.Linear:
-    torch.manual_seed(seed)
-    return nn.Linear(n_inputs, n_outputs).to(DEVICE)
-
-
-def norm() -> nn.LayerNorm:
-    layer = nn.LayerNorm(H)
-    torch.manual_seed(1)
-    nn.init.normal_(layer.weight)
-    nn.init.normal_(layer.bias)
-    return layer.to(DEVICE)
-
-
-def attending(dropouts: tuple[float, float] = (0.0, 0.0)) -> Attending:
-    query, key, value, dense = (linear(H, H, seed) for seed in range(4))
-    make_neighbours([query, key, value])
-    return Attending((query, key, value), dense, norm(), HEADS, dropouts)
-
-
-def feeding(dropout: float = 0.0) -> Feeding:
-    return Feeding(linear(H, 20), linear(20, H), norm(), dropout)
 
 
 def padded(lengths: list[int], n_places: int, n_rows: int) -> Places:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from test_on_cpu import feeding
 from torch.utils._python_dispatch import TorchDispatchMode
+from toy_sublayers import feeding, rows
 
 from lxmert_tickets.model import on_cpu, operators
 from lxmert_tickets.model.places import Places
@@ -58,9 +58,9 @@ class Multiplied(TorchDispatchMode):
 @pytest.mark.parametrize(
     ("least", "shapes"),
     [
-        ((ALWAYS, NEVER, NEVER), [(6, 20), (6, 12)]),
-        ((NEVER, ALWAYS, NEVER), [(6, 20), (6, 12)]),
-        ((NEVER, NEVER, ALWAYS), [(12, 20), (20, 12)]),
+        ((ALWAYS, NEVER, NEVER), [(6, 20), (6, 48)]),
+        ((NEVER, ALWAYS, NEVER), [(6, 20), (6, 48)]),
+        ((NEVER, NEVER, ALWAYS), [(48, 20), (20, 48)]),
         ((NEVER, NEVER, NEVER), []),
     ],
     ids=["products", "gradients of inputs", "gradients of weights", "nothing"],
@@ -70,9 +70,8 @@ def test_each_kind_of_product_has_its_own_least_size_for_onednn(
 ) -> None:
     for name, value in zip(NAMES, least, strict=True):
         monkeypatch.setattr(on_cpu, name, value)
-    rows = torch.randn(6, 12, requires_grad=True)
     with Multiplied() as forward:
-        [output] = operators.sublayers([rows], [Places(2, 3)], [feeding()])
+        [output] = operators.sublayers([rows(6)], [Places(2, 3)], [feeding()])
     with Multiplied() as backward:
         output.sum().backward()
     of_products, of_gradients = (shapes, []) if least[0] == ALWAYS else ([], shapes)
