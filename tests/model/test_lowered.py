@@ -1,13 +1,10 @@
 """Lowered weights are the weights, rounded, in the same memory layout."""
 
 import numpy as np
-import pytest
 import torch
-from toys import CPU, RECIPE, tiny_network, toy_data
+from toys import RECIPE, tiny_network, toy_data
 
 from lxmert_tickets.model.lowered import Lowered, low, using
-from lxmert_tickets.training import device
-from lxmert_tickets.training.device import is_reduced, lowered_for
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.steps import step_of
 
@@ -44,11 +41,3 @@ def test_neighbouring_weights_are_joined_without_a_copy_even_after_the_network_m
         assert joined.data_ptr() == lowered(weights[0]).data_ptr()
     assert torch.equal(joined, torch.cat(weights).bfloat16())
     assert torch.equal(low(weights, torch.bfloat16), joined)  # cast on the spot, when no lowered weights are in use
-
-
-def test_weights_are_lowered_in_advance_only_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "_gpu_has_bfloat16", lambda: True)
-    assert lowered_for(tiny_network(), "bfloat16") is None
-    meta = torch.device("meta")
-    assert [is_reduced(CPU, "auto"), is_reduced(CPU, "bfloat16"), is_reduced(meta, "float32")] == [False, True, False]
-    assert is_reduced(torch.device("cuda"), "auto")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from toys import CPU, TINY, save_toy_features, toy_data, toy_questions
 
@@ -32,6 +32,7 @@ def test_sentences_of_one_length_need_no_attention_mask() -> None:
 
 
 @given(st.lists(st.integers(3, 20), min_size=1, max_size=40))
+@example([GPU_ROWS_STEP // 4] * 4)
 def test_on_a_gpu_batches_have_one_shape_and_few_different_row_counts(lengths: list[int]) -> None:
     length = np.array(lengths, np.int32)
     n_rows = n_rows_on(torch.device("cuda"), length)

@@ -316,16 +316,6 @@ def said_in(log: Path) -> str:
     return log.read_text() if log.exists() else ""
 
 
-def test_a_lock_ends_with_its_holder_and_its_text_does_not_matter(tmp_path: Path) -> None:
-    output = tmp_path / "weights.safetensors"
-    (tmp_path / FOLDER).mkdir()
-    (tmp_path / FOLDER / "lock").write_text("{torn")
-    with alone_at_run(output), resumable([output], {}, 10):
-        assert (tmp_path / FOLDER / "lock").read_text().startswith("process ")
-        output.touch()
-    assert kept_in(tmp_path) == {"finished.json", "finished.weights.safetensors"}
-
-
 def test_on_a_disk_without_locks_training_continues_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

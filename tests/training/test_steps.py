@@ -13,7 +13,7 @@ from toys import CPU, RECIPE, TINY, tiny_network, toy_data, toy_features, toy_qu
 
 from lxmert_tickets.errors import TrainingError
 from lxmert_tickets.model import operators
-from lxmert_tickets.training.batches import GPU_ROWS_STEP, Batch, VqaData, n_rows_on, padded
+from lxmert_tickets.training.batches import Batch, VqaData
 from lxmert_tickets.training.device import Precision
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.regions import Regions, Resident, Streamed
@@ -122,16 +122,6 @@ def test_a_shape_gets_a_plain_step_before_its_graph_is_captured(monkeypatch: pyt
             step(data.batch(rows), data.targets(rows), 1e-3)
     kinds = ["plain"] * FIRST_STEPS + ["plain", "graph", "graph", "plain", "graph"]
     assert taken == list(zip(kinds, sizes, strict=True))
-
-
-def test_on_a_gpu_shapes_are_few_and_padding_is_always_marked() -> None:
-    ids, length = np.ones((3, 11), np.int32), np.array([5, 6, 6], np.int32)
-    found, attention_mask = padded(ids, length, torch.device("meta"))
-    assert found.shape == (3, 11)
-    assert attention_mask is not None
-    assert n_rows_on(torch.device("meta"), length) == GPU_ROWS_STEP
-    assert n_rows_on(torch.device("meta"), np.full(GPU_ROWS_STEP, 1)) == 2 * GPU_ROWS_STEP  # one row is padding
-    assert n_rows_on(CPU, length) is None
 
 
 @pytest.mark.parametrize("gathers", [Resident, Streamed])
