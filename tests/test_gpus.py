@@ -43,8 +43,8 @@ class Job:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
-    def end(self) -> None:
-        self.process.communicate("")
+    def has_a_device(self) -> bool:
+        return bool(select.select([self.process.stdout], [], [], 0)[0])
 
 
 @pytest.fixture
@@ -69,11 +69,11 @@ def jobs(n: int, folder: Path, jobs_per_device: int, *devices: str) -> Iterator[
 def test_eight_jobs_on_two_devices_are_four_on_each_and_a_ninth_waits(tmp_path: Path) -> None:
     with jobs(8, tmp_path, 4, "0", "1") as eight:
         assert Counter(job.device() for job in eight) == {"0": 4, "1": 4}
-        ninth = Job(tmp_path, 4, "0", "1")
-        time.sleep(1)
-        eight[3].process.kill()  # kill -9: it cannot clean up
-        assert ninth.device() in {"0", "1"}
-        ninth.end()
+        with jobs(1, tmp_path, 4, "0", "1") as [ninth]:
+            time.sleep(1)
+            assert not ninth.has_a_device()
+            eight[3].process.kill()  # kill -9: it cannot clean up
+            assert ninth.device() in {"0", "1"}
 
 
 def test_at_one_job_per_device_the_next_job_gets_the_device_of_one_that_is_killed(tmp_path: Path) -> None:
@@ -82,28 +82,9 @@ def test_at_one_job_per_device_the_next_job_gets_the_device_of_one_that_is_kille
         assert device_of.keys() == {"GPU-a", "GPU-b"}
         with jobs(1, tmp_path, 1, "GPU-a", "GPU-b") as [third]:
             time.sleep(1)
-            assert third.process.poll() is None
+            assert not third.has_a_device()
             device_of["GPU-b"].process.kill()
             assert third.device() == "GPU-b"
-
-
-def test_eight_jobs_at_one_per_device_take_turns_though_some_are_killed(tmp_path: Path) -> None:
-    with jobs(8, tmp_path, 1, "0", "1") as eight:
-        waiting, used = list(eight), Counter[str]()
-        while waiting:
-            time.sleep(0.2)
-            running = [job for job in waiting if _has_spoken(job)]
-            assert len(running) <= 2
-            for number, job in enumerate(running):
-                used[job.device()] += 1
-                job.process.kill() if number % 2 else job.end()
-                waiting.remove(job)
-    assert sum(used.values()) == 8
-    assert used.keys() == {"0", "1"}
-
-
-def _has_spoken(job: Job) -> bool:
-    return bool(select.select([job.process.stdout], [], [], 0)[0])
 
 
 def test_the_device_with_the_fewest_jobs_is_taken(tmp_path: Path) -> None:
