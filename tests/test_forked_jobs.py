@@ -66,37 +66,48 @@ def test_the_status_of_a_fork_is_that_of_its_script(run: Run, program: str, stat
     assert run(program) == status
 
 
+@pytest.fixture
+def execute(forks: Forks, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Return a function that runs a job as Snakemake does, and gives the scripts run so far that were no forks."""
+    in_own_process: list[str] = []
+    monkeypatch.setattr(forked_jobs, "Forks", lambda scripts: forks)
+    monkeypatch.setattr(PythonScript, "execute_script", lambda job, file, edit: in_own_process.append(file))
+    let_jobs_be_forks.__wrapped__(())
+
+    def execute(script: Path, **of_job: str) -> list[str]:
+        plain = dict.fromkeys(("container_img", "conda_env", "env_modules", "bench_record"))
+        job = SimpleNamespace(**plain | {"threads": 1, "resources": {}} | of_job)
+        PythonScript.execute_script(job, str(script))
+        return in_own_process
+
+    return execute
+
+
 @pytest.mark.parametrize(("program", "status"), FAILURES)
 def test_a_job_fails_as_its_fork_does(
-    forks: Forks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, status: int
+    execute: Callable[..., list[str]], tmp_path: Path, program: str, status: int
 ) -> None:
     (tmp_path / "script.py").write_text(program)
-    monkeypatch.setattr(forked_jobs, "Forks", lambda scripts: forks)
-    monkeypatch.setattr(PythonScript, "execute_script", None)  # so that it is restored
-    let_jobs_be_forks.__wrapped__(())
-    job = SimpleNamespace(
-        container_img=None, conda_env=None, env_modules=None, bench_record=None, threads=1, resources={}
-    )
     with pytest.raises(subprocess.CalledProcessError) as failed:
-        PythonScript.execute_script(job, str(tmp_path / "script.py"))
+        execute(tmp_path / "script.py")
     assert failed.value.returncode == status
 
 
 def test_a_job_whose_package_has_changed_since_the_imports_gets_its_own_process(
-    forks: Forks, monkeypatch: pytest.MonkeyPatch
+    execute: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran: list[str] = []
-    monkeypatch.setattr(forked_jobs, "Forks", lambda scripts: forks)
-    monkeypatch.setattr(PythonScript, "execute_script", lambda job, file, edit: ran.append(file))
-    let_jobs_be_forks.__wrapped__(())
     edited = [(path, changed + 1, size) for path, changed, size in stamps()]
     monkeypatch.setattr(forked_jobs, "stamps", lambda: edited)
-    none: dict[str, str] = {}
-    job = SimpleNamespace(
-        container_img=None, conda_env=None, env_modules=None, bench_record=None, threads=1, resources=none, params=none
-    )
-    PythonScript.execute_script(job, "tmp12.score.py")
-    assert ran == ["tmp12.score.py"]
+    assert execute(Path("tmp12.score.py")) == ["tmp12.score.py"]
+
+
+@pytest.mark.parametrize("environment", ["container_img", "conda_env", "env_modules"])
+def test_a_job_with_its_own_software_environment_is_not_a_fork(
+    execute: Callable[..., list[str]], tmp_path: Path, environment: str
+) -> None:
+    (tmp_path / "plain.py").touch()
+    assert execute(tmp_path / "plain.py") == []
+    assert execute(Path("other.py"), **{environment: "one"}) == ["other.py"]
 
 
 def test_starting_a_fork_leaves_the_callers_signal_mask_unchanged(run: Run) -> None:

@@ -4,16 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from snakemake.script import PythonScript
+from script_runs import wait_until
 from workflow_runs import FORKS, ROOT, snakemake
 
-from lxmert_tickets.forked_jobs import Forks, forks_pay, let_jobs_be_forks
+from lxmert_tickets.forked_jobs import forks_pay
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forks on Linux alone")
 
@@ -34,25 +31,6 @@ def test_jobs_are_forks_unless_an_option_needs_other_processes(
     run = snakemake(grid, *again, *options, cores=cores)
     assert run.returncode == 0, run.stderr
     assert (FORKS in run.stderr) == expected
-
-
-@pytest.mark.parametrize("environment", ["container_img", "conda_env", "env_modules"])
-def test_a_job_with_its_own_software_environment_is_not_a_fork(
-    environment: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    in_own_process: list[str] = []
-    monkeypatch.setattr(PythonScript, "execute_script", lambda job, file, edit: in_own_process.append(file))
-    monkeypatch.setattr(Forks, "__init__", lambda forks, scripts: None)
-    monkeypatch.setattr(Forks, "is_ready", lambda forks: True)
-    monkeypatch.setattr(Forks, "is_current", lambda forks: True)
-    monkeypatch.setattr(Forks, "run", lambda forks, file, variables, measure: 0)
-    let_jobs_be_forks.cache_clear()
-    let_jobs_be_forks(())
-    job: dict[str, Any] = {"container_img": None, "conda_env": None, "env_modules": None, "bench_record": None}
-    job |= {"threads": 1, "resources": {}}
-    PythonScript.execute_script(SimpleNamespace(**job), "plain.py")
-    PythonScript.execute_script(SimpleNamespace(**job | {environment: "one"}), "other.py")
-    assert in_own_process == ["other.py"]
 
 
 SNAKEFILE = """
@@ -132,10 +110,7 @@ def test_a_failed_fork_is_a_failed_job_and_shows_where_it_failed(tmp_path: Path)
 def test_jobs_that_a_scheduler_terminates_are_waited_for(tmp_path: Path) -> None:
     """SIGTERM goes to all processes at once, the one that they are forked from included."""
     run = numbers(tmp_path, patient=True)
-    deadline = time.monotonic() + 300
-    while len(list(tmp_path.glob("begun*"))) < 2:  # of two threads each, on four cores
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: len(list(tmp_path.glob("begun*"))) == 2)  # of two threads each, on four cores
     os.killpg(run.pid, signal.SIGTERM)
     _, said = run.communicate()
     assert said.count("returned non-zero exit status 75") == 2, said
