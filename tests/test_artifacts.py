@@ -10,7 +10,6 @@ import signal
 import stat
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -132,17 +131,6 @@ def test_writers_of_one_file_do_not_share_a_temporary_name(tmp_path: Path) -> No
         first.write_text("first")
         second.write_text("second")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.txt": "first"}
-
-
-def test_many_writers_at_once_leave_one_whole_file(tmp_path: Path) -> None:
-    texts = [str(k) * 10_000 for k in range(8)]
-    threads = [threading.Thread(target=write_text, args=(tmp_path / "a.txt", text)) for text in texts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
-    assert (tmp_path / "a.txt").read_text() in texts
 
 
 def test_a_file_is_on_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

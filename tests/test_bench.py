@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up_vqa2 import made_up_texts
 from torch.utils.data import DataLoader
-from toys import CPU, TINY, changed, random_weights, toy_features, toy_questions
+from toys import CPU, TINY, changed, random_weights, save_toy_features, toy_features, toy_questions
 
 from benchmarks import contenders, machine, network_at_scale, peer_engine
 from benchmarks.accuracy_scoring import write_inputs
@@ -25,8 +25,7 @@ from benchmarks.made_up_data import recipe_of, sizes, write_features
 from benchmarks.needed_flops import answering_flops, mean_flops, training_flops, vision_flops
 from benchmarks.own_engine import TimedData, first_of
 from benchmarks.plain_accuracy import plain_scores
-from lxmert_tickets.data import hdf5
-from lxmert_tickets.data.features import KIND, open_features
+from lxmert_tickets.data.features import open_features
 from lxmert_tickets.data.questions import save_questions
 from lxmert_tickets.data.vqa_json import Annotation
 from lxmert_tickets.evaluation.accuracy import score_predictions
@@ -270,10 +269,7 @@ def test_the_costs_of_a_network_are_measured_and_only_a_gpu_is_waited_for(
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: waited.append(None))
     monkeypatch.setitem(network_at_scale.TIMED, "cpu", network_at_scale.TIMED[device])  # as it is timed on a GPU
     n = 32 * (network_at_scale.TIMED[device][1] + 2)
-    features = toy_features(4)
-    with hdf5.writing(tmp_path / "features.h5", KIND, {}) as file:
-        file["features"], file["boxes"], file["size"] = features.features, features.boxes, features.sizes
-        file["image_id"] = np.array(features.image_ids, dtype="S")
+    save_toy_features(tmp_path / "features.h5", 4)
     save_questions(tmp_path / "data/train/questions.h5", toy_questions(n, 4), {})
     save_weights(tmp_path / "seed0/initial.safetensors", random_weights(), TINY, {})
     found = network_at_scale.costs(tmp_path, tmp_path / "features.h5", n_steps=2)

@@ -7,13 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
+from shipped import SHIPPED
 
 from lxmert_tickets import configuration_files
 from lxmert_tickets.configuration_files import read_configuration
 from lxmert_tickets.errors import ConfigError
-
-PROJECT = Path(__file__).resolve().parents[1]
-SHIPPED: dict[str, Any] = yaml.safe_load((PROJECT / "config.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture

@@ -115,12 +115,6 @@ def test_the_architecture_combines_the_configured_sizes_with_those_set_by_the_da
     assert found.hidden_size == experiment().model.hidden_size
 
 
-def test_a_complement_mirrors_its_parent() -> None:
-    found = experiment(subnetworks={"high_magnitude": {"sparsities": [30, 50]}})
-    assert found.mirrored("high_magnitude", "30") == ("low_magnitude", "70")
-    assert found.mirrored("high_magnitude", "50") == ("low_magnitude", "50")
-
-
 def test_sparsities_below_one_percent_are_not_taken_for_fractions_beside_larger_ones() -> None:
     subnetworks = {"random": {"sparsities": [0.5]}, "low_magnitude": {"sparsities": [50, 99.5]}}
     found = experiment(subnetworks=subnetworks | {"high_magnitude": {"sparsities": [0.5, 50]}})

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from feature_tables import write_tsv
 from safetensors.numpy import save_file
 
 from lxmert_tickets.artifacts import provenance, save_tensors
 from lxmert_tickets.data import hdf5
 from lxmert_tickets.data.answers import write_answers
 from lxmert_tickets.data.feature_conversion import convert_features
-from lxmert_tickets.data.feature_tsv import write_feature_row
 from lxmert_tickets.data.questions import EncodedQuestions, save_questions
 from lxmert_tickets.data.scenes.dataset import draw_image_set, write_boxes, write_captions, write_scenes
 from lxmert_tickets.data.tokens import save_tokenizer, train_tokenizer
@@ -56,10 +56,7 @@ def make_weights(path: Path) -> None:
 
 
 def make_features(path: Path) -> None:
-    table = path.with_suffix(".tsv")
-    with open(table, "wb") as handle:
-        for name in ("A", "B"):
-            write_feature_row(handle, name, 30, 40, np.zeros((3, 4), np.float32), np.ones((3, 5), np.float32))
+    table = write_tsv(path.with_suffix(".tsv"), ["A", "B"], lambda _: np.ones((3, 5)), np.zeros((3, 4)))
     convert_features([table], path, metadata={"provenance": ORIGIN})
 
 
@@ -141,9 +138,7 @@ def test_a_truncated_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", INSPECTORS)
-def test_a_missing_file_and_one_of_random_bytes_are_refused_by_name(tmp_path: Path, suffix: str) -> None:
-    with pytest.raises(ArtifactError, match=f"a{suffix}"):
-        inspect_file(tmp_path / f"a{suffix}")
+def test_a_file_of_random_bytes_is_refused_by_name(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"a{suffix}").write_bytes(np.random.default_rng(0).bytes(1000))
     with pytest.raises(ArtifactError, match=f"a{suffix}"):
         inspect_file(tmp_path / f"a{suffix}")
@@ -252,16 +247,3 @@ def test_a_broken_link_a_pipe_and_a_device_are_refused_as_what_they_are(tmp_path
 def test_a_file_made_without_settings_has_no_spec(tmp_path: Path, settings: str, shown: str | None) -> None:
     save_mask(tmp_path / "a.safetensors", MASK, provenance("prune_complement", settings, 0, []))
     assert inspect_file(tmp_path / "a.safetensors")["provenance"]["spec"] == shown
-
-
-def test_hdf5_metadata_has_the_kind_and_what_was_written(tmp_path: Path) -> None:
-    with hdf5.writing(tmp_path / "a.h5", "features", {"provenance": ORIGIN}):
-        pass
-    assert hdf5.read_metadata(tmp_path / "a.h5") == {"kind": "features", "provenance": ORIGIN}
-
-
-def test_hdf5_from_elsewhere_is_refused(tmp_path: Path) -> None:
-    with hdf5.h5py.File(tmp_path / "a.h5", "w") as file:
-        file["features"] = [1]
-    with pytest.raises(ArtifactError, match=r"a\.h5: was not written by this workflow"):
-        hdf5.read_metadata(tmp_path / "a.h5")

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from shipped import VQA2, experiment
 
-from lxmert_tickets.configuration import read_experiment
+from lxmert_tickets.configuration_files import laid_over
 from lxmert_tickets.layout import RECEIPT, Layout
 from lxmert_tickets.sources import (
     CHOSEN_ON_IT,
@@ -20,26 +20,20 @@ from lxmert_tickets.sources import (
     receipt,
 )
 
-PROJECT = Path(__file__).resolve().parents[1]
 PATHS = Layout("results/x")
-
-
-def config(name: str) -> dict[str, Any]:
-    return dict(yaml.safe_load((PROJECT / name).read_text(encoding="utf-8")))
 
 
 def vqa2(kept_here: Callable[[str], str] = str, **changed: Any) -> Vqa2Files:
     """Return the files of configs/vqa2.yaml, with some keys of four of its sections changed."""
-    overlay = config("configs/vqa2.yaml")
-    for section in ("vqa2", "splits", "weights", "training"):
-        overlay[section] |= {key: value for key, value in changed.items() if key in overlay[section]}
-    found = files_of(read_experiment(config("config.yaml") | overlay), PATHS, kept_here)
+    sections = ("vqa2", "splits", "weights", "training")
+    overlay = {name: {key: changed[key] for key in changed.keys() & VQA2[name]} for name in sections}
+    found = files_of(experiment(**laid_over(VQA2, overlay)), PATHS, kept_here)
     assert isinstance(found, Vqa2Files)
     return found
 
 
 def test_scenes_have_files_of_their_own_for_every_split() -> None:
-    found = files_of(read_experiment(config("config.yaml")), PATHS)
+    found = files_of(experiment(), PATHS)
     assert isinstance(found, SceneFiles)
     assert found.questions("val") == ["results/x/data/val/questions.json"]
     assert found.features_of(["val", "train"]) == ["results/x/data/val/features.h5", "results/x/data/train/features.h5"]

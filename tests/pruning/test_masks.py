@@ -129,12 +129,6 @@ def test_ranked_per_tensor_nothing_is_pruned_from_a_tensor_with_nothing_left() -
     assert (kept["none"].sum(), kept["all"].sum()) == (0, 8)
 
 
-def test_pruned_weights_stay_pruned_however_large_they_are() -> None:
-    weights = {"a": np.array([[5, 1, 2, 3]], dtype=np.float32)}
-    mask = keep_largest(weights, {"a": np.array([[False, True, True, True]])}, 50)
-    assert mask["a"].tolist() == [[False, False, True, True]]
-
-
 @pytest.mark.parametrize("ranked", RANKED)
 def test_a_mask_cannot_be_made_less_sparse(ranked: Ranked) -> None:
     weights = network([(2, 3), (1, 4)])

@@ -9,15 +9,14 @@ import torch
 from toys import TINY, changed, random_inputs, random_weights, tiny_network
 
 from lxmert_tickets.model.lxmert import vqa_loss
-from lxmert_tickets.pruning.masks import Mask, keep_largest, n_kept, n_prunable
-from lxmert_tickets.pruning.masks import keep_all as keep
+from lxmert_tickets.pruning.masks import Mask, keep_all, keep_largest, n_kept, n_prunable
 from lxmert_tickets.pruning.prunable import PAPER, prunable_names
 from lxmert_tickets.pruning.sparsity import layer_of, sparsity_report, stream_of, write_sparsity_report
 
 
 def tiny_mask(sparsity_percent: float = 30) -> Mask:
     weights = random_weights()
-    return keep_largest(weights, keep(weights, prunable_names(weights, PAPER)), sparsity_percent)
+    return keep_largest(weights, keep_all(weights, prunable_names(weights, PAPER)), sparsity_percent)
 
 
 @pytest.mark.parametrize("part", ["tensor", "layer", "stream", "total"])
@@ -111,5 +110,5 @@ def test_the_csv_says_what_the_report_says(tmp_path: Path) -> None:
 
 def test_a_network_of_one_cross_layer_has_a_dead_branch_too() -> None:
     weights = random_weights(changed(TINY, n_cross_layers=1))
-    lines = sparsity_report(keep(weights, prunable_names(weights, PAPER)), 1)
+    lines = sparsity_report(keep_all(weights, prunable_names(weights, PAPER)), 1)
     assert {line.name for line in lines if not line.reaches_answer and line.part == "layer"} == {"cross 0 vision"}

@@ -5,12 +5,11 @@ import random
 import re
 from collections import Counter
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lxmert_tickets.data.asked import AskedQuestion
-from lxmert_tickets.report.examples import Answers, choose_examples, examples_page, model_label
+from lxmert_tickets.report.examples import Answers, choose_examples, examples_page
 
 LABELS = (("red", 1.0), ("<dark> red", 0.6), ("", 0.3))
 QUESTION = AskedQuestion(7, "SCENES_val_000000000001", 'Is "it" <b>red</b> & round?', "is it", "yes/no", LABELS)
@@ -94,13 +93,6 @@ def test_of_many_answers_only_the_best_are_shown() -> None:
     assert "People: best" in page
     assert re.findall(r"answer \d", page) == ["answer 0", "answer 1", "answer 2"]
     assert ", …</p>" in page
-
-
-@pytest.mark.parametrize(
-    ("model", "label"), [("dense", "Full"), ("low_magnitude/s50", "Low-magnitude pruned, 50\u00a0%")]
-)
-def test_a_network_is_named_with_its_sparsity(model: str, label: str) -> None:
-    assert model_label(model) == label
 
 
 def test_the_page_is_self_contained() -> None:

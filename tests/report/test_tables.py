@@ -252,10 +252,6 @@ def test_a_cell_reads_as_in_the_paper(cell: Cell, text: str) -> None:
     assert text_of(cell) == text
 
 
-def test_rows_are_named_as_in_the_paper() -> None:
-    assert [row_label(name) for name in table().rows] == ROWS
-
-
 def test_before_evalai_has_scored_anything_the_table_shows_minival_and_says_so() -> None:
     found = table_1(results(), 50.0, ("test-dev2015", "test-std2015"), "val", ["Chosen by lot."])
     assert found.splits == ("val",)
