@@ -1,6 +1,8 @@
-"""Imports go one way, in the order that the package's docstring gives."""
+"""Imports go one way, in the order that the package's docstring gives; what starts often imports nothing slow."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,3 +51,18 @@ def test_imports_are_found_even_within_functions(tmp_path: Path) -> None:
     assert {other for _, other in imported_by("evaluation")} >= {"artifacts", "data", "errors"}
     (tmp_path / "a.py").write_text("import os, lxmert_tickets.b.c\n\ndef late(): import lxmert_tickets.d as d\n")
     assert list(imported_by("a", tmp_path)) == [("a.py", "b"), ("a.py", "d")]
+
+
+@pytest.mark.parametrize(
+    ("modules", "slow"),
+    [
+        ("configuration", {"torch"}),
+        ("monitoring.status_table, cli", {"pandas"}),
+        ("data.encoding, data.features, data.parts, data.questions", {"torch", "pandas", "transformers", "snakemake"}),
+        ("evaluation.accuracy", {"torch", "pandas", "pyarrow"}),
+    ],
+)
+def test_what_starts_often_imports_no_slow_package(modules: str, slow: set[str]) -> None:
+    imports = ", ".join(f"lxmert_tickets.{name}" for name in modules.split(", "))
+    program = f"import sys, {imports}; print({slow} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", program], cwd=PACKAGE.parent, text=True) == "set()\n"

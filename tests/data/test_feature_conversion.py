@@ -115,11 +115,6 @@ def test_a_disk_that_accepts_only_short_writes_gets_every_byte(
     assert (tmp_path / "again.h5").read_bytes() == converted.read_bytes()
 
 
-def test_equal_input_gives_equal_bytes(tmp_path: Path, tsv: Path, converted: Path) -> None:
-    convert_features([tsv], tmp_path / "again.h5", metadata={"rule": "convert_features"})
-    assert (tmp_path / "again.h5").read_bytes() == converted.read_bytes()
-
-
 @pytest.mark.parametrize(("kind", "workers", "block_bytes"), [
     ("tsv", 1, 50), ("tsv", 1, 1000), ("tsv", 2, 300), ("tsv", 3, 50), ("deflated", 1, 700), ("deflated", 3, 700),
     ("stored", 2, 500), ("several", 2, 1000), ("several", 1, 1 << 20),

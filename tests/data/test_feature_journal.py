@@ -8,17 +8,16 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from feature_tables import BOXES, write_tsv, zipped
+from feature_tables import write_tsv, zipped
+from script_runs import wait_until
 
 from lxmert_tickets.data import feature_conversion, hdf5
 from lxmert_tickets.data.feature_conversion import convert_features
-from lxmert_tickets.data.feature_tsv import write_feature_row
 from lxmert_tickets.errors import ArtifactError, DataError
 
 N_IMAGES = 120
@@ -65,11 +64,8 @@ def start(
 
 def write_table(path: Path, first: int, n: int) -> Path:
     rng = np.random.default_rng(first)
-    with open(path, "wb") as handle:
-        for index in range(first, first + n):
-            features = rng.standard_exponential((2, 200), dtype=np.float32)
-            write_feature_row(handle, f"IMAGE_{index}", 30, 40, BOXES, features)
-    return path
+    names = [f"IMAGE_{index}" for index in range(first, first + n)]
+    return write_tsv(path, names, lambda _: rng.standard_exponential((2, 200), dtype=np.float32))
 
 
 def sources_of(kind: str, folder: Path) -> list[Path]:
@@ -275,9 +271,7 @@ def test_a_second_conversion_to_the_same_file_is_refused_and_does_no_harm(tmp_pa
     hold.touch()
     process = start([source], output, 1)
     try:
-        while not (tmp_path / ".f.h5.partial" / "journal").exists():
-            assert process.poll() is None
-            time.sleep(0.005)
+        wait_until(lambda: (tmp_path / ".f.h5.partial" / "journal").exists() or process.poll() is not None)
         found = (
             rf"f\.h5: process {process.pid} on {re.escape(socket.gethostname())} is converting features to this file"
         )

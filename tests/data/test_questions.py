@@ -1,8 +1,6 @@
 """The file of encoded questions is read back as saved, and refused if damaged or inconsistent."""
 
 import dataclasses
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,12 +107,3 @@ def test_a_file_whose_parts_disagree_is_refused(tmp_path: Path, write, found: st
     write(tmp_path / "questions.h5")
     with pytest.raises(ArtifactError, match=found):
         load_questions(tmp_path / "questions.h5")
-
-
-def test_reading_features_and_questions_needs_neither_torch_nor_pandas() -> None:
-    program = (
-        "import sys; from lxmert_tickets.data import encoding, features, parts, questions;"
-        "print({'torch', 'pandas', 'transformers', 'snakemake'} & set(sys.modules))"
-    )
-    project = Path(__file__).resolve().parents[2]
-    assert subprocess.check_output([sys.executable, "-c", program], cwd=project, text=True) == "set()\n"

@@ -2,8 +2,6 @@
 
 import io
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -102,13 +100,6 @@ def test_networks_with_the_same_note_share_a_line() -> None:
     assert "failed   seed 3 dense: why 3 (finetune.3.log)\n" in text
     assert "--all" not in text
     assert shown(full, everything=True).count("no space left") == 29
-
-
-def test_status_does_not_import_pandas() -> None:
-    command = (
-        "import sys, lxmert_tickets.monitoring.status_table, lxmert_tickets.cli; sys.exit('pandas' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", command], cwd=PROJECT, check=False).returncode == 0
 
 
 def test_the_option_all_shows_a_line_for_each_network() -> None:

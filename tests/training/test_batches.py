@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from feature_tables import write_tsv
 from hypothesis import example, given
 from hypothesis import strategies as st
 from toys import CPU, TINY, save_toy_features, toy_data, toy_questions
 
 from lxmert_tickets.data.feature_conversion import convert_features
-from lxmert_tickets.data.feature_tsv import write_feature_row
 from lxmert_tickets.data.questions import save_questions
 from lxmert_tickets.errors import ArtifactError, DataError
 from lxmert_tickets.training.batches import GPU_ROWS_STEP, n_rows_on, open_vqa_data, padded
@@ -107,10 +107,10 @@ def test_a_batch_by_image_holds_each_image_once_and_maps_questions_to_images(cho
 def test_batches_hold_what_was_written_to_the_files(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     regions = rng.standard_normal((3, 2, TINY.feature_dim)).astype(np.float32)
-    with open(tmp_path / "a.tsv", "wb") as handle:
-        for name, features in zip("ABC", regions, strict=True):
-            write_feature_row(handle, name, 30, 40, np.array([[0, 0, 10, 15], [20, 0, 40, 30]]), features)
-    convert_features([tmp_path / "a.tsv"], tmp_path / "features.h5", metadata={})
+    table = write_tsv(
+        tmp_path / "a.tsv", "ABC", lambda image: regions[image], np.array([[0, 0, 10, 15], [20, 0, 40, 30]])
+    )
+    convert_features([table], tmp_path / "features.h5", metadata={})
     save_questions(tmp_path / "questions.h5", toy_questions(8, n_images=3), {})
     data = open_vqa_data(tmp_path / "questions.h5", tmp_path / "features.h5", CPU, TINY.vocab_size)
     _, _, features, boxes, *_ = data.batch(np.array([0, 1, 2])).inputs()
@@ -149,16 +149,12 @@ def test_tokens_that_the_network_does_not_know_are_refused_naming_the_file(tmp_p
 
 
 def test_regions_of_one_file_are_loaded_once(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        with open(tmp_path / f"{name}.tsv", "wb") as handle:
-            write_feature_row(handle, "A", 30, 40, np.array([[0, 0, 10, 15]]), np.ones((1, TINY.feature_dim), "<f4"))
-        convert_features([tmp_path / f"{name}.tsv"], tmp_path / f"{name}.h5", metadata={})
+    for name in ("a.h5", "b.h5"):
+        save_toy_features(tmp_path / name, 1)
     save_questions(tmp_path / "questions.h5", toy_questions(8, n_images=1), {})
     first = open_vqa_data(tmp_path / "questions.h5", tmp_path / "a.h5", CPU, TINY.vocab_size)
-    assert (
-        open_vqa_data(tmp_path / "questions.h5", tmp_path / "a.h5", CPU, TINY.vocab_size, like=first).regions
-        is first.regions
-    )
+    again = open_vqa_data(tmp_path / "questions.h5", tmp_path / "a.h5", CPU, TINY.vocab_size, like=first)
+    assert again.regions is first.regions
     other = open_vqa_data(tmp_path / "questions.h5", tmp_path / "b.h5", CPU, TINY.vocab_size, like=first)
     assert other.regions is not first.regions
     assert other.regions.path == tmp_path / "b.h5"
