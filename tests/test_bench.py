@@ -1,4 +1,4 @@
-"""The benchmarks report what they promise, and their arithmetic is right."""
+"""Benchmarks give both sides equal work, and count right what it needs."""
 
 import json
 from collections.abc import Callable
@@ -15,15 +15,13 @@ from made_up_vqa2 import made_up_texts
 from torch.utils.data import DataLoader
 from toys import CPU, TINY, changed, random_weights, save_toy_features, toy_features, toy_questions
 
-from benchmarks import contenders, machine, network_at_scale, peer_engine
+from benchmarks import contenders, needed_flops, network_at_scale, peer_engine
 from benchmarks.accuracy_scoring import write_inputs
-from benchmarks.bench import MEASURES, write
 from benchmarks.contenders import PROJECT
 from benchmarks.demo_run import Job, import_seconds, jobs_of, script_of_rules, split_of
-from benchmarks.figures import NAMES, Figure, file_stem, from_json, merged, table
 from benchmarks.made_up_data import recipe_of, sizes, write_features
-from benchmarks.needed_flops import answering_flops, mean_flops, training_flops, vision_flops
-from benchmarks.own_engine import TimedData, first_of
+from benchmarks.needed_flops import answering_flops, count, mean_flops, training_flops, vision_flops
+from benchmarks.own_engine import TimedData, first_of, network_of
 from benchmarks.plain_accuracy import plain_scores
 from lxmert_tickets.data.features import open_features
 from lxmert_tickets.data.questions import save_questions
@@ -31,69 +29,10 @@ from lxmert_tickets.data.vqa_json import Annotation
 from lxmert_tickets.evaluation.accuracy import score_predictions
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.checkpoints import save_weights
+from lxmert_tickets.model.lxmert import vqa_loss
+from lxmert_tickets.training.batches import open_vqa_data
 
-FIELDS = {"name", "ours", "peer", "ratio", "unit", "floor", "share_of_floor"}
 AWKWARD = ("Yes", "yes", "a dog", "1,000 t-shirts", "2", "two", "t-shirt", "dont", "no.\n", "a/c", "3.5", "none", "")
-
-
-def test_every_name_has_a_measurement_and_every_measurement_a_name() -> None:
-    assert tuple(MEASURES) == NAMES
-
-
-def test_a_record_has_exactly_the_promised_fields_and_reads_back() -> None:
-    bare = Figure("accuracy", 2.0, 3.0)
-    assert bare.as_json().keys() == FIELDS
-    noted = Figure("train_base", 6.0, 3.0, 12.0, "one thread")
-    assert noted.as_json().keys() == FIELDS | {"note"}
-    assert from_json(noted.as_json()) == noted
-
-
-def test_a_ratio_above_one_means_that_ours_is_faster_in_rates_and_in_seconds() -> None:
-    rate = Figure("train_base", ours=6.0, peer=3.0, floor=12.0)
-    assert (rate.ratio, rate.share_of_floor) == (2.0, 0.5)
-    seconds = Figure("mask_base", ours=2.0, peer=30.0, floor=0.5)
-    assert (seconds.ratio, seconds.share_of_floor) == (15.0, 0.25)
-
-
-def test_fields_that_were_not_measured_are_null() -> None:
-    record = Figure("demo", ours=600.0).as_json()
-    assert [record[field] for field in ("peer", "ratio", "floor", "share_of_floor")] == [None] * 4
-
-
-def test_new_figures_replace_old_ones_and_every_name_appears_in_order() -> None:
-    old = [Figure("demo", 600.0), Figure("startup", 9.0)]
-    found = merged([Figure("startup", 3.0)], old)
-    assert tuple(figure.name for figure in found) == NAMES
-    assert {figure.name: figure.ours for figure in found if figure.ours} == {"demo": 600.0, "startup": 3.0}
-
-
-def test_json_and_table_are_written_side_by_side(tmp_path: Path) -> None:
-    figures = merged([Figure("accuracy", 0.5, 2.0, 0.25, "alike")], [])
-    write(tmp_path / "this.json", figures, {"CPU": "Some CPU", "cores": "2"})
-    records = json.loads((tmp_path / "this.json").read_text())
-    assert [record["name"] for record in records] == list(NAMES)
-    shown = (tmp_path / "this.md").read_text()
-    assert "- CPU: Some CPU\n" in shown
-    assert "| accuracy | 0.5 | 2 | s | 4 | 0.25 | 50 % |\n" in shown
-    assert "- accuracy: alike.\n" in shown
-    assert shown == table(figures, {"CPU": "Some CPU", "cores": "2"})
-
-
-@pytest.mark.parametrize("path", sorted((PROJECT / "benchmarks/results").glob("*.json")), ids=lambda path: path.stem)
-def test_published_results_have_every_name_and_are_consistent(path: Path) -> None:
-    records = json.loads(path.read_text())
-    assert tuple(record["name"] for record in records) == NAMES
-    for record in records:
-        again = from_json(record).as_json()
-        assert again.keys() == record.keys()
-        for field in ("ratio", "share_of_floor"):  # here from rounded figures
-            assert again[field] == (record[field] and pytest.approx(record[field], rel=2e-3))
-
-
-def test_a_results_file_is_named_after_the_processor_or_the_gpu() -> None:
-    assert file_stem({"CPU": "AMD EPYC 9B45 (Turin)", "cores": "2"}) == "amd-epyc-9b45-turin-2-cores"
-    assert file_stem({"CPU": "AMD EPYC", "cores": "16", "GPU": "NVIDIA H200"}) == "nvidia-h200-16-cores"
-    assert {"CPU", "cores", "memory", "torch"} <= machine.describe().keys()
 
 
 def counted_by_hand(arch: Architecture, tokens: int, regions: int) -> tuple[int, int]:
@@ -141,6 +80,33 @@ def test_mean_flops_over_questions_of_any_length_equal_the_exact_mean(
     lengths = np.array([2, 3, 7, 16, 19])
     exact = np.mean([flops_of(TINY, int(length), 4) for length in lengths])
     assert mean_flops(flops_of, TINY, lengths, 4) == pytest.approx(exact, rel=1e-9)
+
+
+def test_an_image_is_seen_once_for_all_its_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split in ("train", "evaluate"):
+        save_questions(tmp_path / f"{split}.h5", toy_questions(6, 2), {})
+    save_weights(tmp_path / "start.safetensors", random_weights(), TINY, {})
+    monkeypatch.setattr(needed_flops, "QUESTIONS_PER_IMAGE", 4)
+    n_regions, lengths = sizes()["base"].n_regions, toy_questions(6, 2).length
+    found = count(str(tmp_path), "base")
+    apart = np.mean([answering_flops(TINY, int(length), n_regions) for length in lengths])
+    assert found["evaluate"] == pytest.approx(apart - 3 / 4 * vision_flops(TINY, n_regions))
+    assert found["train"] == pytest.approx(np.mean([training_flops(TINY, int(n), n_regions) for n in lengths]))
+
+
+def test_ours_and_the_peer_compute_the_same_loss_of_the_same_questions(tmp_path: Path) -> None:
+    save_questions(tmp_path / "train.h5", toy_questions(12, 4), {})
+    write_features(tmp_path / "features.h5", 4, 3, TINY.feature_dim)
+    longer = changed(TINY, max_positions=20)
+    save_weights(tmp_path / "start.safetensors", random_weights(longer), longer, {})
+    batch = next(iter(DataLoader(peer_engine.Questions(tmp_path, "train"), batch_size=12)))
+    labels = batch.pop("labels")
+    outputs = peer_engine._network(tmp_path).eval()(**batch)
+    data = open_vqa_data(tmp_path / "train.h5", tmp_path / "features.h5", CPU, TINY.vocab_size)
+    logits = network_of(tmp_path).to(CPU).eval()(*data.batch(np.arange(12)).inputs())
+    assert torch.allclose(logits, outputs.question_answering_score, rtol=1e-4, atol=1e-5)
+    expected = vqa_loss(logits, data.targets(np.arange(12)))
+    assert torch.allclose(peer_engine.loss_of(outputs, labels), expected, rtol=1e-5)
 
 
 def test_data_workers_of_the_peer_read_the_batches_that_it_reads_without_them(tmp_path: Path) -> None:
