@@ -13,13 +13,15 @@ from lxmert_tickets import verification
 from lxmert_tickets.artifacts import input_digest, write_json
 from lxmert_tickets.cli import main
 
+Verify = Callable[..., tuple[int, list[str]]]
+
 DENSE = "results/smoke/seed0/dense"
 SWAPPED, VAL_FEATURES = f"{DENSE}/weights.safetensors", "results/smoke/data/val/features.h5"
 MASK = "results/smoke/seed0/low_magnitude/s25/mask.safetensors"
 
 
 @pytest.fixture
-def verified(grid: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, list[str]]]:
+def verified(grid: Path, capsys: pytest.CaptureFixture[str]) -> Verify:
     """Return a function that runs `verify` on the grid and gives its exit status and its lines."""
 
     def verify(*overlays: Path) -> tuple[int, list[str]]:
@@ -36,7 +38,7 @@ def keeping_its_time(file: Path, content: bytes) -> None:
     os.utime(file, ns=times)
 
 
-def test_a_finished_grid_is_consistent(grid: Path, verified: Callable[..., tuple[int, list[str]]]) -> None:
+def test_a_finished_grid_is_consistent(grid: Path, verified: Verify) -> None:
     checkpoints = grid / "results/smoke/pretrained/.resume"  # of a run in progress
     checkpoints.mkdir(exist_ok=True)
     (checkpoints / "step0000000001.safetensors").write_bytes(b"")
@@ -47,7 +49,7 @@ def test_a_finished_grid_is_consistent(grid: Path, verified: Callable[..., tuple
 
 
 def test_a_network_of_another_seed_is_reported_with_all_files_made_from_the_right_one(
-    grid: Path, verified: Callable[..., tuple[int, list[str]]]
+    grid: Path, verified: Verify
 ) -> None:
     keeping_its_time(grid / SWAPPED, (grid / SWAPPED.replace("seed0", "seed1")).read_bytes())
     assert jobs_of(snakemake(grid, "--dry-run")) == set()
@@ -68,11 +70,7 @@ def test_a_network_of_another_seed_is_reported_with_all_files_made_from_the_righ
     [
         ("low_magnitude/s25/score.val.json", "random/s50", "seed0/random/s50"),
         ("low_magnitude/s25/predictions.val.parquet", "random/s50", "seed0/random/s50"),
-        (
-            "dense/weights.safetensors",
-            "random/s50",
-            None,
-        ),  # its inputs are of no network: only files made from it show it
+        ("dense/weights.safetensors", "random/s50", None),  # it is made of no network: only what is made of it tells
         ("random/s50/weights.safetensors", "high_magnitude/s50", "seed0/high_magnitude/s50"),
         ("low_magnitude/s25/mask.safetensors", "low_magnitude/s50", "seed0/low_magnitude/s25"),
         ("low_magnitude/s50/start.safetensors", "high_magnitude/s50", "seed0/low_magnitude/s50"),
@@ -82,7 +80,7 @@ def test_a_network_of_another_seed_is_reported_with_all_files_made_from_the_righ
     ],
 )
 def test_a_file_of_another_network_or_split_is_reported(
-    grid: Path, verified: Callable[..., tuple[int, list[str]]], copied: str, to: str, told: str | None
+    grid: Path, verified: Verify, copied: str, to: str, told: str | None
 ) -> None:
     seed = grid / "results/smoke/seed0"
     target = seed / to / Path(copied).name if (seed / to).is_dir() else seed / to
@@ -94,9 +92,7 @@ def test_a_file_of_another_network_or_split_is_reported(
     assert all(line.endswith(f"; expected one of {told}") for line in misplaced)
 
 
-def test_one_flipped_bit_is_detected_by_the_files_made_from_the_damaged_one(
-    grid: Path, verified: Callable[..., tuple[int, list[str]]]
-) -> None:
+def test_one_flipped_bit_is_detected_by_the_files_made_from_the_damaged_one(grid: Path, verified: Verify) -> None:
     content = bytearray((grid / VAL_FEATURES).read_bytes())
     content[len(content) * 2 // 3] ^= 4
     keeping_its_time(grid / VAL_FEATURES, bytes(content))
@@ -106,9 +102,7 @@ def test_one_flipped_bit_is_detected_by_the_files_made_from_the_damaged_one(
     assert any(line.startswith(f"{SWAPPED}: ") for line in said)
 
 
-def test_a_damaged_file_is_reported_and_the_others_are_still_checked(
-    grid: Path, verified: Callable[..., tuple[int, list[str]]]
-) -> None:
+def test_a_damaged_file_is_reported_and_the_others_are_still_checked(grid: Path, verified: Verify) -> None:
     (grid / MASK).write_bytes((grid / MASK).read_bytes()[:-1])
     status, said = verified()
     assert status == 1
@@ -117,7 +111,7 @@ def test_a_damaged_file_is_reported_and_the_others_are_still_checked(
 
 
 def test_an_input_that_cannot_be_read_is_reported_once_and_the_others_are_still_compared(
-    grid: Path, verified: Callable[..., tuple[int, list[str]]], monkeypatch: pytest.MonkeyPatch
+    grid: Path, verified: Verify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(path: str) -> str:
         if path == VAL_FEATURES:
@@ -133,9 +127,7 @@ def test_an_input_that_cannot_be_read_is_reported_once_and_the_others_are_still_
     assert any(f"was made from another {MASK}; " in line for line in said)
 
 
-def test_folders_on_another_disk_are_verified_through_their_links(
-    grid: Path, tmp_path: Path, verified: Callable[..., tuple[int, list[str]]]
-) -> None:
+def test_folders_on_another_disk_are_verified_through_their_links(grid: Path, tmp_path: Path, verified: Verify) -> None:
     _, before = verified()
     shutil.move(grid / "results/smoke/seed0", tmp_path / "elsewhere")
     (grid / "results/smoke/seed0").symlink_to(tmp_path / "elsewhere")
@@ -144,7 +136,7 @@ def test_folders_on_another_disk_are_verified_through_their_links(
 
 
 def test_networks_trained_with_other_settings_are_reported(
-    grid: Path, verified: Callable[..., tuple[int, list[str]]], overlay: Callable[..., Path]
+    grid: Path, verified: Verify, overlay: Callable[..., Path]
 ) -> None:
     """Such as those of cluster jobs that read a configuration file which was edited during the run, and put back."""
     status, said = verified(overlay({"training": {"learning_rate": 0.007}}))
@@ -162,9 +154,7 @@ def test_settings_are_compared_also_where_another_workflow_has_prefixed_the_rule
     assert found.problems == [f"{file}: was made with other settings; expected those of training now"]
 
 
-def test_deleted_inputs_are_counted_but_are_no_problem(
-    grid: Path, verified: Callable[..., tuple[int, list[str]]]
-) -> None:
+def test_deleted_inputs_are_counted_but_are_no_problem(grid: Path, verified: Verify) -> None:
     (grid / "results/smoke/data/val/features.tsv").unlink()
     status, [said] = verified()
     assert status == 0
@@ -172,7 +162,7 @@ def test_deleted_inputs_are_counted_but_are_no_problem(
 
 
 def test_networks_that_the_configuration_no_longer_has_are_not_checked(
-    grid: Path, verified: Callable[..., tuple[int, list[str]]], overlay: Callable[..., Path]
+    grid: Path, verified: Verify, overlay: Callable[..., Path]
 ) -> None:
     (grid / "results/smoke/seed1/random/s50/mask.safetensors").write_bytes(b"")
     assert verified()[0] == 1
