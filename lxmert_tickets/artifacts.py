@@ -9,6 +9,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 import uuid
@@ -134,7 +135,7 @@ def provenance(rule: str, spec: str, seed: int | None, parents: Iterable[str | P
 def save_tensors(path: str | Path, kind: str, tensors: Mapping[str, np.ndarray], metadata: Metadata) -> None:
     """Write `tensors` as safetensors of `kind` ("weights", "mask", ...), with `metadata` under one sorted key.
 
-    Raises ArtifactError when they cannot be written (safetensors raises no OSError).
+    Raises OSError when they cannot be written, as other writers do: safetensors only words it.
     """
     about = canonical_json({**metadata, "kind": kind})
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
@@ -142,8 +143,9 @@ def save_tensors(path: str | Path, kind: str, tensors: Mapping[str, np.ndarray],
         try:
             save_file(contiguous, temporary, metadata={METADATA_KEY: about})
         except SafetensorError as error:
-            expected = "free disk space and write permission"
-            raise ArtifactError(path, f"cannot be written ({error})", expected, "Check both.") from None
+            if told := re.search(r"\(os error (\d+)\)", str(error)):
+                raise OSError(int(told[1]), os.strerror(int(told[1])), str(temporary)) from None
+            raise
         # safetensors makes files private; the folder was created with the user's umask.
         temporary.chmod(temporary.parent.stat().st_mode & 0o666)
 

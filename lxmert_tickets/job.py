@@ -92,10 +92,10 @@ def _of_the_machine(error: Exception) -> TicketsError | None:
     """Return the error to report for a full disk or memory or a file without access; None for any other error."""
     said = str(error)
     if isinstance(error, OSError) and error.errno in FULL_DISK:
-        place, expected, remedy = error.filename or "a file", "free disk space", "Free some."
+        place, expected, remedy = error.filename or "a file", "free disk space and inodes", "Free some (df, df -i)."
         if error.errno == errno.EFBIG:
             expected, remedy = "a disk and limits for a file of its size", "Raise ulimit -f, or use another disk."
-        return TicketsError(place, f"cannot be written ({error.strerror})", expected, remedy)
+        return TicketsError(place, f"cannot be written ({os.strerror(error.errno)})", expected, remedy)
     if isinstance(error, OSError) and error.errno in NO_ACCESS and error.filename:
         remedy = "Check owner, permissions and disk of the file and of its folder."
         return TicketsError(error.filename, f"no access ({error.strerror})", "a file for this user", remedy)

@@ -178,7 +178,7 @@ class Checkpoints:
         started = time.monotonic()
         try:
             write_checkpoint(path, state.checkpoint(), self._identity)
-        except (OSError, ArtifactError) as error:  # a full disk must not end weeks of training
+        except OSError as error:  # a full disk must not end weeks of training
             log.warning("no checkpoint at step %d: %s", state.step, error)
         else:
             self._kept = [*self._kept, path][-GENERATIONS:]

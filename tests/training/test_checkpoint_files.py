@@ -296,20 +296,16 @@ def test_where_writing_is_slow_checkpoints_cost_at_most_two_percent(
     assert np.diff(times).tolist() == [204] * 4  # 4 s of writing and 200 s of work
 
 
-@pytest.mark.parametrize(
-    "error",
-    [OSError(28, "No space left on device"), ArtifactError("x", "cannot be written (No space left on device)", "room")],
-)
 def test_a_full_disk_does_not_stop_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(*_: object) -> None:
-        raise error
+        raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
         broken.setattr(resume, "save_tensors", full)
         assert as_bytes(run(BreaksOff(tmp_path)), tmp_path) == as_bytes(run(), tmp_path)
-    assert f"no checkpoint at step 1: {error}" in caplog.text
+    assert "no checkpoint at step 1: [Errno 28] No space left on device" in caplog.text
     assert not steps_in(tmp_path)
 
 
