@@ -139,10 +139,16 @@ def _read_table(path: str | Path) -> tuple[pa.Table, Metadata]:
     expected = "a Parquet file of predictions"
     check_can_be_opened(path, expected)
     try:
-        with open(path, "rb") as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
-            table = file.read()
+        # Without threads: where a limit on processes allows no more, the file would seem damaged.
+        with (
+            open(path, "rb") as opened,
+            pq.ParquetFile(opened, pre_buffer=False, page_checksum_verification=True) as file,
+        ):
+            table = file.read(use_threads=False)
         table.validate(full=True)
         metadata = dict(json.loads((table.schema.metadata or {}).get(METADATA_KEY.encode(), b"{}")))
+    except pa.ArrowMemoryError:
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: metadata that is not JSON
         raise ArtifactError(path, f"damaged or not Parquet ({error})", expected, REMAKE) from None
     return table, metadata

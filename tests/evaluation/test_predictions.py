@@ -3,6 +3,8 @@
 import gzip
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from lxmert_tickets.evaluation.predictions import (
     write_submission,
 )
 
+PROJECT = Path(__file__).resolve().parents[2]
 IDS = [413918000, 81308004, 7]
 ANSWERS = ["state farm", "no", "café\n“9”"]
 SCORES = np.array([0.25, 1.0, 0.1], dtype=np.float32)
@@ -174,6 +177,32 @@ def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path: Path) -> N
     (tmp_path / "p.parquet").mkdir()
     with pytest.raises(ArtifactError, match=r"cannot be read \(Is a directory\); expected a file that this user can"):
         load_predictions(tmp_path / "p.parquet")
+
+
+THREADS_STARTED_BY_LOADING = """
+import os, sys
+from lxmert_tickets.evaluation.predictions import load_predictions
+
+before = set(os.listdir("/proc/self/task"))
+load_predictions(sys.argv[1])
+print(len(set(os.listdir("/proc/self/task")) - before))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_loading_starts_no_threads_which_a_limit_on_processes_would_refuse(saved: Path) -> None:
+    command = [sys.executable, "-c", THREADS_STARTED_BY_LOADING, str(saved)]
+    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert ended.stdout == "0\n"
+
+
+def test_full_memory_is_not_called_damage(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise pa.ArrowMemoryError("malloc of size 64 failed")
+
+    monkeypatch.setattr(pq, "ParquetFile", full)
+    with pytest.raises(MemoryError, match="malloc of size 64 failed"):
+        load_predictions(saved)
 
 
 def test_other_columns_are_refused_and_shown(tmp_path: Path) -> None:
