@@ -5,6 +5,7 @@ import faulthandler
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -99,10 +100,13 @@ def _of_the_machine(error: Exception) -> TicketsError | None:
     if isinstance(error, OSError) and error.errno in NO_ACCESS and error.filename:
         remedy = "Check owner, permissions and disk of the file and of its folder."
         return TicketsError(error.filename, f"no access ({error.strerror})", "a file for this user", remedy)
-    if isinstance(error, MemoryError) or NO_MEMORY in said:
+    is_mapping = isinstance(error, OSError) and error.errno == errno.ENOMEM  # of a file, such as the features
+    if isinstance(error, MemoryError) or NO_MEMORY in said or is_mapping:
         found = f"its memory is full ({said[max(said.find(NO_MEMORY), 0) :] or 'MemoryError'})"
         expected = "memory for the network and its batches"
-        remedy = "Run fewer jobs at once (--cores), or lower batch sizes or the sizes of the model."
+        is_limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+        more = "Raise ulimit -v" if is_limited else "Run fewer jobs at once (--cores)"
+        remedy = f"{more}, or lower batch sizes or the sizes of the model."
         return TicketsError(f"this machine ({socket.gethostname()})", found, expected, remedy)
     return None
 

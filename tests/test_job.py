@@ -64,7 +64,8 @@ def test_running_out_of_memory_is_reported_with_the_remedy(log_path: Path, make:
         make(10**16)
     assert ended.value.code == 1
     assert len(lines(log_path)) == 1
-    assert re.search(r"memory is full \(.*allocate .*\); expected memory .*lower batch sizes", lines(log_path)[0])
+    said = r"memory is full \(.*allocate .*\); expected memory .*Run fewer jobs at once .*lower batch sizes"
+    assert re.search(said, lines(log_path)[0])
 
 
 def test_a_full_disk_is_reported_with_the_file_being_written(log_path: Path) -> None:
@@ -154,6 +155,15 @@ print("went on")
 """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_file_too_large_to_be_mapped_under_a_limit_on_memory_names_the_limit(log_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "features").touch()
+    os.truncate(tmp_path / "features", 2**40)
+    limit = "import resource, numpy; resource.setrlimit(resource.RLIMIT_AS, (2**39, 2**39)); "
+    ended = run_as_script(log_path, f"{limit}numpy.memmap({str(tmp_path / 'features')!r}, mode='r')")
+    assert ended.returncode == 1
+    assert re.search(r"memory is full \(.*Cannot allocate memory\); .*\. Raise ulimit -v, ", lines(log_path)[-1])
 
 
 def test_the_process_of_a_script_ends_with_its_job_and_none_of_its_output_is_lost(log_path: Path) -> None:
