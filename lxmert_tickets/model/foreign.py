@@ -1,5 +1,7 @@
 """Tensors from third-party files. No code in them is ever run, and nothing but tensors is accepted."""
 
+import errno
+import os
 import pickle
 import re
 import warnings
@@ -59,7 +61,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as handle:
             return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a mapping)
     except Exception as error:
-        raise DataError(path, f"damaged or truncated ({_one_line(error)})", EXPECTED, AGAIN) from None
+        raise _unreadable(path, error) from None
 
 
 def _read_pytorch(path: Path, mapped: bool) -> object:
@@ -74,7 +76,15 @@ def _read_pytorch(path: Path, mapped: bool) -> object:
             raise DataError(path, f"asks to run code ({refused[1]}), which was refused", EXPECTED, AGAIN) from None
         raise DataError(path, "damaged, or holds more than tensors", EXPECTED, AGAIN) from None
     except Exception as error:  # a damaged pickle can make the reader raise anything
-        raise DataError(path, f"damaged or truncated ({_one_line(error)})", EXPECTED, AGAIN) from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    """Return the error for what a reader raised. Damaged sizes may ask for more memory than there is, too."""
+    if isinstance(error, MemoryError) or os.strerror(errno.ENOMEM) in str(error):
+        expected, remedy = "memory for all of it", f"Free some, or raise ulimit -v; for a small file: {AGAIN}"
+        return DataError(path, f"does not fit into memory ({_one_line(error)})", expected, remedy)
+    return DataError(path, f"damaged or truncated ({_one_line(error)})", EXPECTED, AGAIN)
 
 
 def _problem(name: object, value: object) -> str:

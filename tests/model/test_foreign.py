@@ -2,7 +2,9 @@
 
 import os
 import pickle
+import resource
 import shlex
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -212,6 +214,20 @@ def test_a_truncated_file_is_refused(tmp_path: Path, save: Save, share: float) -
     (tmp_path / "file.pth").write_bytes(content[: int(share * len(content))])
     with pytest.raises(DataError, match=r"file\.pth: "):
         read_tensors(tmp_path / "file.pth")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the size of a process is read from /proc")
+@pytest.mark.parametrize("save", FORMATS)
+def test_a_file_for_which_memory_is_lacking_is_not_called_damaged(tmp_path: Path, save: Save) -> None:
+    save({"a": torch.zeros(2**25)}, tmp_path / "file.pth")  # 128 MiB
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    size_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size_bytes + 2**26, before[1]))
+    try:
+        with pytest.raises(DataError, match=r"file\.pth: does not fit into memory \(.*; expected memory .*ulimit -v"):
+            read_tensors(tmp_path / "file.pth")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
