@@ -5,6 +5,7 @@ equal bytes. Nothing here is pickled. Every file is written in a temporary folde
 disk and renamed.
 """
 
+import errno
 import glob
 import hashlib
 import json
@@ -143,9 +144,9 @@ def save_tensors(path: str | Path, kind: str, tensors: Mapping[str, np.ndarray],
         try:
             save_file(contiguous, temporary, metadata={METADATA_KEY: about})
         except SafetensorError as error:
-            if told := re.search(r"\(os error (\d+)\)", str(error)):
-                raise OSError(int(told[1]), os.strerror(int(told[1])), str(temporary)) from None
-            raise
+            told = re.search(r"\(os error (\d+)\)", str(error))
+            number, words = (int(told[1]), os.strerror(int(told[1]))) if told else (errno.EIO, str(error))
+            raise OSError(number, words, str(temporary)) from None
         # safetensors makes files private; the folder was created with the user's umask.
         temporary.chmod(temporary.parent.stat().st_mode & 0o666)
 

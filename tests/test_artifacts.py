@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from lxmert_tickets import artifacts as subject
@@ -107,6 +108,17 @@ signal.signal(signal.SIGXFSZ, getattr(signal, sys.argv[2]))  # the disk is full,
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 save_tensors(sys.argv[1], "weights", {"a": np.zeros(100_000, np.float32)}, {})
 """
+
+
+def test_a_failed_write_of_tensors_is_an_error_of_the_system_however_the_library_words_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise SafetensorError("failed to write whole buffer")
+
+    monkeypatch.setattr(subject, "save_file", fail)
+    with pytest.raises(OSError, match=r"failed to write whole buffer.*a\.safetensors"):
+        save_tensors(tmp_path / "a.safetensors", "mask", TENSORS, {})
 
 
 @pytest.mark.parametrize("what", ["SIG_IGN", "SIG_DFL"])
