@@ -19,13 +19,13 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from lxmert_tickets.configuration import read_experiment
+from lxmert_tickets.configuration.experiment import Experiment
+from lxmert_tickets.configuration.reading import read_experiment
 from lxmert_tickets.data.answers import read_answers
 from lxmert_tickets.data.features import open_features
 from lxmert_tickets.data.questions import load_questions
 from lxmert_tickets.data.vqa_json import Annotation, read_annotations
 from lxmert_tickets.evaluation.accuracy import score_predictions
-from lxmert_tickets.experiment import Experiment
 from lxmert_tickets.layout import Layout
 from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.checkpoints import load_weights

@@ -17,7 +17,7 @@ import pandas as pd
 from benchmarks.contenders import PROJECT
 from benchmarks.figures import Figure
 from lxmert_tickets.environment import available_cores, let_jobs_import_this_package
-from lxmert_tickets.forked_jobs import Forks, forks_pay
+from lxmert_tickets.jobs.forked import Forks, forks_pay
 
 TRAINING = ("finetune", "retrain", "pretrain")
 SCRIPTS = sorted((PROJECT / "workflow_scripts").glob("*.py"))
@@ -96,7 +96,7 @@ def import_seconds(rules: Iterable[str], folder: Path) -> dict[str, float]:
     if forks is not None:
         assert forks.is_ready(wait=True)
     script = folder / "tmp1a2b3c4d.empty.py"
-    check = [] if forks is None else ["import sys", "assert 'lxmert_tickets.job' in sys.modules"]
+    check = [] if forks is None else ["import sys", "assert 'lxmert_tickets.jobs.job' in sys.modules"]
     script_of, found = script_of_rules(), {}
     for rule in rules:
         tree = ast.parse(script_of[rule].read_text())

@@ -2,8 +2,7 @@
 
 Imports go one way: each of these imports only from those before it.
 
-    errors <- seeds, locks, layout, progress, environment, code_digest, file_kinds
-        <- artifacts, conversion, failed_jobs, one_run, gpus, job <- finished, forked_jobs, downloads
-        <- data <- model <- pruning <- training, evaluation <- experiment, inspection <- sources, verification
-        <- consistency <- configuration, configuration_files <- report <- monitoring <- cli <- __main__
+    errors <- seeds, layout, progress, environment, file_kinds <- artifacts <- jobs <- downloads
+        <- data <- model <- pruning <- training, evaluation <- configuration, inspection <- verification
+        <- report <- monitoring <- cli <- __main__
 """

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from lxmert_tickets.artifacts import LARGE_BYTES, file_digest, input_digest, provenance
+from lxmert_tickets.configuration.experiment import DENSE, ComplementSubnetwork, Experiment, MagnitudeSubnetwork
 from lxmert_tickets.downloads.receipts import read_receipt
 from lxmert_tickets.errors import TicketsError
-from lxmert_tickets.experiment import DENSE, ComplementSubnetwork, Experiment, MagnitudeSubnetwork
 from lxmert_tickets.inspection import INSPECTORS, inspect_file
 from lxmert_tickets.layout import RECEIPT, files_below, model_of
 

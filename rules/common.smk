@@ -8,26 +8,26 @@ from snakemake.exceptions import WorkflowError
 ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))  # the package is not installed
 
-from lxmert_tickets.code_digest import code_digest
-from lxmert_tickets.configuration import as_overlay, read_experiment, read_running
-from lxmert_tickets.configuration_files import check_left_out, over_defaults, read_file
+from lxmert_tickets.jobs.code_digest import code_digest
+from lxmert_tickets.configuration.reading import as_overlay, read_experiment, read_running
+from lxmert_tickets.configuration.files import check_left_out, over_defaults, read_file
 from lxmert_tickets.environment import has_gpu, let_jobs_import_this_package
 from lxmert_tickets.errors import TicketsError
 from lxmert_tickets.evaluation.evalai import find_evalai_scores
-from lxmert_tickets.experiment import (
+from lxmert_tickets.configuration.experiment import (
     PRETRAIN,
     ComplementSubnetwork,
     MagnitudeSubnetwork,
     RandomSubnetwork,
     one_of,
 )
-from lxmert_tickets.failed_jobs import forget_failed_jobs
-from lxmert_tickets.forked_jobs import forks_pay, let_jobs_be_forks
+from lxmert_tickets.jobs.failed import forget_failed_jobs
+from lxmert_tickets.jobs.forked import forks_pay, let_jobs_be_forks
 from lxmert_tickets.layout import Layout, model_of, of_model
-from lxmert_tickets.one_run import VARIABLE, Run, code_at_start, fail_jobs_of_changed_code, run_of_this_job
+from lxmert_tickets.jobs.one_run import VARIABLE, Run, code_at_start, fail_jobs_of_changed_code, run_of_this_job
 from lxmert_tickets.pruning.prunable import PAPER
 from lxmert_tickets.report.names import shown_files, shown_models
-from lxmert_tickets.sources import EVALAI_FOLDER, FEATURES_VERSION, files_of
+from lxmert_tickets.configuration.sources import EVALAI_FOLDER, FEATURES_VERSION, files_of
 from lxmert_tickets.training.recipe import TRAINING_VERSION
 
 let_jobs_import_this_package()

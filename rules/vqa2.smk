@@ -1,6 +1,6 @@
 """VQA v2 and LXMERT's published weights: from downloads to the inputs of the other rules."""
 
-from lxmert_tickets.sources import LOCK_FILE, VQA2_FILES, VQA2_FOLDER
+from lxmert_tickets.configuration.sources import LOCK_FILE, VQA2_FILES, VQA2_FOLDER
 
 if workflow.modifier.path_modifier.replace_prefix(VQA2_FOLDER) != VQA2_FOLDER:
     raise WorkflowError(

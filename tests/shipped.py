@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from lxmert_tickets.configuration import read_experiment
-from lxmert_tickets.configuration_files import laid_over
-from lxmert_tickets.experiment import Experiment
+from lxmert_tickets.configuration.experiment import Experiment
+from lxmert_tickets.configuration.files import laid_over
+from lxmert_tickets.configuration.reading import read_experiment
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHIPPED: dict[str, Any] = yaml.safe_load((PROJECT / "config.yaml").read_text(encoding="utf-8"))

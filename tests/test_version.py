@@ -17,8 +17,8 @@ if __name__ == "__main__":  # a script finds the package only where it is instal
     sys.path.insert(0, str(PROJECT))
 
 from lxmert_tickets.artifacts import write_json  # noqa: E402
-from lxmert_tickets.code_digest import code_digest  # noqa: E402
-from lxmert_tickets.sources import FEATURES_VERSION  # noqa: E402
+from lxmert_tickets.configuration.sources import FEATURES_VERSION  # noqa: E402
+from lxmert_tickets.jobs.code_digest import code_digest  # noqa: E402
 from lxmert_tickets.training.recipe import TRAINING_VERSION  # noqa: E402
 
 ADVICE = """
@@ -30,7 +30,11 @@ just record. To record:
 
 VERSIONS = {
     "training": ("TRAINING_VERSION in lxmert_tickets/training/recipe.py", TRAINING_VERSION, ("train", "pretrain")),
-    "features": ("FEATURES_VERSION in lxmert_tickets/sources.py", FEATURES_VERSION, ("convert_features",)),
+    "features": (
+        "FEATURES_VERSION in lxmert_tickets/configuration/sources.py",
+        FEATURES_VERSION,
+        ("convert_features",),
+    ),
 }
 
 

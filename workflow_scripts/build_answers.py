@@ -8,7 +8,7 @@ from lxmert_tickets.data.answers import build_vocabulary, read_answers, write_an
 from lxmert_tickets.data.parts import source_files
 from lxmert_tickets.data.vqa_json import open_annotations
 from lxmert_tickets.errors import ConfigError
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from lxmert_tickets.artifacts import write_text
 from lxmert_tickets.evaluation.accuracy import read_score
 from lxmert_tickets.evaluation.evalai import older_than_submission, read_evalai_scores
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 from lxmert_tickets.report.results import collect_files, collect_question_types, collect_results
 
 if TYPE_CHECKING:

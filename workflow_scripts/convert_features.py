@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from lxmert_tickets.artifacts import provenance
 from lxmert_tickets.data.feature_conversion import convert_features, shown_progress
 from lxmert_tickets.downloads.receipts import source_file
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from lxmert_tickets.downloads.fetch import fetch
 from lxmert_tickets.downloads.receipts import write_receipt
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

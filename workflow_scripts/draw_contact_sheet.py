@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from lxmert_tickets.data.scenes.dataset import read_images
 from lxmert_tickets.data.vqa_json import read_annotations, read_questions
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 from lxmert_tickets.report.contact_sheet import N_PAIRS, contact_sheet, example_pairs
 from lxmert_tickets.report.style import save_figure
 

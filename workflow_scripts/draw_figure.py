@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 from lxmert_tickets.report.figures import FIGURES
 from lxmert_tickets.report.results import read_table
 from lxmert_tickets.report.style import save_figure

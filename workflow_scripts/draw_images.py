@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from lxmert_tickets.data.scenes.dataset import read_scenes, write_images
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -9,7 +9,7 @@ from lxmert_tickets.data.features import open_features
 from lxmert_tickets.data.parts import read_split, source_files
 from lxmert_tickets.data.questions import save_questions
 from lxmert_tickets.data.tokens import load_tokenizer
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

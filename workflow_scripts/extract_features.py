@@ -6,7 +6,7 @@ from lxmert_tickets.artifacts import replacing
 from lxmert_tickets.data.feature_tsv import write_feature_row
 from lxmert_tickets.data.scenes.dataset import read_boxes, read_images
 from lxmert_tickets.data.scenes.regions import describe_regions
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

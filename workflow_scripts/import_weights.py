@@ -7,7 +7,7 @@ import msgspec
 from lxmert_tickets.artifacts import provenance
 from lxmert_tickets.data.answers import read_answers
 from lxmert_tickets.downloads.receipts import source_file
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.checkpoints import save_weights
 from lxmert_tickets.model.importing import checkpoint_file, hub_checkpoint, import_weights

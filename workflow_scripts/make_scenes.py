@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from lxmert_tickets.data.scenes.dataset import DATA_TYPE, draw_image_set, write_boxes, write_captions, write_scenes
 from lxmert_tickets.data.vqa_json import write_annotations, write_questions
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

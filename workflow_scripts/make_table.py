@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from lxmert_tickets.artifacts import write_text
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 from lxmert_tickets.report import tables
 from lxmert_tickets.report.notes import minival_note
 from lxmert_tickets.report.results import read_table

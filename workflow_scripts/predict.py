@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from lxmert_tickets.artifacts import provenance
 from lxmert_tickets.data.answers import read_answers
 from lxmert_tickets.evaluation.predictions import save_predictions, write_submission
-from lxmert_tickets.finished import forget_results
-from lxmert_tickets.gpus import gpu_of_this_job
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.finished import forget_results
+from lxmert_tickets.jobs.gpus import gpu_of_this_job
+from lxmert_tickets.jobs.job import job
 from lxmert_tickets.layout import resume_folder
 from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.checkpoints import load_weights

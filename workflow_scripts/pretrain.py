@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lxmert_tickets.artifacts import provenance
+from lxmert_tickets.configuration.experiment import PRETRAIN, ModelSizes
 from lxmert_tickets.data.scenes.dataset import DATA_TYPE, read_captions
 from lxmert_tickets.data.tokens import encode_texts, load_tokenizer
 from lxmert_tickets.data.vqa_json import image_name
-from lxmert_tickets.experiment import PRETRAIN, ModelSizes
-from lxmert_tickets.gpus import gpu_of_this_job
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.gpus import gpu_of_this_job
+from lxmert_tickets.jobs.job import job
 from lxmert_tickets.model.checkpoints import save_weights
 from lxmert_tickets.monitoring.watching import watching
 from lxmert_tickets.training.batches import open_vqa_data

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from lxmert_tickets.artifacts import provenance
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 from lxmert_tickets.pruning.mask_files import load_mask
 from lxmert_tickets.pruning.masks import complement
 from lxmert_tickets.pruning.subnetworks import save_subnetwork

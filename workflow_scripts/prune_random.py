@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING
 
 from lxmert_tickets.artifacts import provenance
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 from lxmert_tickets.model.checkpoints import load_weights
 from lxmert_tickets.pruning.masks import check_prunes_some, keep_random
 from lxmert_tickets.pruning.prunable import prunable_names

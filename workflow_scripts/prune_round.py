@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from lxmert_tickets.artifacts import REMAKE, provenance
 from lxmert_tickets.errors import ArtifactError
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 from lxmert_tickets.model.checkpoints import load_weights
 from lxmert_tickets.pruning.mask_files import check_fits, check_only_removes, load_mask
 from lxmert_tickets.pruning.masks import check_prunes_some, keep_all, keep_largest, n_prunable

@@ -7,7 +7,7 @@ from lxmert_tickets.data.parts import read_split, source_files
 from lxmert_tickets.data.vqa_json import check_belong_together, read_annotations, read_questions
 from lxmert_tickets.evaluation.accuracy import score_by_soft_labels, score_predictions
 from lxmert_tickets.evaluation.predictions import load_predictions
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -7,7 +7,7 @@ from lxmert_tickets.data.parts import read_split, source_files
 from lxmert_tickets.data.pictures import read_pictures
 from lxmert_tickets.evaluation.accuracy import read_score
 from lxmert_tickets.evaluation.predictions import load_predictions
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 from lxmert_tickets.report.examples import N_EXAMPLES, Answers, choose_examples, examples_page
 
 if TYPE_CHECKING:

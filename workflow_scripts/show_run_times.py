@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lxmert_tickets.artifacts import write_text
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 from lxmert_tickets.layout import Layout
 from lxmert_tickets.report.run_times import read_run_times, run_times_page
 

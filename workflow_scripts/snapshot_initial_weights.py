@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from lxmert_tickets.artifacts import provenance
-from lxmert_tickets.finished import forget_results
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.finished import forget_results
+from lxmert_tickets.jobs.job import job
 from lxmert_tickets.layout import resume_folder
 from lxmert_tickets.model.checkpoints import load_weights, save_weights
 from lxmert_tickets.model.initial import initial_weights

@@ -12,7 +12,7 @@ from lxmert_tickets.data.vqa_json import (
     write_annotations,
     write_questions,
 )
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

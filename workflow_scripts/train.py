@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lxmert_tickets.artifacts import provenance
-from lxmert_tickets.gpus import gpu_of_this_job
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.gpus import gpu_of_this_job
+from lxmert_tickets.jobs.job import job
 from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.checkpoints import load_weights, save_weights
 from lxmert_tickets.monitoring.watching import watching

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from lxmert_tickets.data.scenes.dataset import read_captions
 from lxmert_tickets.data.tokens import save_tokenizer, train_tokenizer
 from lxmert_tickets.data.vqa_json import read_questions
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -21,7 +21,7 @@ from isal import isal_zlib
 from lxmert_tickets.artifacts import canonical_json, write_text
 from lxmert_tickets.data.feature_decoding import DecodedBlock
 from lxmert_tickets.errors import ArtifactError, DataError
-from lxmert_tickets.locks import alone, remove_with_folder
+from lxmert_tickets.jobs.locks import alone, remove_with_folder
 
 VERSION = 1
 """Version of the journal and of the output's layout; a conversion of another version is not resumed."""

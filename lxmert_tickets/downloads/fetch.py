@@ -17,7 +17,7 @@ from lxmert_tickets.downloads.lock_file import Pin, hold_to_pin, pin_name, read_
 from lxmert_tickets.downloads.receipts import Receipt
 from lxmert_tickets.downloads.transfer import BrokenError, OtherSizeError, RefusedError, transfer
 from lxmert_tickets.errors import FULL_DISK, DataError
-from lxmert_tickets.locks import alone
+from lxmert_tickets.jobs.locks import alone
 from lxmert_tickets.progress import bytes_text
 
 LEFT_AS_IT_IS = "Nothing was changed: put the right file there, or delete it so that it is downloaded."

@@ -12,7 +12,7 @@ import msgspec
 from lxmert_tickets.artifacts import write_json
 from lxmert_tickets.downloads.receipts import Receipt, Sha256, Size
 from lxmert_tickets.errors import ArtifactError, DataError
-from lxmert_tickets.locks import alone
+from lxmert_tickets.jobs.locks import alone
 
 
 class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

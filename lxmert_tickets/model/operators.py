@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lxmert_tickets.gpus import tells_of_full_memory
+from lxmert_tickets.jobs.gpus import tells_of_full_memory
 from lxmert_tickets.model import by_hand, on_cpu
 from lxmert_tickets.model.places import Places, rows_of_each
 from lxmert_tickets.model.sublayers import Attending, Feeding

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lxmert_tickets.experiment import Experiment
+    from lxmert_tickets.configuration.experiment import Experiment
 
 
 def add_asked_experiment(parser: ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def asked_experiment(args: Namespace) -> "Experiment":
 
     Raises ConfigError when the configuration is missing or wrong.
     """
-    from lxmert_tickets.configuration import read_experiment  # noqa: PLC0415 (not for every command)
-    from lxmert_tickets.configuration_files import read_configuration  # noqa: PLC0415
+    from lxmert_tickets.configuration.files import read_configuration  # noqa: PLC0415
+    from lxmert_tickets.configuration.reading import read_experiment  # noqa: PLC0415 (not for every command)
 
     return read_experiment(read_configuration(args.directory, [file.absolute() for file in args.configfile]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from lxmert_tickets.experiment import (
+from lxmert_tickets.configuration.experiment import (
     DENSE,
     PRETRAIN,
     ComplementSubnetwork,
@@ -15,15 +15,15 @@ from lxmert_tickets.experiment import (
     MagnitudeSubnetwork,
     Subnetwork,
 )
-from lxmert_tickets.finished import NAME as FINISHED
+from lxmert_tickets.configuration.sources import DataFiles
+from lxmert_tickets.jobs.finished import NAME as FINISHED
+from lxmert_tickets.jobs.locks import holder_of
 from lxmert_tickets.layout import Layout, lock_of_training
-from lxmert_tickets.locks import holder_of
 from lxmert_tickets.monitoring.job_logs import error_at_end
 from lxmert_tickets.monitoring.local_processes import runs
 from lxmert_tickets.monitoring.pulse import NAME, STALE_SECONDS, Pulse, read_pulse
 from lxmert_tickets.progress import duration_text
 from lxmert_tickets.report.names import GRID_RULES, shown_files
-from lxmert_tickets.sources import DataFiles
 
 State = Literal["done", "running", "failed", "stopped", "trained", "waiting"]
 """trained: not scored yet. stopped: interrupted, and not known to be running anywhere."""

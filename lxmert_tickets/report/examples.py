@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lxmert_tickets.configuration.experiment import DENSE, percent_text
 from lxmert_tickets.data.asked import AskedQuestion
 from lxmert_tickets.data.pictures import mime_type
-from lxmert_tickets.experiment import DENSE, percent_text
 from lxmert_tickets.report.names import row_label, subnetwork_of
 from lxmert_tickets.report.pages import page
 from lxmert_tickets.report.turns import in_turn

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lxmert_tickets.experiment import DENSE, percent_text
+from lxmert_tickets.configuration.experiment import DENSE, percent_text
 from lxmert_tickets.report.names import label_of
 from lxmert_tickets.report.results import METRICS, over_seeds
 from lxmert_tickets.report.style import DENSE_STYLE, legend_below, line_style, new_figure, settings, step_of_columns

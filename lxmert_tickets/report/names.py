@@ -1,6 +1,6 @@
 """Which networks are shown, and what they are called; a separate module, since jobs that write pages need no pandas."""
 
-from lxmert_tickets.experiment import DENSE, Experiment, MagnitudeSubnetwork, percent_text
+from lxmert_tickets.configuration.experiment import DENSE, Experiment, MagnitudeSubnetwork, percent_text
 from lxmert_tickets.layout import Layout, model_of
 
 GRID_RULES = ("finetune", "retrain", "prune_round", "prune_random", "prune_complement", "predict", "score")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from lxmert_tickets.configuration.experiment import DENSE, percent_text
 from lxmert_tickets.errors import ConfigError
-from lxmert_tickets.experiment import DENSE, percent_text
 from lxmert_tickets.report.names import row_label
 from lxmert_tickets.report.pages import page
 from lxmert_tickets.report.results import METRICS, over_seeds

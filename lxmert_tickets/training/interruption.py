@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lxmert_tickets.artifacts import Metadata, remove_torn
-from lxmert_tickets.finished import keep_results, kept_results, put_back_results
+from lxmert_tickets.jobs.finished import keep_results, kept_results, put_back_results
+from lxmert_tickets.jobs.locks import alone, remove_with_folder
 from lxmert_tickets.layout import lock_of_training
-from lxmert_tickets.locks import alone, remove_with_folder
 from lxmert_tickets.training.resume import ARITHMETIC, Checkpoints, Interrupted
 
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL in sysexits.h: try again

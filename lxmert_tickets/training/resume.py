@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from lxmert_tickets.artifacts import Metadata, canonical_json, load_tensors, read_metadata, save_tensors
-from lxmert_tickets.code_digest import PACKAGE, code_digest
 from lxmert_tickets.errors import ArtifactError
+from lxmert_tickets.jobs.code_digest import PACKAGE, code_digest
 from lxmert_tickets.model.operators import arithmetic_of
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.recipe import TRAINING_VERSION

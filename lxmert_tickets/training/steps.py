@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lxmert_tickets.errors import TrainingError
-from lxmert_tickets.gpus import tells_of_full_memory
+from lxmert_tickets.jobs.gpus import tells_of_full_memory
 from lxmert_tickets.model import aside
 from lxmert_tickets.model.aside import Aside
 from lxmert_tickets.model.lowered import Lowered, using

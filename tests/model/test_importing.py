@@ -25,10 +25,10 @@ from toys import TINY, changed, random_inputs
 from transformers import LxmertConfig, LxmertForPreTraining
 
 from lxmert_tickets.artifacts import file_digest, read_metadata
+from lxmert_tickets.configuration.experiment import ModelSizes
 from lxmert_tickets.data.answers import read_answers, write_answers
 from lxmert_tickets.downloads.receipts import Receipt, write_receipt
 from lxmert_tickets.errors import DataError
-from lxmert_tickets.experiment import ModelSizes
 from lxmert_tickets.model import importing
 from lxmert_tickets.model.architecture import Architecture
 from lxmert_tickets.model.building import build_network

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from lxmert_tickets.configuration import read_experiment
-from lxmert_tickets.configuration_files import read_configuration
-from lxmert_tickets.experiment import Experiment
+from lxmert_tickets.configuration.experiment import Experiment
+from lxmert_tickets.configuration.files import read_configuration
+from lxmert_tickets.configuration.reading import read_experiment
+from lxmert_tickets.configuration.sources import files_of
+from lxmert_tickets.jobs.locks import alone
 from lxmert_tickets.layout import Layout, lock_of_training
-from lxmert_tickets.locks import alone
 from lxmert_tickets.monitoring.grid import Clock, Status, statuses
 from lxmert_tickets.monitoring.pulse import STALE_SECONDS, Pulse, write_pulse
 from lxmert_tickets.report.names import shown_files
-from lxmert_tickets.sources import files_of
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOW = 10_000.0

@@ -106,7 +106,7 @@ def test_large_tensors_of_a_job_use_huge_pages() -> None:
     program = f"""
 from importlib import import_module
 from pathlib import Path
-from lxmert_tickets.forked_jobs import imported_by
+from lxmert_tickets.jobs.forked import imported_by
 for script in Path({str(SCRIPTS)!r}).glob("*.py"):
     for module in imported_by(script):
         import_module(module)

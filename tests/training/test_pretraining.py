@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from toy_pretraining import CAPTIONS, FIRST_WORD, MASK, N_IMAGES, QUESTIONS, RECIPE, toy_captions
 from toys import CPU, END, START, TINY, changed, save_toy_features, toy_data, toy_questions
 
+from lxmert_tickets.configuration.experiment import ModelSizes
 from lxmert_tickets.data.questions import save_questions
 from lxmert_tickets.data.tokens import load_tokenizer, save_tokenizer, train_tokenizer
 from lxmert_tickets.errors import TrainingError
-from lxmert_tickets.experiment import ModelSizes
 from lxmert_tickets.layout import RESUME_FOLDER
 from lxmert_tickets.model import checkpoints
 from lxmert_tickets.model.building import build_network

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from workflow_runs import FORKS, copy_project, snakemake
 
-from lxmert_tickets.forked_jobs import forks_pay
+from lxmert_tickets.jobs.forked import forks_pay
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from workflow_runs import ROOT, run_snakemake
 TWO_RULES = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-from lxmert_tickets.failed_jobs import forget_failed_jobs
+from lxmert_tickets.jobs.failed import forget_failed_jobs
 forget_failed_jobs()
 
 rule end:

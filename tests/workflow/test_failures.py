@@ -93,7 +93,7 @@ def test_a_job_that_fails_with_new_settings_fails_again_and_its_old_results_stay
 
 
 def test_a_job_that_fails_with_new_inputs_is_run_again(grid: Path, overlay: Overlay, copy_of_project: Path) -> None:
-    job = copy_of_project / "lxmert_tickets/job.py"  # no part of what decides a result
+    job = copy_of_project / "lxmert_tickets/jobs/job.py"  # no part of what decides a result
     failing = "    assert 'extract_features.pretrain' not in str(log_path)\n    # So Snakemake hands"
     job.write_text(job.read_text().replace("    # So Snakemake hands", failing))
     changed = overlay({"scenes": {"seed": 7}})

@@ -10,7 +10,7 @@ import pytest
 from script_runs import wait_until
 from workflow_runs import FORKS, ROOT, snakemake
 
-from lxmert_tickets.forked_jobs import forks_pay
+from lxmert_tickets.jobs.forked import forks_pay
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forks on Linux alone")
 
@@ -38,12 +38,12 @@ import sys
 from functools import partialmethod
 sys.path.insert(0, {root!r})
 from lxmert_tickets.environment import let_jobs_import_this_package
-from lxmert_tickets import forked_jobs
+from lxmert_tickets.jobs import forked
 
 let_jobs_import_this_package()
-forked_jobs.Forks.is_ready = partialmethod(forked_jobs.Forks.is_ready, wait=True)
+forked.Forks.is_ready = partialmethod(forked.Forks.is_ready, wait=True)
 onstart:
-    forked_jobs.let_jobs_be_forks((Path("job.py"),))
+    forked.let_jobs_be_forks((Path("job.py"),))
 
 rule all:
     input: expand("{{number}}.txt", number=range({n_jobs}))

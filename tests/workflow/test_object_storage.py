@@ -17,7 +17,7 @@ from packages import install
 from web_site import served
 from workflow_runs import ROOT, copy_project, run_snakemake, snakemake
 
-from lxmert_tickets.one_run import VARIABLE
+from lxmert_tickets.jobs.one_run import VARIABLE
 
 PODS = Path(__file__).with_name("pods.py")
 REQUIREMENTS = (ROOT / "requirements-storage.txt", Path(__file__).with_name("requirements-object-store.txt"))

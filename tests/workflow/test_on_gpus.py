@@ -17,7 +17,7 @@ import signal
 import time
 from pathlib import Path
 
-from lxmert_tickets.gpus import gpu_of_this_job
+from lxmert_tickets.jobs.gpus import gpu_of_this_job
 
 PATIENCE_SECONDS = 120
 

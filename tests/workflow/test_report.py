@@ -10,8 +10,8 @@ import yaml
 from browser import Page, open_page
 from workflow_runs import ROOT, snakemake
 
-from lxmert_tickets.configuration import read_experiment
-from lxmert_tickets.configuration_files import laid_over
+from lxmert_tickets.configuration.files import laid_over
+from lxmert_tickets.configuration.reading import read_experiment
 from lxmert_tickets.report.examples import N_EXAMPLES
 
 pytestmark = pytest.mark.browser

@@ -19,8 +19,8 @@ from workflow_runs import FORKS, ROOT, snakemake
 
 from lxmert_tickets.artifacts import read_metadata
 from lxmert_tickets.cli import main
-from lxmert_tickets.configuration import read_experiment
-from lxmert_tickets.configuration_files import read_configuration
+from lxmert_tickets.configuration.files import read_configuration
+from lxmert_tickets.configuration.reading import read_experiment
 from lxmert_tickets.data.answers import soft_labels
 from lxmert_tickets.data.vqa_json import read_annotations
 from lxmert_tickets.evaluation.predictions import load_predictions

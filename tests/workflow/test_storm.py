@@ -12,7 +12,7 @@ import pytest
 import yaml
 from workflow_runs import ROOT, snakemake
 
-from lxmert_tickets.forked_jobs import forks_pay
+from lxmert_tickets.jobs.forked import forks_pay
 
 N_KILLS = 30
 OVERLAY = {

@@ -9,15 +9,15 @@ import pytest
 import yaml
 from shipped import SHIPPED
 
-from lxmert_tickets import configuration_files
-from lxmert_tickets.configuration_files import read_configuration
+from lxmert_tickets.configuration import files
+from lxmert_tickets.configuration.files import read_configuration
 from lxmert_tickets.errors import ConfigError
 
 
 @pytest.fixture
 def no_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "defaults.yaml").write_text("{}")
-    monkeypatch.setattr(configuration_files, "DEFAULTS", tmp_path / "defaults.yaml")
+    monkeypatch.setattr(files, "DEFAULTS", tmp_path / "defaults.yaml")
 
 
 def test_the_workflows_own_configuration_lies_under_that_of_a_folder(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import torch
 
 from lxmert_tickets.artifacts import replacing
 from lxmert_tickets.errors import DataError
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +146,7 @@ def run_as_script(log_path: Path, ending: str) -> subprocess.CompletedProcess[st
     """Run, as Snakemake does, a script whose job ends with `ending` and that has code after its job."""
     program = f"""
 snakemake = "what Snakemake hands over"
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 print("begun", end="")
 with job({str(log_path)!r}) as log:
     log.info("at work")

@@ -16,17 +16,17 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from lxmert_tickets import locks
 from lxmert_tickets.errors import ArtifactError
-from lxmert_tickets.locks import Holder, alone, holder_of, remove_with_folder
+from lxmert_tickets.jobs import locks
+from lxmert_tickets.jobs.locks import Holder, alone, holder_of, remove_with_folder
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 60
 
 HOLD = """
 import os, subprocess, sys, time
 from pathlib import Path
-from lxmert_tickets.locks import alone
+from lxmert_tickets.jobs.locks import alone
 
 with alone(Path(sys.argv[1]), "it", "do it"):
     child = 0
@@ -43,7 +43,7 @@ with alone(Path(sys.argv[1]), "it", "do it"):
 TAKE_TURNS = """
 import sys
 from pathlib import Path
-from lxmert_tickets.locks import alone, remove_with_folder
+from lxmert_tickets.jobs.locks import alone, remove_with_folder
 
 lock, busy, turns = map(Path, sys.argv[1:])
 for _ in range(100):

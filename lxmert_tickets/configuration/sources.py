@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lxmert_tickets.experiment import Experiment
+from lxmert_tickets.configuration.experiment import Experiment
 from lxmert_tickets.layout import RECEIPT, Layout
 
 # Region features are converted again when this number rises, and only then: for VQA v2 that takes 41 GB of downloads,

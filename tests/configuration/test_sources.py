@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from shipped import VQA2, experiment
 
-from lxmert_tickets.configuration_files import laid_over
-from lxmert_tickets.layout import RECEIPT, Layout
-from lxmert_tickets.sources import (
+from lxmert_tickets.configuration.files import laid_over
+from lxmert_tickets.configuration.sources import (
     CHOSEN_ON_IT,
     SEEN,
     SOFT_LABELS,
@@ -19,6 +18,7 @@ from lxmert_tickets.sources import (
     files_of,
     receipt,
 )
+from lxmert_tickets.layout import RECEIPT, Layout
 
 PATHS = Layout("results/x")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lxmert_tickets.environment import VISIBLE, has_gpu, named_devices
 from lxmert_tickets.errors import TrainingError
-from lxmert_tickets.locks import alone
+from lxmert_tickets.jobs.locks import alone
 
 WAIT_SECONDS = 0.5
 

@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shipped import SECTIONS, SHIPPED, STAGES, experiment, with_value
 
-from lxmert_tickets.configuration import read_experiment, read_running
-from lxmert_tickets.errors import ConfigError
-from lxmert_tickets.experiment import (
+from lxmert_tickets.configuration.experiment import (
     ComplementSubnetwork,
     MagnitudeSubnetwork,
     RandomSubnetwork,
     one_of,
     percent_text,
 )
+from lxmert_tickets.configuration.reading import read_experiment, read_running
+from lxmert_tickets.errors import ConfigError
 
 
 def test_no_part_of_an_experiment_can_be_assigned_to() -> None:

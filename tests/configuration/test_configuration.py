@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shipped import REMOVED, SECTIONS, SHIPPED, SMOKE, VQA2, with_value
 
-from lxmert_tickets.configuration import OF_RUNNING, as_overlay, read_experiment, read_running
-from lxmert_tickets.configuration_files import laid_over
+from lxmert_tickets.configuration.files import laid_over
+from lxmert_tickets.configuration.reading import OF_RUNNING, as_overlay, read_experiment, read_running
 from lxmert_tickets.errors import ConfigError
 
 

@@ -16,11 +16,11 @@ import psutil
 import pytest
 from snakemake.script import PythonScript
 
-from lxmert_tickets import forked_jobs
-from lxmert_tickets.forked_jobs import OF_SERVER, Forks, imported_by, let_jobs_be_forks
-from lxmert_tickets.one_run import stamps
+from lxmert_tickets.jobs import forked
+from lxmert_tickets.jobs.forked import OF_SERVER, Forks, imported_by, let_jobs_be_forks
+from lxmert_tickets.jobs.one_run import stamps
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forks on Linux alone")
 
 Run = Callable[..., int | None]
@@ -34,7 +34,7 @@ def not_measured(process: int) -> AbstractContextManager[None]:
 def forks(own_fork_server: None, tmp_path_factory: pytest.TempPathFactory) -> Forks:
     """Return forks that have imported what this fixture's script does."""
     script = tmp_path_factory.mktemp("scripts") / "script.py"
-    script.write_text("import colorsys\nfrom lxmert_tickets.job import job\n")
+    script.write_text("import colorsys\nfrom lxmert_tickets.jobs.job import job\n")
     forks = Forks([script])
     assert forks.is_ready(wait=True)
     return forks
@@ -70,7 +70,7 @@ def test_the_status_of_a_fork_is_that_of_its_script(run: Run, program: str, stat
 def execute(forks: Forks, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """Return a function that runs a job as Snakemake does, and gives the scripts run so far that were no forks."""
     in_own_process: list[str] = []
-    monkeypatch.setattr(forked_jobs, "Forks", lambda scripts: forks)
+    monkeypatch.setattr(forked, "Forks", lambda scripts: forks)
     monkeypatch.setattr(PythonScript, "execute_script", lambda job, file, edit: in_own_process.append(file))
     let_jobs_be_forks.__wrapped__(())
 
@@ -97,7 +97,7 @@ def test_a_job_whose_package_has_changed_since_the_imports_gets_its_own_process(
     execute: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edited = [(path, changed + 1, size) for path, changed, size in stamps()]
-    monkeypatch.setattr(forked_jobs, "stamps", lambda: edited)
+    monkeypatch.setattr(forked, "stamps", lambda: edited)
     assert execute(Path("tmp12.score.py")) == ["tmp12.score.py"]
 
 
@@ -163,7 +163,7 @@ def test_a_job_in_a_fork_ends_like_one_in_its_own_process(run: Run, tmp_path: Pa
     log = tmp_path / "log"
     program = f"""
 from lxmert_tickets.errors import DataError
-from lxmert_tickets.job import job
+from lxmert_tickets.jobs.job import job
 snakemake = None
 with job({str(log)!r}):
     {{}}
@@ -292,7 +292,7 @@ sys.path.pop(0)  # so that this program itself finds the real msgspec
 from contextlib import nullcontext
 from pathlib import Path
 import psutil
-from lxmert_tickets.forked_jobs import Forks
+from lxmert_tickets.jobs.forked import Forks
 print("once")
 main = sys.modules["__main__"]
 forks = Forks(sorted(Path({str(ROOT / "workflow_scripts")!r}).glob("*.py")))
@@ -309,7 +309,7 @@ assert sys.modules["__main__"] is main
 def test_there_are_no_forks_where_the_fork_server_cannot_start(tmp_path: Path) -> None:
     run = own_program(tmp_path, """
 import multiprocessing
-from lxmert_tickets.forked_jobs import Forks
+from lxmert_tickets.jobs.forked import Forks
 multiprocessing.set_executable("/no/python/here")
 print(Forks([]).is_ready(wait=True))
 """)  # fmt: skip

@@ -15,11 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lxmert_tickets.code_digest import current_code_digest
+from lxmert_tickets.jobs.code_digest import PACKAGE, current_code_digest
 
 VARIABLE = "LXMERT_TICKETS_RUN"
 """The environment variable by which a run tells its jobs, wherever they are, what it was started with."""
-SCRIPTS = Path(__file__).resolve().parents[1] / "workflow_scripts"
+SCRIPTS = Path(__file__).resolve().parents[2] / "workflow_scripts"
 
 Stamps = list[tuple[str, int, int]]
 
@@ -77,7 +77,7 @@ def code_at_start() -> Stamps:
 def stamps() -> Stamps:
     """Return the package's files with the time of their last change, in nanoseconds, and their size in bytes."""
     found = []
-    for path in sorted(Path(__file__).parent.rglob("[!.]*.py")):
+    for path in sorted(PACKAGE.rglob("[!.]*.py")):
         with suppress(OSError):  # just removed, or a link of an editor to nowhere
             about = path.stat()
             found.append((str(path), about.st_mtime_ns, about.st_size))

@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from lxmert_tickets.conversion import check_plain
+from lxmert_tickets.configuration.conversion import check_plain
 from lxmert_tickets.errors import ConfigError, did_you_mean, repeated
 
 BASE = "config.yaml"
 NOT_AS_WRITTEN = re.compile(r"[-+]?0[0_]*[1-9][0-9_]*|.*:.*")  # numbers that YAML 1.1 reads in base 8 or 60
-DEFAULTS = Path(__file__).resolve().parents[1] / BASE
+DEFAULTS = Path(__file__).resolve().parents[2] / BASE
 
 
 def read_configuration(folder: Path, overlays: Sequence[Path]) -> dict[str, Any]:

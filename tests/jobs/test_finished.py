@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lxmert_tickets.finished import NAME, forget_results, keep_results, kept_results, put_back_results
+from lxmert_tickets.jobs.finished import NAME, forget_results, keep_results, kept_results, put_back_results
 
 RUN = {"seed": 3, "rate": 0.1}
 

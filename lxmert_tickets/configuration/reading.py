@@ -6,10 +6,9 @@ from typing import Annotated, Any
 import msgspec
 import yaml  # type: ignore[import-untyped]
 
-from lxmert_tickets.consistency import check_consistent
-from lxmert_tickets.conversion import check_plain, convert
-from lxmert_tickets.errors import ConfigError, did_you_mean
-from lxmert_tickets.experiment import (
+from lxmert_tickets.configuration.consistency import check_consistent
+from lxmert_tickets.configuration.conversion import check_plain, convert
+from lxmert_tickets.configuration.experiment import (
     DENSE,
     ComplementSubnetwork,
     Experiment,
@@ -20,6 +19,7 @@ from lxmert_tickets.experiment import (
     Subnetwork,
     SubnetworkName,
 )
+from lxmert_tickets.errors import ConfigError, did_you_mean
 from lxmert_tickets.training.recipe import Positive
 
 PLAYS_NO_PART = {"scenes": ("vqa2",), "vqa2": ("scenes", "pretraining")}

@@ -4,9 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lxmert_tickets.data.scenes.regions import DESCRIPTIONS
-from lxmert_tickets.errors import ConfigError, did_you_mean
-from lxmert_tickets.experiment import (
+from lxmert_tickets.configuration.experiment import (
     PRETRAIN,
     ComplementSubnetwork,
     Experiment,
@@ -14,11 +12,13 @@ from lxmert_tickets.experiment import (
     mirror,
     percent_text,
 )
+from lxmert_tickets.configuration.sources import VQA2_SPLITS
+from lxmert_tickets.data.scenes.regions import DESCRIPTIONS
+from lxmert_tickets.errors import ConfigError, did_you_mean
 from lxmert_tickets.layout import FOLDERS
 from lxmert_tickets.model.shapes import matrix_shapes
 from lxmert_tickets.pruning.masks import check_prunes_some
 from lxmert_tickets.pruning.prunable import matching
-from lxmert_tickets.sources import VQA2_SPLITS
 
 UNKNOWN = 0  # a size that the data decides
 OF_ALL_EXPERIMENTS = ("README.md", "slurm_logs")  # in results/, beside the folders of experiments

@@ -15,16 +15,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from lxmert_tickets import environment, gpus
+from lxmert_tickets import environment
 from lxmert_tickets.environment import VISIBLE, has_gpu
 from lxmert_tickets.errors import TrainingError
-from lxmert_tickets.gpus import claimed, gpu_of_this_job, visible_devices
-from lxmert_tickets.locks import alone
+from lxmert_tickets.jobs import gpus
+from lxmert_tickets.jobs.gpus import claimed, gpu_of_this_job, visible_devices
+from lxmert_tickets.jobs.locks import alone
 
 CLAIMS = """
 import sys
 from pathlib import Path
-from lxmert_tickets.gpus import claimed
+from lxmert_tickets.jobs.gpus import claimed
 with claimed(sys.argv[3:], int(sys.argv[2]), Path(sys.argv[1])) as device:
     print(device, flush=True)
     sys.stdin.read()

@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from lxmert_tickets.environment import has_gpu
-from lxmert_tickets.one_run import code_at_start, stamps
+from lxmert_tickets.jobs.one_run import code_at_start, stamps
 
 FORKSERVER = multiprocessing.get_context("forkserver")
 # Python has one fork server per process, and starting a fork also collects the status of ended ones: two threads must

@@ -1,4 +1,4 @@
-"""One experiment as typed and frozen values; `configuration.read_experiment` makes it from config.yaml."""
+"""One experiment as typed and frozen values; `reading.read_experiment` makes it from config.yaml."""
 
 import re
 from collections.abc import Iterable

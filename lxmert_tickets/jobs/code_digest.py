@@ -12,11 +12,10 @@ import threading
 from functools import cache
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 # Modules that decide no result: they fetch, lock, keep and write files, word errors and watch runs.
 BYSTANDERS = {
-    "artifacts", "code_digest", "conversion", "downloads", "environment", "errors", "failed_jobs", "file_kinds",
-    "finished", "forked_jobs", "gpus", "job", "layout", "locks", "monitoring", "one_run", "progress",
+    "artifacts", "downloads", "environment", "errors", "file_kinds", "jobs", "layout", "monitoring", "progress",
 }  # fmt: skip
 # Snakemake's jobs start in threads. While two parse at once, Python 3.11 raises SystemError now and then, and what one
 # has just read of an earlier version would be in the other's cache.

@@ -12,10 +12,10 @@ from snakemake.exceptions import WorkflowError
 from snakemake.script import PythonScript
 from workflow_runs import ROOT, copy_project, jobs_of, run_snakemake, snakemake
 
-from lxmert_tickets import one_run
-from lxmert_tickets.code_digest import code_digest
-from lxmert_tickets.configuration_files import read_configuration
-from lxmert_tickets.one_run import VARIABLE, Run, code_at_start, fail_jobs_of_changed_code, run_of_this_job, stamps
+from lxmert_tickets.configuration.files import read_configuration
+from lxmert_tickets.jobs import one_run
+from lxmert_tickets.jobs.code_digest import code_digest
+from lxmert_tickets.jobs.one_run import VARIABLE, Run, code_at_start, fail_jobs_of_changed_code, run_of_this_job, stamps
 
 CODE = code_digest(ROOT / "workflow_scripts/score.py")
 OTHER_CODE = "0123456789abcdef"
@@ -175,7 +175,7 @@ def test_digests_are_computed_only_once_files_have_changed(ran: list[str], monke
 def test_an_edit_is_noticed_though_it_keeps_the_size_or_the_time_of_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, later_ns: int
 ) -> None:
-    monkeypatch.setattr(one_run, "__file__", str(tmp_path / "one_run.py"))
+    monkeypatch.setattr(one_run, "PACKAGE", tmp_path)
     edited = tmp_path / "below/a.py"
     edited.parent.mkdir()
     edited.write_text("X = 1")
@@ -186,7 +186,7 @@ def test_an_edit_is_noticed_though_it_keeps_the_size_or_the_time_of_a_file(
 
 
 def test_links_of_editors_and_files_just_removed_stop_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(one_run, "__file__", str(tmp_path / "one_run.py"))
+    monkeypatch.setattr(one_run, "PACKAGE", tmp_path)
     (tmp_path / "a.py").touch()
     before = stamps()
     assert [path for path, *_ in before] == [str(tmp_path / "a.py")]

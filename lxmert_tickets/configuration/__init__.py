@@ -1,0 +1,1 @@
+"""From config.yaml to one `Experiment`, and the files that it is made of."""
