@@ -202,6 +202,9 @@ def test_ranked_per_tensor_the_left_over_weight_comes_from_the_largest_remainder
     # 10 of 33 are 3.03, 3.03 and 3.94.
     mask = keep_random(weights, ["layer0", "layer1", "layer2"], 30, "per_tensor", seed=0)
     assert [int((~kept).sum()) for kept in mask.values()] == [3, 3, 4]
+    # Of equal remainders, that of the earlier tensor: half of 5 and 5 are 2.5 each.
+    mask = keep_random(network([(1, 5), (1, 5)]), ["layer0", "layer1"], 50, "per_tensor", seed=0)
+    assert [int((~kept).sum()) for kept in mask.values()] == [3, 2]
 
 
 def bits(tensor: np.ndarray) -> list[int]:

@@ -89,15 +89,16 @@ def test_a_misleading_sample_costs_a_second_pass_and_changes_nothing(
     assert np.abs(weights[kept]).min() > np.abs(weights[~kept]).max()
 
 
+@pytest.mark.parametrize("n_keep", [3, 11])
 @pytest.mark.parametrize(("low", "high"), [(8, 8), (7, 9), (5, 7), (9, 10), (1, 2), (11, 12)])
 def test_bounds_beside_the_smallest_kept_magnitude_change_nothing(
-    monkeypatch: pytest.MonkeyPatch, low: float, high: float
+    monkeypatch: pytest.MonkeyPatch, low: float, high: float, n_keep: int
 ) -> None:
     bounds = np.array([low, high], dtype=np.float32).view(np.uint32)
     monkeypatch.setattr(selection, "_likely_bounds", lambda *_: bounds)
-    weights = np.arange(1, 11, dtype=np.float32).reshape(2, 5)
-    kept = largest({"a": weights}, {"a": np.ones((2, 5), dtype=bool)}, 3)["a"]
-    assert np.array_equal(kept, weights >= 8)
+    weights = np.arange(11, dtype=np.float32)[None]
+    kept = largest({"a": weights}, {"a": np.ones((1, 11), dtype=bool)}, n_keep)["a"]
+    assert np.array_equal(kept, weights >= 11 - n_keep)
 
 
 def test_the_sample_is_of_the_weights_that_may_be_kept(monkeypatch: pytest.MonkeyPatch, passes: list[int]) -> None:
@@ -120,9 +121,12 @@ def test_ties_go_to_the_earlier_name_then_the_earlier_element() -> None:
 @pytest.mark.parametrize("broken", [np.nan, -np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("n_keep", [0, 1, 3])
 def test_a_weight_that_is_not_finite_is_refused(broken: float, n_keep: int) -> None:
-    weights = {"b": np.ones((1, 3), dtype=np.float32), "a": np.array([[1, broken, 2]], dtype=np.float32)}
+    weights = {"b": np.full((1, 3), broken, dtype=np.float32), "a": np.array([[1, broken, 2, 3]], dtype=np.float32)}
+    within = {"b": np.zeros((1, 3), dtype=bool), "a": np.ones((1, 4), dtype=bool)}
     with pytest.raises(ValueError, match=r"^a has a weight that is not finite$"):
-        largest(weights, {name: np.ones((1, 3), dtype=bool) for name in weights}, n_keep)
+        largest(weights, within, n_keep)
+    within["a"][0, 1] = False  # those outside are not looked at
+    assert sum(int(kept.sum()) for kept in largest(weights, within, n_keep).values()) == n_keep
 
 
 def test_weights_most_of_which_are_not_finite_are_refused_without_a_warning() -> None:

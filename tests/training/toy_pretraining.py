@@ -9,7 +9,7 @@ from lxmert_tickets.training.recipe import PretrainingRecipe
 UNKNOWN, MASK, FIRST_WORD = 1, 4, 5
 N_IMAGES = 8
 RECIPE = PretrainingRecipe(
-    seed=0,
+    seed=3,
     steps=3,
     batch_size=16,
     caption_share=0.5,
