@@ -111,6 +111,18 @@ def test_a_parameter_without_gradient_does_not_even_decay(recipe: object) -> Non
     assert not torch.equal(trained[0], parameters()[0])
 
 
+@pytest.mark.usefixtures("_gathered")
+def test_how_a_gradient_lies_in_memory_does_not_matter() -> None:
+    lying, packed = parameters(), parameters()
+    for trained, is_packed in ((lying, False), (packed, True)):
+        columns = torch.arange(12, dtype=torch.float64).view(4, 3).t()
+        given = columns, torch.ones(1, dtype=torch.float64).expand(5), columns[1, :3:2]
+        for parameter, gradient in zip(trained, given, strict=True):
+            parameter.grad = gradient.contiguous() if is_packed else gradient
+        BertAdam(trained, ADAM_W).step(0.1)
+    assert all(torch.equal(found, expected) for found, expected in zip(lying, packed, strict=True))
+
+
 def test_a_gradient_of_zero_still_decays() -> None:
     trained = parameters()
     before = trained[0].detach().clone()

@@ -154,9 +154,19 @@ def test_an_untrained_network_has_the_losses_of_even_guesses() -> None:
     assert history[0].answers == pytest.approx(TINY.n_answers * math.log(2), rel=0.01)
 
 
-def test_the_history_has_a_line_every_20_steps_and_at_the_end() -> None:
+def test_the_history_has_the_means_of_every_20_steps_and_of_the_last_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses, every = pretraining._losses, []
+
+    def noted(*given: Any) -> torch.Tensor:
+        every.append(losses(*given))
+        return every[-1]
+
+    monkeypatch.setattr(pretraining, "_losses", noted)
     _, history = pretrain(TINY, CAPTIONS, QUESTIONS, changed(RECIPE, steps=45, batch_size=4))
     assert [line.step for line in history] == [20, 40, 45]
+    for line, steps in zip(history, (every[:20], every[20:40], every[40:]), strict=True):
+        means = torch.stack(steps).mean(dim=0).tolist()
+        assert (line.words, line.matching, line.answers) == pytest.approx(means, rel=1e-6)
 
 
 def test_all_three_tasks_are_learned(device: str) -> None:
