@@ -86,6 +86,15 @@ def test_consecutive_sublayers_match_the_plain_implementation(its: Places, kinds
     assert agree(lambda: operators.sublayers([given], [its], parts), [given, *parameters], its)
 
 
+def test_huge_attention_logits_give_finite_outputs_and_gradients() -> None:
+    its, part = Places(1, 2), attending()
+    given = torch.full((2, H), 1e4, device=DEVICE).requires_grad_()
+    [attended] = operators.sublayers([given], [its], [part])
+    attended.sum().backward()
+    assert attended.isfinite().all()
+    assert all(parameter.grad.isfinite().all() for parameter in (given, *part.parameters()))
+
+
 REAL = [(36, 36, 0.1), (1, 20, 0.1), (20, 36, 0.0), (36, 20, 0.1), (20, 20, 0.1)]
 """Numbers of LXMERT's queries and keys on VQA v2, and a dropout."""
 
