@@ -11,7 +11,7 @@ import msgspec
 
 from lxmert_tickets.artifacts import Metadata, write_json
 from lxmert_tickets.data.json_files import read_json
-from lxmert_tickets.data.normalise import process_digits_and_articles, process_punctuation
+from lxmert_tickets.data.normalise import normalise
 from lxmert_tickets.data.vqa_json import Annotation
 from lxmert_tickets.errors import DataError, repeated
 
@@ -29,20 +29,15 @@ class _AnswersFile(msgspec.Struct, frozen=True):
 def build_vocabulary(annotations: Iterable[Annotation], min_count: int) -> tuple[str, ...]:
     """Return every majority answer of at least `min_count` questions: the most frequent first, ties by code point.
 
-    What counts is each annotation's `multiple_choice_answer`, normalised (punctuation, then digits and articles) and
-    without commas; this can leave the empty string, which counts like any other.
+    What counts is each annotation's `multiple_choice_answer`, normalised: "A red, big bus." -> "red big bus". This can
+    leave the empty string, which counts like any other.
     """
     typed = Counter(annotation.multiple_choice_answer for annotation in annotations)
     counts: Counter[str] = Counter()
     for answer, count in typed.items():
-        counts[vocabulary_form(answer)] += count
+        counts[normalise(answer)] += count
     frequent = [answer for answer, count in counts.items() if count >= min_count]
     return tuple(sorted(frequent, key=lambda answer: (-counts[answer], answer)))
-
-
-def vocabulary_form(answer: str) -> str:
-    """Return `answer` in the form of the vocabulary: "A red, big bus." -> "red big bus"."""
-    return process_digits_and_articles(process_punctuation(answer)).replace(",", "")
 
 
 def soft_labels(annotation: Annotation) -> tuple[SoftLabel, ...]:

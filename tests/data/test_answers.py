@@ -12,7 +12,6 @@ from lxmert_tickets.data.answers import (
     build_vocabulary,
     read_answers,
     soft_labels,
-    vocabulary_form,
     within_vocabulary,
     write_answers,
 )
@@ -50,6 +49,7 @@ def test_the_vocabulary_holds_all_frequent_answers_ordered_by_frequency_then_nam
     [
         ("A Dog.", "dog"),
         ("two", "2"),
+        ("Two.", "2"),
         ("t-shirt", "t shirt"),
         ("1,000", "1000"),
         ("red, white", "red white"),
@@ -58,7 +58,6 @@ def test_the_vocabulary_holds_all_frequent_answers_ordered_by_frequency_then_nam
     ],
 )
 def test_answers_enter_the_vocabulary_as_the_evaluator_normalises_them(typed: str, entry: str) -> None:
-    assert vocabulary_form(typed) == entry
     assert build_vocabulary([annotation(typed)], min_count=1) == (entry,)
 
 

@@ -85,6 +85,9 @@ def without_answers(path: Path) -> None:
     ("write", "found"),
     [
         (changed(image_row=np.array([0, 1])), "arrays of one length"),
+        (changed(input_ids=np.zeros((2, 8))), "arrays of one length"),
+        (changed(length=np.array([6, 5])), "arrays of one length"),
+        (changed(label_start=np.array([0, 3])), "arrays of one length"),
         (changed(label_score=np.ones(2, np.float32)), "arrays of one length"),
         (changed(label_start=np.array([0, 2, 1, 3])), "labels in order"),
         (changed(label_start=np.array([0, 2, 3, 4])), "labels in order"),
