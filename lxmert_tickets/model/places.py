@@ -138,7 +138,7 @@ class Places:
         of_read = Places.of(self.n_sequences, longest, present)
         at = of_read.pack((places + self.n_places * _up_to(len(places), places)[:, None]).flatten())
         rows = at if self.rows is None else self.row_at().index_select(0, at)
-        return Read(of_read, rows), of_read.pack((asked.gather(1, places) & present).flatten())
+        return Read(of_read, rows), of_read.pack(asked.gather(1, places).flatten())
 
 
 class Read(NamedTuple):

@@ -95,6 +95,8 @@ def without_answers(path: Path) -> None:
         (changed(label_answer=np.array([0, 1, 3])), r"answers within 0\.\.2"),
         (changed(label_answer=np.array([0, 1, -1])), r"answers within 0\.\.2"),
         (changed(label_score=np.array([1, 0.3, np.nan])), r"scores within 0\.\.1"),
+        (changed(label_score=np.array([1.1, 0.3, 0])), r"scores within 0\.\.1"),
+        (changed(label_score=np.array([1, -0.1, 0])), r"scores within 0\.\.1"),
         (changed(image_row=np.array([0, -1, 0])), "rows of images from 0"),
         (changed(length=np.array([6, 9, 5])), r"lengths within 2\.\.8"),
         (changed(length=np.array([6, 1, 5])), r"lengths within 2\.\.8"),

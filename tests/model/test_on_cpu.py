@@ -99,6 +99,18 @@ def test_attention_with_dropout_of_its_weights_matches_the_plain_implementation(
     )
 
 
+@given(st.sampled_from([16, 32]), st.sampled_from([16, 32]), st.sampled_from([0.0, 0.3]))
+def test_sublayers_with_dropout_match_the_plain_implementation(n: int, n_others: int, dropout: float) -> None:
+    one, other = Places(4, n), Places(4, n_others)
+    given, context, parts = rows(one.n_rows), rows(other.n_rows, seed=1), [attending((dropout, 0.4)), feeding(0.2)]
+    parameters = [parameter for part in parts for parameter in part.parameters()]
+    assert agree(lambda: operators.sublayers([given], [one], parts), [given, *parameters])
+    assert agree(
+        lambda: operators.sublayers([given, context], [one, other], parts[:1]),
+        [given, context, *parts[0].parameters()],
+    )
+
+
 @given(places)
 def test_attention_within_a_stream_matches_the_plain_implementation(its: Places) -> None:
     given, part = rows(its.n_rows), attending()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -93,6 +94,29 @@ def test_huge_attention_logits_give_finite_outputs_and_gradients() -> None:
     attended.sum().backward()
     assert attended.isfinite().all()
     assert all(parameter.grad.isfinite().all() for parameter in (given, *part.parameters()))
+
+
+NEEDED = gpu_kernels.shared_bytes(36, 64, itemsize=4)
+
+
+@pytest.mark.parametrize(
+    ("width", "dtype", "shared_bytes", "expected"),
+    [
+        (64, torch.float32, NEEDED, True),
+        (64, torch.float32, NEEDED - 1, False),
+        (64, torch.float64, 2 * NEEDED, False),
+        (48, torch.float32, NEEDED, False),  # no power of two
+        (8, torch.float32, NEEDED, False),
+        (16, torch.float32, None, True),  # none said
+        (64, torch.float32, None, False),
+    ],
+)
+def test_rows_are_taken_if_they_are_float32_and_their_heads_fit_the_gpu(
+    monkeypatch: pytest.MonkeyPatch, width: int, dtype: torch.dtype, shared_bytes: int | None, expected: bool
+) -> None:
+    said = {} if shared_bytes is None else {"shared_memory_per_block_optin": shared_bytes}
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(**said))
+    assert on_gpu.takes(torch.zeros(2, 3 * width, dtype=dtype), [Places(1, 20), Places(1, 36)], 3) is expected
 
 
 REAL = [(36, 36, 0.1), (1, 20, 0.1), (20, 36, 0.0), (36, 20, 0.1), (20, 20, 0.1)]

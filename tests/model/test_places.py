@@ -94,6 +94,11 @@ def test_the_places_read_are_each_first_one_and_those_asked_for_in_order(
     assert at[are_asked].tolist() == asked.flatten().nonzero().flatten().tolist()
 
 
+def test_tokens_are_packed_into_as_many_rows_as_asked_for() -> None:
+    present = torch.arange(9) < torch.tensor([3, 5])[:, None]
+    assert Places.of(2, 9, present, n_rows=11).rows.tolist() == [0, 1, 2, 9, 10, 11, 12, 13, 3, 4, 5]
+
+
 def test_without_padding_every_place_is_a_row() -> None:
     places = Places.of(3, 4, None)
     rows = torch.arange(12)[:, None]

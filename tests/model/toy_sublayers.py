@@ -22,7 +22,7 @@ def linear(n_inputs: int, n_outputs: int, seed: int = 0) -> nn.Linear:
 
 
 def norm() -> nn.LayerNorm:
-    layer = nn.LayerNorm(H)
+    layer = nn.LayerNorm(H, eps=0.1)  # other than the default
     torch.manual_seed(1)
     nn.init.normal_(layer.weight)
     nn.init.normal_(layer.bias)
