@@ -4,8 +4,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lxmert_tickets.data.scenes.annotators import KINDS, N_ANNOTATORS, SLIP, answer_in_tens
+from lxmert_tickets.data.scenes.annotators import KINDS, N_ANNOTATORS, SLIP, _most_common, answer_in_tens
 from lxmert_tickets.data.scenes.world import MAX_OBJECTS
 from lxmert_tickets.data.vqa_json import HumanAnswer
 
@@ -78,6 +80,13 @@ def test_a_tie_goes_to_the_truth() -> None:
 
     for truth in ("yes", "no"):
         assert answer_in_tens(truth, Slips())[0] == truth  # type: ignore[arg-type]
+
+
+@given(st.lists(st.sampled_from(["red", "blue", "pink"]), min_size=10, max_size=10))
+def test_the_most_common_of_any_ten_answers_is_found_and_the_truth_wins_every_tie(answers: list[str]) -> None:
+    common, most = _most_common(answers, "pink"), max(Counter(answers).values())
+    assert answers.count(common) == most
+    assert (common == "pink") == (answers.count("pink") == most)
 
 
 def test_a_seed_decides_the_answers() -> None:

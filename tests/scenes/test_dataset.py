@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lxmert_tickets.data.scenes import annotators
 from lxmert_tickets.data.scenes import dataset as subject
 from lxmert_tickets.data.scenes.dataset import (
     DATA_TYPE,
@@ -139,6 +140,19 @@ def test_official_files_are_read_back_and_belong_together(tmp_path: Path) -> Non
     assert (questions.data_type, questions.data_subtype) == ("scenes", "val")
     check_belong_together(questions, annotations, "q", "a")
     assert all(len(annotation.answers) == 10 for annotation in annotations)
+
+
+def test_the_answer_of_an_annotation_is_its_most_common_one_even_if_that_is_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(annotators, "SLIP", 0.7)
+    wrong = 0
+    for annotation in drawn().annotations:
+        counts = Counter(given.answer for given in annotation.answers)
+        assert counts[annotation.multiple_choice_answer] == max(counts.values())
+        sure = {given.answer for given in annotation.answers if given.answer_confidence == "yes"}
+        wrong += annotation.multiple_choice_answer not in sure
+    assert wrong > 20
 
 
 def by_name(image_set: ImageSet) -> dict[str, Scene]:

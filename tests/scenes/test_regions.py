@@ -2,13 +2,14 @@
 
 import dataclasses
 import inspect
+import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lxmert_tickets.data.scenes.regions import DESCRIPTIONS, describe_regions, propose_boxes
+from lxmert_tickets.data.scenes.regions import DESCRIPTIONS, _median, describe_regions, propose_boxes
 from lxmert_tickets.data.scenes.render import render
 from lxmert_tickets.data.scenes.world import COLORS, IMAGE_SIZE, SHAPES, Object, Scene, draw_scene
 
@@ -55,6 +56,55 @@ def test_every_object_has_one_box_and_ground_boxes_hold_little_of_any(seed: int)
     assert len(set(of_objects)) == len(scene.objects)
     for row in set(range(N_REGIONS)) - set(of_objects):
         assert all(share_in(boxes[row], item) < 0.22 for item in scene.objects)
+
+
+def test_boxes_of_objects_are_loose_by_varying_amounts_and_ground_boxes_touch_objects() -> None:
+    loose, shares = [], []
+    for scene, boxes in map(scene_and_boxes, range(60)):
+        of_objects = {row_of(item, boxes): item for item in scene.objects}
+        for row, item in of_objects.items():
+            edges = np.array([item.x, item.y, item.x, item.y]) + item.radius * np.array([-1, -1, 1, 1])
+            loose += ((boxes[row] - edges) * [-1, -1, 1, 1]).tolist()
+        shares += [
+            share_in(boxes[row], item) for row in set(range(N_REGIONS)) - set(of_objects) for item in scene.objects
+        ]
+    assert 0.5 <= min(loose) + 1e-4 < 0.6
+    assert 1.9 < max(loose) - 1e-4 <= 2
+    assert 0.15 < max(shares) < 0.22
+
+
+def test_a_region_is_all_pixels_that_its_box_touches() -> None:
+    pixels = np.zeros((30, 50, 3), np.uint8)  # not square
+    pixels[10:18, 40:48] = 255
+    boxes = np.array([[40.9, 10.9, 47.1, 17.1], [39.9, 10, 48, 18], [40, 10, 48, 18.1]])
+    exact, left, below = describe_regions(pixels, boxes, "pixels").reshape(3, 8, 8, 3)
+    assert (exact == 1).all()
+    assert (left[:, 0] < 1).all()
+    assert (below[-1] < 1).all()
+
+
+@pytest.mark.parametrize(("distance", "response"), [(0, 1.0), (40, math.exp(-1)), (80, math.exp(-4))])
+def test_a_color_response_falls_with_the_distance_from_the_color(distance: int, response: float) -> None:
+    pixels = np.full((IMAGE_SIZE, IMAGE_SIZE, 3), 120, dtype=np.uint8)
+    pixels[20:40, 20:40] = np.add(COLORS["green"], [0, 0, distance])
+    found = describe_regions(pixels, np.array([[18, 18, 42, 42]]), "silhouette")[0, 64:]
+    assert found[list(COLORS).index("green")] == pytest.approx(response, rel=1e-5)
+
+
+def test_an_outline_shows_how_much_of_each_cell_of_its_bounding_box_a_figure_fills() -> None:
+    pixels = np.full((IMAGE_SIZE, IMAGE_SIZE, 3), 120, dtype=np.uint8)
+    figure = np.random.default_rng(0).random((16, 16)) < 0.7
+    figure[[0, 1, 14, 15]] = True
+    figure[:, [0, 1, 14, 15]] = True
+    pixels[21:37, 23:39][figure] = COLORS["red"]
+    found = describe_regions(pixels, np.array([[20, 20, 41, 40]]), "silhouette")[0, :64].reshape(8, 8)
+    assert np.allclose(found, figure.reshape(8, 2, 8, 2).mean(axis=(1, 3)), atol=0.003)
+
+
+@given(st.integers(1, 9), st.integers(0, 2**32))
+def test_medians_are_numpys(n: int, seed: int) -> None:
+    colors = np.random.default_rng(seed).integers(0, 256, (3, n)).astype(np.float32)
+    assert np.array_equal(_median(colors), np.median(colors, axis=1))
 
 
 def test_a_seed_decides_the_boxes() -> None:

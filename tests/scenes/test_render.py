@@ -60,10 +60,23 @@ def test_shades_of_a_color_vary() -> None:
     assert 0.05 < shades[:, 0].std() / shades[:, 0].mean() < 0.12  # lighter and darker, not only off in hue
 
 
-def test_the_ground_is_greyish() -> None:
+def test_the_ground_is_greyish_textured_and_neither_black_nor_white() -> None:
     for texture_seed in range(20):
         ground = render(dataclasses.replace(EMPTY, texture_seed=texture_seed)).astype(float)
         assert np.ptp(ground, axis=2).mean() < 20
+        assert ground.mean(axis=2).std() > 8
+        assert 60 < ground.mean() < 200
+
+
+def test_shapes_stand_upright_and_their_edges_are_smooth() -> None:
+    for shape in SHAPES:
+        seen = painted(with_one(shape))[30:50, 30:50]
+        assert (seen != seen[:, ::-1]).mean() < 0.1, shape
+    for shape, widest in (("triangle", slice(15, 20)), ("heart", slice(0, 9))):
+        widths = painted(with_one(shape))[30:50, 30:50].sum(axis=1)
+        assert widths.argmax() in range(20)[widest], shape
+    covered = np.abs(render(with_one("circle")).astype(int) - render(EMPTY)).max(axis=2)
+    assert ((covered > 0.2 * covered.max()) & (covered < 0.7 * covered.max())).sum() > 20
 
 
 def test_shapes_cover_different_pixels() -> None:

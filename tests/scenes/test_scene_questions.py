@@ -53,7 +53,9 @@ def relates(scene: Scene, a: str, relation: str, b: str) -> bool:
 
 def outermost(scene: Scene, where: str) -> Object:
     sign, axis = {"leftmost": (1, "x"), "rightmost": (-1, "x"), "top": (1, "y"), "bottom": (-1, "y")}[where]
-    return min(scene.objects, key=lambda item: sign * getattr(item, axis))
+    first, second, *_ = sorted(scene.objects, key=lambda item: sign * getattr(item, axis))
+    assert abs(getattr(first, axis) - getattr(second, axis)) >= 6, "too close to tell"
+    return first
 
 
 def yes(value: bool) -> str:

@@ -71,5 +71,9 @@ def test_scenes_drawn_one_after_the_other_differ(scenes: list[Scene]) -> None:
     assert len({scene.objects for scene in scenes}) == len({scene.texture_seed for scene in scenes}) == len(scenes)
 
 
+def test_images_of_one_id_in_two_sets_have_different_textures() -> None:
+    assert scene_of(0).texture_seed != scene_of(1).texture_seed
+
+
 def test_an_object_is_named_by_color_and_shape() -> None:
     assert Object("star", "red", 40, 40, 8).name == "red star"

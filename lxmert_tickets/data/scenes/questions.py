@@ -154,7 +154,7 @@ def _relates(rng: np.random.Generator) -> tuple[str, Answerer]:
 
     def answer(scene: Scene) -> str | None:
         a, b = _only(scene, first_kind), _only(scene, second_kind)
-        if a is None or b is None or a is b:
+        if a is None or b is None:
             return None
         distance = RELATIONS[relation](a, b)
         return None if abs(distance) < CLEARLY else _yes_no(distance > 0)
