@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from toys import CPU, toy_data
 
+from lxmert_tickets.model.lowered import using
 from lxmert_tickets.model.places import rows_for
 from lxmert_tickets.training.batches import Batch, VqaData
 from lxmert_tickets.training.steps import GraphedStep, Step
@@ -208,6 +209,11 @@ def recorded(graph: RecordedGraph, pool: None, stream: None) -> Iterator[None]:
     graph.check_joined()
 
 
+def _on_the_only_stream(step: GraphedStep, batch: Batch, targets: Tensor, learning_rate: float) -> Tensor:
+    with using(step._lowered):
+        return Step.__call__(step, batch, targets, learning_rate)
+
+
 def let_graphs_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `GraphedStep` run on the CPU."""
     monkeypatch.setattr(RecordedGraph, "n_replays", 0)
@@ -216,7 +222,7 @@ def let_graphs_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "Stream", RecordedStream)
     monkeypatch.setattr(torch.cuda, "stream", RecordedStream.while_current)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: RecordedStream.current)
-    monkeypatch.setattr(GraphedStep, "_on_another_stream", Step.__call__)
+    monkeypatch.setattr(GraphedStep, "_on_another_stream", _on_the_only_stream)
     monkeypatch.setattr(GraphedStep, "_stream", None)
 
 
@@ -234,5 +240,5 @@ def losses_of_steps(step: Step, n_steps: int, batch_size: int, device: torch.dev
     kinds = order[:batch_size], order[-batch_size:]
     for number in range(n_steps):
         rows = np.roll(kinds[number // 3 % 2], number)
-        losses.append(step(batch_for_gpu(data, rows), data.targets(rows), 1e-2 / (1 + number)).clone())
+        losses.append(step(batch_for_gpu(data, rows), data.targets(rows), 1e-2 / (1 + number)))
     return losses

@@ -73,6 +73,7 @@ def test_no_part_may_be_empty(n_images: int) -> None:
     [
         (records(OF_IMAGES_3_AND_7), 3),
         (OF_IMAGES_3_AND_7[::-1], 3),
+        (OF_IMAGES_3_AND_7 * 2, 3),
         (OF_IMAGES_3_AND_7[:2], 2),  # a question that is not named goes where its image goes
         ([3, 7], None),
         ([name(7), name(3), name(3)], None),

@@ -198,12 +198,19 @@ def test_without_network_or_cache_the_rule_fails_and_says_what_to_do(
     assert not (folder / "weights.safetensors").exists()
 
 
-def test_the_hubs_config_is_compared_with_the_experiment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hubs_checkpoint_is_described_and_its_config_compared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_hub_repository(folder / "repository", TINY, len(TABLE))
     with serving(Hub(folder / "repository")) as hub:
         fetch = partial(fetch_checkpoint, endpoint=hub.url, cache=folder / "cache")
         monkeypatch.setattr(importing, "fetch_checkpoint", fetch)
-        assert hub_checkpoint(hub.repository, "main", TINY).about["commit"] == COMMIT
+        found = hub_checkpoint(hub.repository, "main", TINY)
+        assert found.about == {
+            "repository": hub.repository,
+            "revision": "main",
+            "commit": COMMIT,
+            "file": "pytorch_model.bin",
+            "sha256": file_digest(found.path),
+        }
         with pytest.raises(
             DataError, match=r"num_attention_heads is 2, not 4; expected the sizes of the model section"
         ):

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 import toy_sublayers
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from kernels_here import DEVICE, LOW, MARKS, _way  # noqa: F401 (a fixture)
 from torch import Tensor
@@ -20,7 +21,7 @@ pytestmark = MARKS
 ON_DEVICE = (toy_sublayers.rows, toy_sublayers.attending, toy_sublayers.feeding)
 rows, attending, feeding = (partial(make, device=DEVICE) for make in ON_DEVICE)
 # The interpreter is slow.
-few = settings(max_examples=3 if DEVICE.type == "cpu" else 30, deadline=None, phases=[Phase.generate])
+few = settings(max_examples=3 if DEVICE.type == "cpu" else 30, deadline=None, phases=[Phase.explicit, Phase.generate])
 
 
 def outcome(
@@ -56,10 +57,12 @@ places = st.one_of(
 """Of two sequences: without padding, padded, packed."""
 shared = st.one_of(places, st.builds(lambda n: Places(1, n).shared_by(torch.tensor([0, 0], device=DEVICE)), st.just(5)))
 """Also of two that share their rows."""
+SHARED = Places(1, 5).shared_by(torch.tensor([0, 0], device=DEVICE))
 
 
 @few
 @given(places, shared)
+@example(Places(2, 3), SHARED)
 def test_attention_from_one_stream_to_another_matches_the_plain_implementation(
     of_rows: Places, of_context: Places
 ) -> None:
@@ -73,6 +76,7 @@ def test_attention_from_one_stream_to_another_matches_the_plain_implementation(
 
 @few
 @given(places, shared)
+@example(Places(2, 3), SHARED)
 def test_attention_between_two_streams_matches_the_plain_implementation(one: Places, other: Places) -> None:
     given, part = [rows(one.n_rows), rows(other.n_rows, seed=1)], attending()
     assert agree(lambda: operators.sublayers(given, [one, other], [part]), [*given, *part.parameters()], one, other)
@@ -117,6 +121,30 @@ def test_rows_are_taken_if_they_are_float32_and_their_heads_fit_the_gpu(
     said = {} if shared_bytes is None else {"shared_memory_per_block_optin": shared_bytes}
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(**said))
     assert on_gpu.takes(torch.zeros(2, 3 * width, dtype=dtype), [Places(1, 20), Places(1, 36)], 3) is expected
+
+
+def test_each_use_of_dropout_has_its_own_probability_and_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[tuple[float, int]] = []
+    attend, end = gpu_kernels.attend, gpu_kernels.end
+
+    def noted_attend(*tensors_and_heads: Any) -> None:
+        heads = tensors_and_heads[-1]
+        used.append((heads.dropout, int(heads.seed[0])))
+        attend(*tensors_and_heads)
+
+    def noted_end(*given: Any) -> Any:
+        *_, seed, dropout = given
+        used.append((dropout, int(seed[0])))
+        return end(*given)
+
+    monkeypatch.setattr(gpu_kernels, "attend", noted_attend)
+    monkeypatch.setattr(gpu_kernels, "end", noted_end)
+    its, given = Places(2, 3), rows(6)
+    parts, last = [feeding(), attending((0.2, 0.3))], attending((0.4, 0.5))
+    operators.sublayers([given, given], [its, its], parts)
+    operators.one_way(given, given, its, its, last)
+    assert [dropout for dropout, _ in used] == [0.0, 0.3, 0.3, 0.2, 0.5, 0.4]
+    assert len({seed for _, seed in used}) == len(used)
 
 
 REAL = [(36, 36, 0.1), (1, 20, 0.1), (20, 36, 0.0), (36, 20, 0.1), (20, 20, 0.1)]

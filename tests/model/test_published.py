@@ -94,13 +94,13 @@ def message(stored: dict[str, Tensor], n_pretraining_answers: int | None = N_ANS
 
 
 def test_unknown_missing_and_wrong_shaped_tensors_are_listed_in_order_of_their_names() -> None:
-    stored = TENSORS | {"lxmert.extra.weight": torch.ones(1), POOLER: torch.ones(3, 32)}
+    stored = TENSORS | {"lxmert.extra.weight": torch.ones(1), POOLER: torch.ones(16, 64)}
     del stored["answer_head.logit_fc.0.bias"]
     found = message(stored)
     problems = [
         "answer_head.logit_fc.0.bias is missing",
         "lxmert.extra.weight is unknown",
-        "lxmert.pooler.dense.weight is (3, 32), not (32, 32)",
+        "lxmert.pooler.dense.weight is (16, 64), not (32, 32)",
     ]
     assert found.startswith("model_LXRT.pth: " + "; ".join(problems) + "; expected the ")
     assert "model section" in found
