@@ -200,7 +200,7 @@ def shown(name, category, label):
 wildcard_constraints:
     split=one_of(DATA.splits),
     images=one_of(DATA.image_sets),
-    seed=r"\d+",
+    seed=r"0|[1-9]\d*",
     model=one_of(MODELS),
     subnetwork=one_of(EXPERIMENT.subnetworks),
     sparsity=r"\d+(\.\d+)?",

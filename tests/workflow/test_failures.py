@@ -57,6 +57,12 @@ def test_a_folder_without_a_configuration_uses_the_workflows_own(tmp_path: Path)
     assert not (tmp_path / "config.yaml").exists()
 
 
+def test_a_seed_has_one_folder(tmp_path: Path) -> None:
+    refused = snakemake(tmp_path, "results/smoke/seed00/dense/weights.safetensors", "--dry-run")
+    assert refused.returncode == 1
+    assert "MissingRuleException" in refused.stdout + refused.stderr
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
