@@ -56,7 +56,7 @@ def test_imports_are_found_even_within_functions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("modules", "slow"),
     [
-        ("configuration", {"torch"}),
+        ("configuration.reading", {"torch"}),
         ("monitoring.status_table, cli", {"pandas"}),
         ("data.encoding, data.features, data.parts, data.questions", {"torch", "pandas", "transformers", "snakemake"}),
         ("evaluation.accuracy", {"torch", "pandas", "pyarrow"}),

@@ -76,7 +76,7 @@ class Forks:
         return self._is_ready
 
     def is_current(self) -> bool:
-        """Return whether the package is as it was at the start: later changes are for a process of its own to check."""
+        """Return whether all code is as it was at the start: later changes are for a process of its own to check."""
         return stamps() == code_at_start()
 
     def run(self, script: str, variables: Mapping[str, str], measure: Measure) -> int | None:

@@ -75,9 +75,9 @@ def code_at_start() -> Stamps:
 
 
 def stamps() -> Stamps:
-    """Return the package's files with the time of their last change, in nanoseconds, and their size in bytes."""
+    """Return the scripts and the package's files with the time of their last change, in ns, and their size in bytes."""
     found = []
-    for path in sorted(PACKAGE.rglob("[!.]*.py")):
+    for path in sorted([*SCRIPTS.glob("[!.]*.py"), *PACKAGE.rglob("[!.]*.py")]):
         with suppress(OSError):  # just removed, or a link of an editor to nowhere
             about = path.stat()
             found.append((str(path), about.st_mtime_ns, about.st_size))

@@ -36,8 +36,8 @@ def run_status(args: Namespace) -> int:
 
     Raises ConfigError when the configuration is missing or wrong, OSError when a folder cannot be read.
     """
-    from lxmert_tickets.configuration.sources import files_of  # noqa: PLC0415
-    from lxmert_tickets.layout import Layout  # noqa: PLC0415 (not for every command)
+    from lxmert_tickets.configuration.sources import files_of  # noqa: PLC0415 (not for every command)
+    from lxmert_tickets.layout import Layout  # noqa: PLC0415
     from lxmert_tickets.monitoring.grid import Clock, statuses  # noqa: PLC0415
     from lxmert_tickets.monitoring.status_table import print_statuses  # noqa: PLC0415
 

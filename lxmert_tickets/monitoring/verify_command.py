@@ -28,8 +28,8 @@ def run_verify(args: Namespace) -> int:
 
     Raises ConfigError when the configuration is missing or wrong, ArtifactError when there are no files yet.
     """
-    from lxmert_tickets.configuration.sources import files_of  # noqa: PLC0415
-    from lxmert_tickets.layout import Layout  # noqa: PLC0415 (not for every command)
+    from lxmert_tickets.configuration.sources import files_of  # noqa: PLC0415 (not for every command)
+    from lxmert_tickets.layout import Layout  # noqa: PLC0415
     from lxmert_tickets.progress import Progress  # noqa: PLC0415
     from lxmert_tickets.verification import files_to_verify, networks_of, settings_of, verify  # noqa: PLC0415 (h5py, pyarrow)
 

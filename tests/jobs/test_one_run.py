@@ -79,7 +79,10 @@ def test_a_job_of_another_process_whose_code_has_changed_does_not_begin(tmp_path
     assert not (tmp_path / "results").exists()
 
 
-def test_a_job_whose_code_is_edited_after_the_start_fails_and_an_earlier_one_does_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["lxmert_tickets/data/answers.py", "workflow_scripts/build_answers.py"])
+def test_a_job_whose_code_is_edited_after_the_start_fails_and_an_earlier_one_does_not(
+    tmp_path: Path, file: str
+) -> None:
     project = copy_project(tmp_path / "project")
     command = [sys.executable, "-m", "snakemake", "results/smoke/data/answers.json", "--cores", "1"]
     with subprocess.Popen(
@@ -90,8 +93,8 @@ def test_a_job_whose_code_is_edited_after_the_start_fails_and_an_earlier_one_doe
     ) as run:
         log = project / "results/smoke/logs/make_scenes.train.log"
         wait_until(lambda: log.exists() or run.poll() is not None)
-        with (project / "lxmert_tickets/data/answers.py").open("a") as module:
-            module.write("EDITED = True\n")
+        with (project / file).open("a") as edited:
+            edited.write("EDITED = True\n")
         said = run.communicate()[0].decode()
     assert run.returncode == 1
     assert "build_answers: the code has changed since Snakemake was started: start it again." in said
@@ -187,6 +190,7 @@ def test_an_edit_is_noticed_though_it_keeps_the_size_or_the_time_of_a_file(
 
 def test_links_of_editors_and_files_just_removed_stop_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(one_run, "PACKAGE", tmp_path)
+    monkeypatch.setattr(one_run, "SCRIPTS", tmp_path / "none")
     (tmp_path / "a.py").touch()
     before = stamps()
     assert [path for path, *_ in before] == [str(tmp_path / "a.py")]
