@@ -52,12 +52,16 @@ def run(forks: Forks, tmp_path: Path) -> Run:
     return run
 
 
+# What runs in a shell's background ignores Ctrl-C, as do all processes that it starts.
+INTERRUPTED = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); signal.raise_signal(signal.SIGINT)"
+)
 FAILURES = [
     ("import sys; sys.exit(75)", 75),
     ("import os; os._exit(3)", 3),
     ("1 / 0", 1),
     ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
-    ("import signal; signal.raise_signal(signal.SIGINT)", 128 + signal.SIGINT),
+    (INTERRUPTED, 128 + signal.SIGINT),
 ]
 
 
