@@ -7,23 +7,21 @@ closes, however its parent ended.
 import mmap
 import os
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from select import select
 
 import msgspec
 
 from lxmert_tickets.data.feature_decoding import BlockTask, DecodedBlock, decode_block
 
 ROOT = Path(__file__).resolve().parents[2]
-LENGTH = struct.Struct("<I")
 MAX_WORKERS = 8
 """More would be idle: one process reads and cuts for all of them."""
 
@@ -129,36 +127,33 @@ class _InProcesses(Decoders):
 
 
 class _Worker:
-    """A process that decodes; its standard input and output are the pipes."""
+    """A process that decodes, and the pipe to it."""
 
     def __init__(self, shared: int, features: int, buffer_bytes: int) -> None:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(shared), str(features), str(buffer_bytes)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            pass_fds=(shared, features),
-            env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._orders, self._answers = self._process.stdin, self._process.stdout
+        self._pipe, its_end = Pipe()
+        with its_end:
+            given = its_end.fileno(), shared, features
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__, *map(str, (*given, buffer_bytes))],
+                pass_fds=given,
+                env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
+            )
 
     def send(self, order: _Order) -> None:
         try:
-            _write_message(self._orders.fileno(), order)
-        except BrokenPipeError:
+            self._pipe.send_bytes(msgspec.msgpack.encode(order))
+        except OSError:
             raise self._ended() from None
 
     def has_answered(self) -> bool:
-        return bool(select([self._answers], [], [], 0)[0])
+        return self._pipe.poll()
 
     def receive(self) -> DecodedBlock:
-        message = _read_message(self._answers.fileno())
-        if message is None:
-            raise self._ended()
-        answer = msgspec.msgpack.decode(message, type=_Answer)
+        try:
+            answer = msgspec.msgpack.decode(self._pipe.recv_bytes(), type=_Answer)
+        except (EOFError, OSError):  # the latter if it ended in the middle of an answer
+            raise self._ended() from None
         if answer.block is None:
             raise OSError(answer.errno, os.strerror(answer.errno))
         return answer.block
@@ -167,25 +162,24 @@ class _Worker:
         """Kill the process; its current task is no longer needed."""
         self._process.kill()
         self._process.wait()
-        self._answers.close()
-        self._orders.close()
+        self._pipe.close()
 
     def _ended(self) -> RuntimeError:
         return RuntimeError(f"a process that decodes region features ended with status {self._process.wait()}")
 
 
-def _serve(shared: int, features: int, buffer_bytes: int) -> None:
-    """Process the orders on standard input until it closes."""
+def _serve(pipe: int, shared: int, features: int, buffer_bytes: int) -> None:
+    """Process the orders that come through `pipe` until its other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    orders, answers = sys.stdin.fileno(), sys.stdout.fileno()
     buffers = _buffers(shared, buffer_bytes)
-    while (message := _read_message(orders)) is not None:
-        order = msgspec.msgpack.decode(message, type=_Order)
-        try:
-            answer = _Answer(_work(buffers[order.buffer_index], order.task, features))
-        except OSError as error:
-            answer = _Answer(None, error.errno or 0)
-        _write_message(answers, answer)
+    with Connection(pipe) as orders, suppress(EOFError, OSError):
+        while True:
+            order = msgspec.msgpack.decode(orders.recv_bytes(), type=_Order)
+            try:
+                answer = _Answer(_work(buffers[order.buffer_index], order.task, features))
+            except OSError as error:
+                answer = _Answer(None, error.errno or 0)
+            orders.send_bytes(msgspec.msgpack.encode(answer))
 
 
 def _work(buffer: memoryview, task: BlockTask, features: int) -> DecodedBlock:
@@ -200,29 +194,6 @@ def _write_all(file: int, content: memoryview, offset: int) -> None:
     while content:
         written = os.pwrite(file, content, offset)
         content, offset = content[written:], offset + written
-
-
-def _write_message(pipe: int, message: msgspec.Struct) -> None:
-    content = msgspec.msgpack.encode(message)
-    left = memoryview(LENGTH.pack(len(content)) + content)
-    while left:
-        left = left[os.write(pipe, left) :]
-
-
-def _read_message(pipe: int) -> bytes | None:
-    """Return the next message; None when the pipe is closed."""
-    head = _read_exactly(pipe, LENGTH.size)
-    return None if head is None else _read_exactly(pipe, *LENGTH.unpack(head))
-
-
-def _read_exactly(pipe: int, size: int) -> bytes | None:
-    content = bytearray()
-    while len(content) < size:
-        part = os.read(pipe, size - len(content))
-        if not part:
-            return None
-        content += part
-    return bytes(content)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import mmap
 import os
 import tempfile
+from multiprocessing.connection import Pipe
 from pathlib import Path
 
 import numpy as np
@@ -75,12 +76,24 @@ def test_a_killed_worker_raises_an_error_with_its_exit_status(tmp_path: Path) ->
             work()
 
 
+def test_a_worker_killed_in_the_middle_of_an_answer_raises_that_error_too(tmp_path: Path) -> None:
+    with open(tmp_path / "out", "wb+") as out, decoding(2, out.fileno(), 4096) as decoders:
+        worker = decoders._workers[0]
+        worker._process.kill()
+        worker._pipe.close()
+        worker._pipe, its_end = Pipe()
+        with its_end:
+            os.write(its_end.fileno(), (100).to_bytes(4, "big") + b"half of 100 bytes")
+        assert worker.has_answered()
+        with pytest.raises(RuntimeError, match="ended with status -9"):
+            worker.receive()
+
+
 def test_workers_end_when_the_process_that_started_them_is_gone(tmp_path: Path) -> None:
     with open(tmp_path / "out", "wb+") as out, feature_workers._shared_file(4096) as shared:
         worker = feature_workers._Worker(shared, out.fileno(), 4096)
-        worker._orders.close()  # as when its writer was killed
+        worker._pipe.close()  # as when its owner was killed
         assert worker._process.wait(timeout=300) == 0
-        worker._answers.close()
 
 
 def test_buffers_take_memory_only_where_they_are_filled() -> None:
