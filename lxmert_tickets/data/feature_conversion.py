@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import accumulate, count
+from itertools import accumulate
 from pathlib import Path
 
 from lxmert_tickets.artifacts import Metadata, put_in_place
@@ -231,46 +231,34 @@ class _Conversion:
             index, end = submitted.popleft()
             record = Record(index, end.offset, end.lines, end.crc, block)
             try:
-                self._check(record)
+                self._account(record)
             except DataError:
                 if self.tables[index].crc is not None:
                     for _ in rest:  # read to the end: a damaged archive would explain the bad row
                         pass
                 raise
             append(record)
-            self._account(record)
             self._tell()
 
-    def _check(self, record: Record) -> None:
-        """Raise DataError for the first row of the block that is bad or repeats an earlier image."""
-        first_row = self.first_rows[-1] if record.table_index == self.table_index else len(self.row_of)
-        seen: dict[str, int] = {}
-        for row, name in enumerate(record.block.image_ids, start=len(self.row_of)):
-            earlier = self.row_of.get(name, seen.get(name))
-            if earlier is not None:
-                place = f"{self.tables[record.table_index].label}:{row - first_row + 1}"
-                before = self._place(earlier, record.table_index, first_row)
-                raise DataError(place, f"{name} again, after {before}", "each image once", "Remove one of the two.")
-            seen[name] = row
-        if record.block.failure is not None:
-            raise DataError(*record.block.failure)
-
-    def _place(self, row: int, table_index: int, first_row: int) -> str:
-        """Return "file:line" of a row, as each line is one; `first_row` is the first of the table `table_index`."""
-        if row < first_row:
-            table_index = bisect_right(self.first_rows, row) - 1
-            first_row = self.first_rows[table_index]
-        return f"{self.tables[table_index].label}:{row - first_row + 1}"
-
     def _account(self, record: Record) -> None:
-        """Count a block of the journal as done."""
+        """Count a block as done; raises DataError for the first row of it that is bad or repeats an earlier image."""
         while self.table_index < record.table_index:
             self.table_index += 1
             self.first_rows.append(len(self.row_of))
+        for row, name in enumerate(record.block.image_ids, start=len(self.row_of)):
+            if (earlier := self.row_of.setdefault(name, row)) != row:
+                found = f"{name} again, after {self._place(earlier)}"
+                raise DataError(self._place(row), found, "each image once", "Remove one of the two.")
+        if record.block.failure is not None:
+            raise DataError(*record.block.failure)
         self.position = Position(record.offset, record.lines, record.crc)
-        self.row_of.update(zip(record.block.image_ids, count(len(self.row_of))))
         self.max_absolute_error = max(self.max_absolute_error, record.block.max_absolute_error)
         self.max_relative_error = max(self.max_relative_error, record.block.max_relative_error)
+
+    def _place(self, row: int) -> str:
+        """Return "file:line" of a row, as each line is one."""
+        table_index = bisect_right(self.first_rows, row) - 1
+        return f"{self.tables[table_index].label}:{row - self.first_rows[table_index] + 1}"
 
     @property
     def _bytes_done(self) -> int:

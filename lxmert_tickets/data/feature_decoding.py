@@ -1,7 +1,5 @@
 """Decode a block of lines into arrays: the work of one of several processes."""
 
-from dataclasses import dataclass
-
 import msgspec
 import numpy as np
 from isal import isal_zlib
@@ -10,8 +8,6 @@ from lxmert_tickets.data.feature_blocks import line_ends
 from lxmert_tickets.data.feature_tsv import FeatureRow, parse_feature_row
 from lxmert_tickets.data.half_precision import HalfPrecision
 from lxmert_tickets.errors import DataError
-
-NOTHING = memoryview(b"")
 
 
 class BlockTask(msgspec.Struct, frozen=True):
@@ -46,16 +42,11 @@ class DecodedBlock(msgspec.Struct, frozen=True):
     failure: tuple[str, str, str, str] | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Decoded:
-    """A decoded block, and the bytes of its features: float16 (images, regions, dim)."""
+def decode_block(view: memoryview, task: BlockTask) -> tuple[DecodedBlock, memoryview]:
+    """Return the images in the lines of `view`, each checked, and the bytes of their features.
 
-    block: DecodedBlock
-    features: memoryview
-
-
-def decode_block(view: memoryview, task: BlockTask) -> Decoded:
-    """Return the images in the lines of `view`, each checked; the first bad row ends the block as its `failure`."""
+    These are float16 (images, regions, dim). The first bad row ends the block as its `failure`, without features.
+    """
     ends = line_ends(view).tolist()
     if not ends or ends[-1] < len(view):
         ends.append(len(view))
@@ -69,7 +60,8 @@ def decode_block(view: memoryview, task: BlockTask) -> Decoded:
         try:
             row = _row(view[start:end], f"{task.label}:{task.first_line + index}", task, half, features[index])
         except DataError as bad:
-            return Decoded(DecodedBlock(image_ids, failure=(bad.place, bad.found, bad.expected, bad.remedy)), NOTHING)
+            failure = bad.place, bad.found, bad.expected, bad.remedy
+            return DecodedBlock(image_ids, failure=failure), memoryview(b"")
         boxes[index] = row.normalised_boxes()
         sizes[index] = row.height, row.width
         image_ids.append(row.image_id)
@@ -83,7 +75,7 @@ def decode_block(view: memoryview, task: BlockTask) -> Decoded:
         float(half.max_absolute_error),
         float(half.max_relative_error),
     )
-    return Decoded(block, content)
+    return block, content
 
 
 def _row(line: memoryview, place: str, task: BlockTask, half: HalfPrecision, features: np.ndarray) -> FeatureRow:

@@ -183,11 +183,11 @@ def _serve(pipe: int, shared: int, features: int, buffer_bytes: int) -> None:
 
 
 def _work(buffer: memoryview, task: BlockTask, features: int) -> DecodedBlock:
-    decoded = decode_block(buffer[: task.size_bytes], task)
-    _write_all(features, decoded.features, task.offset)
+    block, content = decode_block(buffer[: task.size_bytes], task)
+    _write_all(features, content, task.offset)
     if hasattr(os, "posix_fadvise"):  # start writing to disk now, not all at the end
-        os.posix_fadvise(features, task.offset, len(decoded.features), os.POSIX_FADV_DONTNEED)
-    return decoded.block
+        os.posix_fadvise(features, task.offset, len(content), os.POSIX_FADV_DONTNEED)
+    return block
 
 
 def _write_all(file: int, content: memoryview, offset: int) -> None:
