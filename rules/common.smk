@@ -92,11 +92,6 @@ def code_of(rule):
     return CODE[rule]
 
 
-def stage(*sections):
-    """Return canonical JSON of just these sections of the experiment: a change elsewhere reruns nothing here."""
-    return EXPERIMENT.stage(*sections)
-
-
 def gpus_per_training(wildcards):
     """Return how many GPUs a training requests: one, or none if it runs on this machine and there is no GPU.
 

@@ -20,7 +20,7 @@ rule prune_round:
     conda:
         ENVIRONMENT
     params:
-        prunable=stage("pruning"),
+        prunable=EXPERIMENT.stage("pruning"),
         ranked=lambda wildcards: EXPERIMENT.subnetworks[wildcards.subnetwork].ranked,
         n_cross_layers=EXPERIMENT.model.n_cross_layers,
         code=code_of("prune_round"),
@@ -45,7 +45,7 @@ rule prune_random:
     conda:
         ENVIRONMENT
     params:
-        prunable=stage("pruning"),
+        prunable=EXPERIMENT.stage("pruning"),
         ranked=lambda wildcards: EXPERIMENT.subnetworks[wildcards.subnetwork].ranked,
         n_cross_layers=EXPERIMENT.model.n_cross_layers,
         code=code_of("prune_random"),

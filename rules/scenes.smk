@@ -98,8 +98,8 @@ rule pretrain:
     resources:
         gpu=gpus_per_training,
     params:
-        model=stage("model"),
-        recipe=stage("pretraining"),
+        model=EXPERIMENT.stage("model"),
+        recipe=EXPERIMENT.stage("pretraining"),
         max_length=EXPERIMENT.text.max_length,
         version=TRAINING_VERSION,
         deterministic=not_compared(EXPERIMENT.training.deterministic),

@@ -22,7 +22,7 @@ rule finetune:
     resources:
         gpu=gpus_per_training,
     params:
-        recipe=stage("training"),
+        recipe=EXPERIMENT.stage("training"),
         version=TRAINING_VERSION,
         checkpoint_minutes=not_compared(RUNNING.checkpoints.interval_minutes),
         jobs_per_gpu=not_compared(RUNNING.gpus.trainings_per_gpu),

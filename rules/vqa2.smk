@@ -75,7 +75,7 @@ rule import_weights:
     params:
         repository=EXPERIMENT.weights.repository if EXPERIMENT.weights.source == "hub" else None,
         revision=EXPERIMENT.weights.revision if EXPERIMENT.weights.source == "hub" else None,
-        model=stage("model"),
+        model=EXPERIMENT.stage("model"),
         vocab_size=EXPERIMENT.text.vocab_size,
         feature_dim=EXPERIMENT.vqa2.feature_dim,
         code=code_of("import_weights"),

@@ -212,10 +212,9 @@ class Experiment(Settings, frozen=True, kw_only=True):
         """The splits that every trained network answers: the one that epochs are chosen on, then the test splits."""
         return (self.splits.validate, *self.splits.test)
 
-    def stage(self, *sections: str) -> str:
-        """Return canonical JSON of some top-level sections: what a rule passes to its script and reruns on."""
-        parts = {section: getattr(self, section) for section in sections}
-        return msgspec.json.encode(parts if len(parts) > 1 else parts[sections[0]], order="sorted").decode()
+    def stage(self, section: str) -> str:
+        """Return canonical JSON of one top-level section: what a rule passes to its script and reruns on."""
+        return msgspec.json.encode(getattr(self, section), order="sorted").decode()
 
     def image_set(self, split: str) -> str:
         """Return canonical JSON of what decides image set `split` of the embedded data."""
