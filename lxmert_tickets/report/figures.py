@@ -30,7 +30,7 @@ def accuracy_figure(results: pd.DataFrame, split: str, spread: str, width_inches
         axes = figure.axes[0]
         _draw_accuracy(axes, results[results["split"] == split], "overall", spread)
         axes.set(xlabel="pruned weights (% of prunable)", ylabel=f"{split} accuracy (%)", xticks=range(0, 101, 20))
-        legend_below(figure, axes.get_legend_handles_labels())
+        legend_below(figure)
     return figure
 
 
@@ -43,7 +43,7 @@ def answer_type_figure(results: pd.DataFrame, split: str, spread: str, width_inc
             _draw_accuracy(axes, results[results["split"] == split], kind, spread)
             axes.set(title=METRICS[kind], xlabel="pruned (%)", xticks=range(20, 100, 20))
         figure.axes[0].set_ylabel(f"{split} accuracy (%)")
-        legend_below(figure, figure.axes[0].get_legend_handles_labels())
+        legend_below(figure)
     return figure
 
 
@@ -111,7 +111,7 @@ def question_type_figure(
             xlabel=f"{split} accuracy at {percent_text(sparsity)} % sparsity (%)",
             xlim=(-3, 103), ylim=(-0.5, len(order) - 0.5),
         )  # fmt: skip
-        legend_below(figure, axes.get_legend_handles_labels())
+        legend_below(figure)
     return figure
 
 
@@ -187,7 +187,7 @@ def learning_curve_figure(histories: pd.DataFrame, sparsity: float, spread: str,
                 )  # fmt: skip
             axes.set(xlabel=f"epoch, at {percent_text(sparsity)} % sparsity", ylabel=label)
             axes.set_xticks(sorted(set(part["epoch"])))
-        legend_below(figure, figure.axes[0].get_legend_handles_labels())
+        legend_below(figure)
         for axes in figure.axes:
             step = step_of_columns(figure, axes, axes.get_xticklabels(), gap_points=4)
             axes.set_xticks([epoch for epoch in axes.get_xticks() if epoch % step == 0])

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -59,15 +58,14 @@ def line_style(position: int) -> dict[str, Any]:
 def new_figure(width_inches: float, panel_inches: float, n_panels: int = 1, *, share_y: bool = False) -> Figure:
     """Return a figure of empty panels, `panel_inches` high with their labels: side by side, or stacked."""
     n_rows = n_panels if width_inches < NARROW_INCHES else 1
-    with mpl.rc_context(settings(width_inches)):
-        figure = Figure(figsize=(width_inches, panel_inches * n_rows), layout="constrained")
-        figure.subplots(n_rows, n_panels // n_rows, sharey=share_y)
-        return figure
+    figure = Figure(figsize=(width_inches, panel_inches * n_rows), layout="constrained")
+    figure.subplots(n_rows, n_panels // n_rows, sharey=share_y)
+    return figure
 
 
-def legend_below(figure: Figure, entries: tuple[Sequence[Artist], Sequence[str]]) -> None:
-    """Add one legend below all panels, in rows of equal length, with as many entries per row as fit."""
-    handles, labels = entries
+def legend_below(figure: Figure) -> None:
+    """Add the first panel's legend below all panels, in rows of equal length, with as many entries per row as fit."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
     width, height = figure.get_size_inches()
     letter_inches = mpl.rcParams["font.size"] / 72
     n_rows = math.ceil(len(labels) / max(1, int(width / max(map(_entry_inches, labels)))))
