@@ -204,15 +204,16 @@ class Vqa2Files(DataFiles):
 
     def receipt(self, name: str) -> str:
         """Return the receipt of a downloaded file, which is useful only where that file is."""
-        return self._kept_here(receipt(name))
+        return self._kept_here(f"{VQA2_FOLDER}/{name}{RECEIPT}")
 
     def published_weights(self) -> dict[str, str]:
         """Return the files that the starting weights are read from; those of the hub are in its own cache."""
-        files = {"checkpoint": self.receipt("model_LXRT.pth")} if self._weights.source == "original" else {}
-        head = (
-            {"pretraining_answers": self.receipt("all_ans.json")} if self._weights.answer_head == "pretrained" else {}
-        )
-        return files | head
+        files = {}
+        if self._weights.source == "original":
+            files["checkpoint"] = self.receipt("model_LXRT.pth")
+        if self._weights.answer_head == "pretrained":
+            files["pretraining_answers"] = self.receipt("all_ans.json")
+        return files
 
     def urls(self, name: str) -> list[str]:
         """Return where the file `name` can be downloaded, in the order to try."""
@@ -229,11 +230,6 @@ class Vqa2Files(DataFiles):
         if part.endswith("minival"):
             return made_here.format(split=part)
         return self.receipt(f"v2_{kind}_{'Train' if part == 'train2014' else 'Test'}_mscoco.zip")
-
-
-def receipt(name: str) -> str:
-    """Return the receipt of a downloaded file of VQA v2."""
-    return f"{VQA2_FOLDER}/{name}{RECEIPT}"
 
 
 def files_of(experiment: Experiment, paths: Layout, kept_here: Callable[[str], str] = str) -> DataFiles:
