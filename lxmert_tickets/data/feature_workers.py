@@ -10,9 +10,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -29,25 +28,6 @@ TASKS_AHEAD = 2
 """Per worker: one in progress, one queued."""
 
 
-class Decoders(ABC):
-    """Decodes blocks and writes their features; results come in the order of the tasks."""
-
-    @abstractmethod
-    def next_buffer(self) -> memoryview:
-        """Return the buffer for the next block, waiting until one is free."""
-
-    @abstractmethod
-    def submit(self, task: BlockTask) -> None:
-        """Submit the block in the buffer that `next_buffer` returned last."""
-
-    @abstractmethod
-    def finished(self, *, wait: bool = False) -> Iterator[DecodedBlock]:
-        """Yield the results available; with `wait`, those of all tasks.
-
-        Raises OSError when features could not be written.
-        """
-
-
 class _Order(msgspec.Struct, frozen=True):
     buffer_index: int
     task: BlockTask
@@ -59,71 +39,81 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def decoding(n_workers: int, features: int, buffer_bytes: int) -> Iterator[Decoders]:
+def decoding(n_workers: int, features: int, buffer_bytes: int) -> Iterator["Decoders"]:
     """Yield decoders in `n_workers` processes (1: in this one, at most MAX_WORKERS) that write to the file `features`.
 
     A block must fit in `buffer_bytes`; only the filled part of a buffer takes memory.
     """
     if n_workers <= 1:
-        yield _Here(features, buffer_bytes)
+        buffer = memoryview(mmap.mmap(-1, buffer_bytes))
+        yield Decoders([_Here(buffer, features)], [buffer])
         return
     n_workers = min(n_workers, MAX_WORKERS)
     n_buffers = n_workers * TASKS_AHEAD + 1
     with _shared_file(n_buffers * buffer_bytes) as shared:
         workers = [_Worker(shared, features, buffer_bytes) for _ in range(n_workers)]
         try:
-            yield _InProcesses(workers, _buffers(shared, buffer_bytes))
+            yield Decoders(workers, _buffers(shared, buffer_bytes))
         finally:
             for worker in workers:
                 worker.end()
 
 
-class _Here(Decoders):
-    def __init__(self, features: int, buffer_bytes: int) -> None:
-        self._features, self._results = features, deque[DecodedBlock]()
-        self._buffer = memoryview(mmap.mmap(-1, buffer_bytes))
+class Decoders:
+    """Decodes blocks and writes their features; results come in the order of the tasks.
 
-    def next_buffer(self) -> memoryview:
-        return self._buffer
+    Workers and buffers take blocks in turn, as all blocks are of about the same size.
+    """
 
-    def submit(self, task: BlockTask) -> None:
-        self._results.append(_work(self._buffer, task, self._features))
-
-    def finished(self, *, wait: bool = False) -> Iterator[DecodedBlock]:
-        while self._results:
-            yield self._results.popleft()
-
-
-class _InProcesses(Decoders):
-    """Assigns blocks to workers and buffers in turn, as all blocks are of about the same size."""
-
-    def __init__(self, workers: "list[_Worker]", buffers: list[memoryview]) -> None:
+    def __init__(self, workers: "Sequence[_Worker | _Here]", buffers: Sequence[memoryview]) -> None:
         self._workers, self._buffers = workers, buffers
         self._n_submitted = self._n_received = 0
         self._results = deque[DecodedBlock]()
 
     def next_buffer(self) -> memoryview:
+        """Return the buffer for the next block, waiting until one is free."""
         while self._n_submitted - self._n_received >= len(self._buffers):
             self._receive()
         return self._buffers[self._n_submitted % len(self._buffers)]
 
     def submit(self, task: BlockTask) -> None:
+        """Submit the block in the buffer that `next_buffer` returned last."""
         order = _Order(self._n_submitted % len(self._buffers), task)
         self._workers[self._n_submitted % len(self._workers)].send(order)
         self._n_submitted += 1
 
     def finished(self, *, wait: bool = False) -> Iterator[DecodedBlock]:
+        """Yield the results available; with `wait`, those of all tasks.
+
+        Raises OSError, as the other methods do, when features could not be written.
+        """
         while self._n_received < self._n_submitted and (wait or self._oldest().has_answered()):
             self._receive()
         while self._results:
             yield self._results.popleft()
 
-    def _oldest(self) -> "_Worker":
+    def _oldest(self) -> "_Worker | _Here":
         return self._workers[self._n_received % len(self._workers)]
 
     def _receive(self) -> None:
         self._results.append(self._oldest().receive())
         self._n_received += 1
+
+
+class _Here:
+    """Decodes in this process, when it is sent an order."""
+
+    def __init__(self, buffer: memoryview, features: int) -> None:
+        self._buffer, self._features, self._answers = buffer, features, deque[DecodedBlock]()
+
+    def send(self, order: _Order) -> None:
+        self._answers.append(_work(self._buffer, order.task, self._features))
+
+    def has_answered(self) -> bool:
+        return True
+
+    def receive(self) -> DecodedBlock:
+        return self._answers.popleft()
 
 
 class _Worker:
