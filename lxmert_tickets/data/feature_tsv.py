@@ -65,15 +65,14 @@ def parse_feature_row(line: bytes | memoryview, place: str) -> FeatureRow:
     """
     cells = _cells(line, place)
     regions = _positive(cells, "num_boxes", place)
-    for name, size_bytes in BYTES_A_REGION.items():
-        if name != "boxes":
-            _decode(cells, name, place, regions, size_bytes)
+    for name in ("objects_id", "objects_conf", "attrs_id", "attrs_conf"):
+        _decode(cells, name, place, regions)
     row = FeatureRow(
         image_id=_image_id(cells, place),
         height=_positive(cells, "img_h", place),
         width=_positive(cells, "img_w", place),
-        boxes=_numbers(_decode(cells, "boxes", place, regions, BYTES_A_REGION["boxes"]), regions, "boxes", place),
-        features=_numbers(_decode(cells, "features", place, regions, None), regions, "features", place),
+        boxes=_numbers(cells, "boxes", place, regions),
+        features=_numbers(cells, "features", place, regions),
     )
     _check_boxes(row, place)
     return row
@@ -148,10 +147,8 @@ def _positive(cells: dict[str, bytes | memoryview], name: str, place: str) -> in
     )
 
 
-def _decode(
-    cells: dict[str, bytes | memoryview], name: str, place: str, regions: int, bytes_a_region: int | None
-) -> bytes:
-    """Return the bytes of the column `name`, `bytes_a_region` per region (None: any whole number of float32)."""
+def _decode(cells: dict[str, bytes | memoryview], name: str, place: str, regions: int) -> bytes:
+    """Return the bytes of the column `name`, as many per region as BYTES_A_REGION says; else whole float32 numbers."""
     try:
         content: bytes = pybase64.b64decode(cells[name], validate=True)
     except binascii.Error as error:
@@ -160,19 +157,19 @@ def _decode(
         raise DataError(
             place, f"{name} is not base64 ({error}): {_shortened(cells[name])}", "base64", IF_LAST
         ) from None
-    if bytes_a_region is None:
-        fits, unit = len(content) > 0 and len(content) % (4 * regions) == 0, "a multiple of 4"
+    if name in BYTES_A_REGION:
+        fits, unit, remedy = len(content) == BYTES_A_REGION[name] * regions, str(BYTES_A_REGION[name]), ""
     else:
-        fits, unit = len(content) == bytes_a_region * regions, str(bytes_a_region)
+        fits, unit, remedy = len(content) > 0 and len(content) % (4 * regions) == 0, "a multiple of 4", IF_LAST
     if not fits:
         expected = f"{unit} for each of the {regions} regions that num_boxes states"
-        raise DataError(place, f"{name} has {len(content)} bytes", expected, IF_LAST if bytes_a_region is None else "")
+        raise DataError(place, f"{name} has {len(content)} bytes", expected, remedy)
     return content
 
 
-def _numbers(content: bytes, regions: int, name: str, place: str) -> np.ndarray:
-    """Return float32 (regions, numbers per region), all finite."""
-    numbers = np.frombuffer(content, dtype="<f4").reshape(regions, -1)
+def _numbers(cells: dict[str, bytes | memoryview], name: str, place: str, regions: int) -> np.ndarray:
+    """Return the column `name` as float32 (regions, numbers per region), all finite."""
+    numbers = np.frombuffer(_decode(cells, name, place, regions), dtype="<f4").reshape(regions, -1)
     if not np.isfinite(numbers).all():
         region, column = np.argwhere(~np.isfinite(numbers))[0]
         raise DataError(
