@@ -158,11 +158,8 @@ def _other_place(path: Path, parent: str, root: Path, networks: Mapping[str, str
 
     A copy of another network's file was made from files that are all intact: those of the other network.
     """
-    place = Path(parent)
-    folder, its_folder = (
-        path.parent.as_posix(),
-        place.parent.relative_to(root).as_posix() if root in place.parents else "",
-    )
+    place, folder = Path(parent), path.parent.as_posix()
+    its_folder = place.parent.relative_to(root).as_posix() if root in place.parents else ""
     if folder in networks and its_folder in networks:
         expected = networks[folder] if path.name in FROM_THE_NETWORK_BEFORE else folder
         if its_folder != expected:
