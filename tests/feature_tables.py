@@ -5,8 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from lxmert_tickets.data import feature_conversion
 from lxmert_tickets.data.feature_tsv import write_feature_row
+from lxmert_tickets.progress import Progress
 
 BOXES = np.array([[0, 0, 10, 20], [1, 2, 40, 30]], dtype=np.float32)
 
@@ -31,3 +34,20 @@ def zipped(tsv: Path, path: Path, *, name: str = "a.tsv", method: int = zipfile.
     with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr(name, tsv.read_bytes())
     return path
+
+
+def shown_progress(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int | None]]:
+    """Return a list that fills with the bytes done and those in all: at the start of a conversion, and at each step."""
+    seen: list[tuple[int, int | None]] = []
+
+    class Seen(Progress):
+        def __init__(self, what: str, total: int | None, unit: str, initial: int) -> None:
+            super().__init__(what, total, unit, initial)
+            seen.append((self._done, total))
+
+        def advance(self, n: int = 1, note: str = "") -> None:
+            super().advance(n, note)
+            seen.append((self._done, self._total))
+
+    monkeypatch.setattr(feature_conversion, "Progress", Seen)
+    return seen

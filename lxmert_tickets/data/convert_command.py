@@ -36,10 +36,10 @@ def run_convert(args: Namespace) -> int:
 
     Raises what `convert_features` raises.
     """
-    from lxmert_tickets.data.feature_conversion import convert_features, shown_progress  # noqa: PLC0415 (h5py)
+    from lxmert_tickets.data.feature_conversion import convert_features  # noqa: PLC0415 (h5py)
 
-    with _messages_shown(), shown_progress() as progress:
-        report = convert_features(args.tables, args.out, metadata={}, progress=progress, workers=args.workers)
+    with _messages_shown():
+        report = convert_features(args.tables, args.out, metadata={}, workers=args.workers)
     sys.stdout.write(f"{args.out}: {report}\n")
     return 0
 

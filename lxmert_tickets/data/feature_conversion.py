@@ -7,7 +7,6 @@ import shutil
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -26,9 +25,6 @@ from lxmert_tickets.errors import DOWNLOAD_AGAIN, FULL_DISK, ArtifactError, Data
 from lxmert_tickets.progress import Progress
 
 log = logging.getLogger(__name__)
-
-OnProgress = Callable[[int, int], None]
-"""Called with the bytes done and the total."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +55,16 @@ def convert_features(
     output: str | Path,
     *,
     metadata: Metadata,
-    progress: OnProgress | None = None,
     workers: int | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> ConversionReport:
     """Write the images of LXMERT's 10-column TSV files to one HDF5 file at `output`, and return what was converted.
 
-    Each of `paths` is a TSV or a zip archive containing one, which is streamed. Every row is checked; all must have the
-    shape of the first. `workers` processes decode (None: one per core), at most 8, and memory use grows with the number
-    of images only by their names. `progress(bytes_done, bytes_total)`, in bytes of the tables, is called at the start
-    and after every block of about `block_bytes`. The file has `features` float16 (n, regions, dim), contiguous and
-    uncompressed, `boxes` float32 (n, regions, 4) as fractions of width and height, `size` int32 (n, 2), height and
-    width, and `image_id`; its bytes depend only on the rows and `metadata`.
+    Each of `paths` is a TSV or a zip archive containing one, which is streamed in blocks of about `block_bytes`. Every
+    row is checked; all must have the shape of the first. `workers` processes decode (None: one per core), at most 8,
+    and memory use grows with the number of images only by their names. The file has `features` float16 (n, regions,
+    dim), contiguous and uncompressed, `boxes` float32 (n, regions, 4) as fractions of width and height, `size` int32
+    (n, 2), height and width, and `image_id`; its bytes depend only on the rows and `metadata`.
 
     Finished blocks are kept beside `output`, and a killed conversion resumes after the last of them.
 
@@ -87,7 +81,7 @@ def convert_features(
     output = Path(output)
     try:
         with working_folder(output) as folder:
-            conversion = _Conversion(tables, folder, metadata, progress, block_bytes)
+            conversion = _Conversion(tables, folder, metadata, block_bytes)
             conversion.run(workers or available_cores())
             size_bytes = conversion.finish()
             put_in_place(conversion.journal.features_path, output)
@@ -106,30 +100,10 @@ def convert_features(
     )
 
 
-@contextmanager
-def shown_progress() -> Iterator[OnProgress]:
-    """Yield a `progress` for `convert_features` that shows the time left, as a bar or in the log."""
-    bars: list[Progress] = []
-    before = 0
-    with ExitStack() as stack:
-
-        def show(bytes_done: int, bytes_total: int) -> None:
-            nonlocal before
-            if bars:
-                bars[0].advance(bytes_done - before)
-            else:
-                bars.append(stack.enter_context(Progress("features", bytes_total, "B", initial=bytes_done)))
-            before = bytes_done
-
-        yield show
-
-
 class _Conversion:
     """A conversion in progress: which blocks are done, in this run or an earlier one."""
 
-    def __init__(
-        self, tables: list[Table], folder: Path, metadata: Metadata, progress: OnProgress | None, block_bytes: int
-    ) -> None:
+    def __init__(self, tables: list[Table], folder: Path, metadata: Metadata, block_bytes: int) -> None:
         self.tables, self.folder, self.metadata, self.block_bytes = tables, folder, metadata, block_bytes
         first, line_bytes = _first_row(tables[0])
         n_regions, feature_dim = first.features.shape
@@ -137,14 +111,12 @@ class _Conversion:
         self.offset = self.layout.features_offset()
         self.journal = Journal(folder, self.offset, self.layout.image_bytes)
         self.bytes_before = list(accumulate((table.size_bytes for table in tables), initial=0))
-        self._progress = progress
         self.table_index, self.position = 0, Position()
         self.first_rows = [0]  # of each table begun so far
         self.row_of: dict[str, int] = {}
         self.max_absolute_error = self.max_relative_error = 0.0
         self._restore()
         self._check_room(line_bytes)
-        self._tell()
 
     def run(self, n_workers: int) -> None:
         """Decode the remaining blocks."""
@@ -153,6 +125,7 @@ class _Conversion:
             open(self.journal.features_path, "rb+") as features,
             self.journal.appending() as append,
             decoding(n_workers, features.fileno(), feature_blocks.MAX_LINE_BYTES) as decoders,
+            Progress("features", self.bytes_before[-1], "B", initial=self._bytes_done) as progress,
         ):
             submitted: deque[tuple[int, Position]] = deque()
             n_rows = len(self.row_of)
@@ -162,8 +135,8 @@ class _Conversion:
                     decoders.submit(self._task(index, block, n_rows))
                     submitted.append((index, block.end))
                     n_rows += block.n_lines
-                    self._take(decoders.finished(), submitted, append, blocks)
-            self._take(decoders.finished(wait=True), submitted, append, iter(()))
+                    self._take(decoders.finished(), submitted, append, progress, blocks)
+            self._take(decoders.finished(wait=True), submitted, append, progress, iter(()))
 
     def finish(self) -> int:
         """Complete the file, which already holds the features, and return its size."""
@@ -224,12 +197,13 @@ class _Conversion:
         decoded: Iterator[DecodedBlock],
         submitted: deque[tuple[int, Position]],
         append: Callable[[Record], None],
+        progress: Progress,
         rest: Iterator[Block],
     ) -> None:
         """Check and record the `decoded` blocks; `rest` yields the blocks of the current table not yet read."""
         for block in decoded:
             index, end = submitted.popleft()
-            record = Record(index, end.offset, end.lines, end.crc, block)
+            record, done_before = Record(index, end.offset, end.lines, end.crc, block), self._bytes_done
             try:
                 self._account(record)
             except DataError:
@@ -238,7 +212,7 @@ class _Conversion:
                         pass
                 raise
             append(record)
-            self._tell()
+            progress.advance(self._bytes_done - done_before)
 
     def _account(self, record: Record) -> None:
         """Count a block as done; raises DataError for the first row of it that is bad or repeats an earlier image."""
@@ -263,10 +237,6 @@ class _Conversion:
     @property
     def _bytes_done(self) -> int:
         return self.bytes_before[self.table_index] + self.position.offset
-
-    def _tell(self) -> None:
-        if self._progress is not None:
-            self._progress(self._bytes_done, self.bytes_before[-1])
 
 
 def _first_row(table: Table) -> tuple[FeatureRow, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from feature_tables import BOXES, numbers, write_tsv, zipped
+from feature_tables import BOXES, numbers, shown_progress, write_tsv, zipped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -137,16 +137,12 @@ def test_bytes_depend_on_the_rows_alone(tmp_path: Path, kind: str, workers: int,
     assert not list(tmp_path.glob(".*"))
 
 
-def test_progress_goes_from_0_to_the_size_of_all_tables(tmp_path: Path, tsv: Path) -> None:
+def test_progress_goes_from_0_to_the_size_of_all_tables(
+    tmp_path: Path, tsv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = write_tsv(tmp_path / "b.tsv", ["D"])
-    seen: list[tuple[int, int]] = []
-    convert_features(
-        [zipped(tsv, tmp_path / "a.zip"), other],
-        tmp_path / "f.h5",
-        metadata={},
-        progress=lambda done, total: seen.append((done, total)),
-        block_bytes=100,
-    )
+    seen = shown_progress(monkeypatch)
+    convert_features([zipped(tsv, tmp_path / "a.zip"), other], tmp_path / "f.h5", metadata={}, block_bytes=100)
     total = tsv.stat().st_size + other.stat().st_size
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
     assert {seen[0], seen[-1]} == {(0, total), (total, total)}

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from feature_tables import write_tsv, zipped
+from feature_tables import shown_progress, write_tsv, zipped
 from script_runs import wait_until
 
 from lxmert_tickets.data import feature_conversion, hdf5
 from lxmert_tickets.data.feature_conversion import convert_features
 from lxmert_tickets.errors import ArtifactError, DataError
+from lxmert_tickets.progress import Progress
 
 N_IMAGES = 120
 BLOCK_BYTES = 4000
@@ -26,15 +27,16 @@ BLOCK_BYTES = 4000
 
 CONVERT = """
 import os, sys, time
-from lxmert_tickets.data.feature_conversion import convert_features
+from lxmert_tickets.data.feature_conversion import Progress, convert_features
 *paths, output, workers, pause = sys.argv[1:]
 
-def wait(done, total):
+def wait(progress, n_bytes):
     time.sleep(float(pause))
     while os.path.exists(output + ".hold"):  # as long as a test wants it to last
         time.sleep(0.01)
 
-convert_features(paths, output, metadata={"a": 1}, workers=int(workers), block_bytes=4000, progress=wait)
+Progress.advance = wait
+convert_features(paths, output, metadata={"a": 1}, workers=int(workers), block_bytes=4000)
 """
 # It kills itself, in a thread: whoever watched it from elsewhere might look away for longer than it lives.
 CONVERT_AND_BE_KILLED = """
@@ -123,13 +125,15 @@ def broken_off(sources: list[Path], output: Path, after_blocks: int = 20) -> Pat
     """Convert until `after_blocks` blocks are done, and return the folder of the partial work."""
     calls = []
 
-    def stop(done: int, total: int) -> None:
-        calls.append(done)
-        if len(calls) > after_blocks:
+    def stop(progress: Progress, n_bytes: int) -> None:
+        calls.append(n_bytes)
+        if len(calls) == after_blocks:
             raise KilledError
 
-    with pytest.raises(KilledError):
-        convert_features(sources, output, progress=stop, metadata={"a": 1}, workers=1, block_bytes=BLOCK_BYTES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Progress, "advance", stop)
+        with pytest.raises(KilledError):
+            convert_features(sources, output, metadata={"a": 1}, workers=1, block_bytes=BLOCK_BYTES)
     assert not output.exists()
     return output.with_name(f".{output.name}.partial")
 
@@ -234,17 +238,11 @@ def test_the_report_includes_the_work_done_before_the_kill(tmp_path: Path, monke
     largest = [np.full((2, 200), 1000.2, np.float32)] + [np.ones((2, 200), np.float32)] * (N_IMAGES - 1)
     source = write_tsv(tmp_path / "a.tsv", [f"I{index}" for index in range(N_IMAGES)], lambda index: largest[index])
     broken_off([source], tmp_path / "f.h5")
-    told: list[int] = []
-    report = convert_features(
-        [source],
-        tmp_path / "f.h5",
-        metadata={"a": 1},
-        block_bytes=BLOCK_BYTES,
-        progress=lambda done, total: told.append(done),
-    )
+    told = shown_progress(monkeypatch)
+    report = convert_features([source], tmp_path / "f.h5", metadata={"a": 1}, block_bytes=BLOCK_BYTES)
     assert report.max_absolute_error == pytest.approx(0.2, rel=1e-2)
     assert report.n_images == N_IMAGES
-    assert 0 < told[0] < told[-1] == source.stat().st_size
+    assert 0 < told[0][0] < told[-1][0] == source.stat().st_size
 
 
 def test_a_conversion_killed_before_its_last_step_decodes_nothing_again(tmp_path: Path, monkeypatch) -> None:

@@ -14,6 +14,7 @@ from lxmert_tickets.data import feature_conversion
 from lxmert_tickets.data.feature_conversion import convert_features
 from lxmert_tickets.data.feature_sources import find_table
 from lxmert_tickets.errors import DataError
+from lxmert_tickets.progress import Progress
 
 CONTENT = b"".join(b"%d some text\n" % number for number in range(500))
 
@@ -228,22 +229,17 @@ def test_a_deflated_table_that_ends_early_is_refused_as_damaged(tmp_path: Path, 
         read(archive)
 
 
-def test_a_file_that_shrinks_or_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_shrinks_or_changes_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tsv = write_tsv(tmp_path / "a.tsv", [f"I{index}" for index in range(20)])
     whole = tsv.read_bytes()
 
-    def shrink(done: int, total: int) -> None:
-        if done:
-            tsv.write_bytes(whole[:-50])
-
+    monkeypatch.setattr(Progress, "advance", lambda *_: tsv.write_bytes(whole[:-50]))  # after the first block
     with pytest.raises(DataError, match=r"ends 50 bytes early|changed while it was read"):
-        convert_features([tsv], tmp_path / "f.h5", metadata={}, progress=shrink, block_bytes=500, workers=1)
+        convert_features([tsv], tmp_path / "f.h5", metadata={}, block_bytes=500, workers=1)
     tsv.write_bytes(whole)
-
-    def touch(done: int, total: int) -> None:
-        if done:
-            tsv.write_bytes(whole + b"more")
-
+    monkeypatch.setattr(Progress, "advance", lambda *_: tsv.write_bytes(whole + b"more"))
     with pytest.raises(DataError, match="changed while it was read"):
-        convert_features([tsv], tmp_path / "f.h5", metadata={}, progress=touch, block_bytes=500, workers=1)
+        convert_features([tsv], tmp_path / "f.h5", metadata={}, block_bytes=500, workers=1)
     assert not (tmp_path / "f.h5").exists()
