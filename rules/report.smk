@@ -76,7 +76,6 @@ rule draw_accuracy:
     conda:
         ENVIRONMENT
     params:
-        figure="figure1",
         options=dict(split=SHOWN_SPLIT, spread=EXPERIMENT.report.spread),
         width_inches=EXPERIMENT.report.figure_width_inches,
         dpi=EXPERIMENT.report.figure_dpi,
@@ -92,8 +91,6 @@ use rule draw_accuracy as draw_answer_types with:
         log_of("draw_answer_types"),
     benchmark:
         benchmark_of("draw_answer_types")
-    params:
-        figure="answer_types",
 
 
 use rule draw_accuracy as draw_question_types with:
@@ -106,7 +103,6 @@ use rule draw_accuracy as draw_question_types with:
     benchmark:
         benchmark_of("draw_question_types")
     params:
-        figure="question_types",
         options=dict(split=SHOWN_SPLIT, sparsity=EXPERIMENT.report.table_sparsity, spread=EXPERIMENT.report.spread),
 
 
@@ -120,7 +116,6 @@ use rule draw_accuracy as draw_sparsity with:
     benchmark:
         benchmark_of("draw_sparsity")
     params:
-        figure="sparsity",
         options=dict(subnetwork=SHOWN_SUBNETWORK),
         ranked=EXPERIMENT.subnetworks[SHOWN_SUBNETWORK].ranked if SHOWN_SUBNETWORK else None,
 
@@ -135,7 +130,6 @@ use rule draw_accuracy as draw_learning_curves with:
     benchmark:
         benchmark_of("draw_learning_curves")
     params:
-        figure="learning_curves",
         options=dict(sparsity=EXPERIMENT.report.table_sparsity, spread=EXPERIMENT.report.spread),
 
 

@@ -1,5 +1,6 @@
 """Figure 1, or one of those that explain it."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lxmert_tickets.jobs.job import job
@@ -13,5 +14,6 @@ if TYPE_CHECKING:
 with job(snakemake.log[0]):
     params = snakemake.params
     table = read_table(snakemake.input.table)
-    figure = FIGURES[params.figure](table, width_inches=params.width_inches, **params.options)
+    draw = FIGURES[Path(snakemake.output.png).stem]
+    figure = draw(table, width_inches=params.width_inches, **params.options)
     save_figure(figure, snakemake.output, params.dpi)
