@@ -83,21 +83,14 @@ def convert_features(
         with working_folder(output) as folder:
             conversion = _Conversion(tables, folder, metadata, block_bytes)
             conversion.run(workers or available_cores())
-            size_bytes = conversion.finish()
+            report = conversion.finish()
             put_in_place(conversion.journal.features_path, output)
     except OSError as error:
         if error.errno not in FULL_DISK:
             raise
         remedy = "Free some disk space and run this again: it resumes where it stopped."
         raise ArtifactError(output, f"cannot be written ({error.strerror})", "free disk space", remedy) from None
-    return ConversionReport(
-        len(conversion.row_of),
-        conversion.layout.n_regions,
-        conversion.layout.feature_dim,
-        size_bytes,
-        conversion.max_absolute_error,
-        conversion.max_relative_error,
-    )
+    return report
 
 
 class _Conversion:
@@ -138,10 +131,12 @@ class _Conversion:
                     self._take(decoders.finished(), submitted, append, progress, blocks)
             self._take(decoders.finished(wait=True), submitted, append, progress, iter(()))
 
-    def finish(self) -> int:
-        """Complete the file, which already holds the features, and return its size."""
+    def finish(self) -> ConversionReport:
+        """Complete the file, which already holds the features, and return what was converted."""
         blocks = (record.block for record in self.journal.records())
-        return self.layout.complete(self.journal.features_path, self.row_of, blocks)
+        size_bytes = self.layout.complete(self.journal.features_path, self.row_of, blocks)
+        shape = len(self.row_of), self.layout.n_regions, self.layout.feature_dim
+        return ConversionReport(*shape, size_bytes, self.max_absolute_error, self.max_relative_error)
 
     def _restore(self) -> None:
         about = {
