@@ -134,10 +134,14 @@ def _read_subnetwork(name: str, value: Any, declared: Mapping[str, Any]) -> Subn
         complement: ComplementSubnetwork = convert(value, ComplementSubnetwork, place)
         return complement
     kinds: dict[str, type[Subnetwork]] = {"largest": MagnitudeSubnetwork, "random": RandomSubnetwork}
-    keep = str(value.get("keep"))
+    if "keep" not in value:  # a new one that is not complete, or another's name misspelt
+        near = did_you_mean(name, [other for other, entry in declared.items() if other != name and entry is not None])
+        remedy = f"State what it keeps{f'; or {near}' if near.startswith('did') else '.'}"
+        raise ConfigError(place, "has neither keep nor complement_of", "one of them", remedy)
+    keep = str(value["keep"])
     if keep not in kinds:
-        remedy = did_you_mean(keep, kinds) if "keep" in value else "State what it keeps."
-        raise ConfigError(f"{place}.keep", repr(value.get("keep")), "largest, random, or complement_of instead", remedy)
+        expected = "largest, random, or complement_of instead"
+        raise ConfigError(f"{place}.keep", repr(value["keep"]), expected, did_you_mean(keep, kinds))
     if keep == "random" and "rounds" in value:
         raise ConfigError(f"{place}.rounds", "has no meaning with keep: random", "keep: largest", merged)
     found: Subnetwork = convert(value, kinds[keep], place)

@@ -104,7 +104,9 @@ MISTAKES = [
     ("subnetworks", REMOVED, "subnetworks: is missing", "Copy it from config.yaml."),
     ("subnetworks", None, "subnetworks: empty (null)", "expected a mapping"),
     ("subnetworks.random.sparsities", REMOVED, "subnetworks.random.sparsities: is missing"),
-    ("subnetworks.random.keep", REMOVED, "subnetworks.random.keep: None", "largest, random, or complement_of"),
+    ("subnetworks.random.keep", REMOVED, "subnetworks.random: has neither keep nor complement_of", "what it keeps."),
+    ("subnetworks.random.keep", None, "subnetworks.random.keep: None", "largest, random, or complement_of"),
+    ("subnetworks.low_magnitud", {"sparsities": [50]}, "low_magnitud: has neither", "or did you mean 'low_magnitude'?"),
     ("seeds", ["0", "1"], "seeds[0]: '0'", "expected a whole number", IN_A_FILE),  # as from --config 'seeds=[0,1]'
     ("training.epochs", "3", "training.epochs: '3'", "expected a whole number", IN_A_FILE),
     ("training.epochs", True, "training.epochs: True", "expected a whole number"),
