@@ -1,6 +1,7 @@
 """Whether the values of an experiment, each well-formed by itself, fit together."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -108,7 +109,14 @@ def _check_scenes(experiment: Experiment) -> None:
         raise ConfigError(f"scenes.sets.{PRETRAIN}", "has no captions", "a set with captions_per_image of 1 or more")
     if not experiment.splits.test:
         raise ConfigError("splits.test", "no split", "at least one: it costs nothing here", "Copy it from config.yaml.")
+    spelt: dict[str, str] = {}
     for name, images in sets.items():
+        other = spelt.setdefault(re.sub("[._]", "-", name).lower(), name)
+        if other != name:  # a set without a role changes nothing: sizes given to test_dev would be ignored
+            raise ConfigError(
+                f"scenes.sets.{name}", f"is spelt almost as {other}", "names that differ in letters or digits",
+                f"To change {other}, write its name; else choose another.",
+            )  # fmt: skip
         if images.questions % 2:
             raise ConfigError(
                 f"scenes.sets.{name}.questions", str(images.questions), "an even number",

@@ -224,6 +224,8 @@ MISTAKES = [
     ("splits.validate", "train", "splits.validate: 'train' has another role already", "Labels must not leak"),
     ("splits.test", ["pretrain"], "splits.test[0]: 'pretrain' has another role already"),
     ("splits.train", "pretrain", "splits.train: 'pretrain' has another role already"),
+    ("scenes.sets.test_dev", {"images": 2, "questions": 2}, "sets.test_dev: is spelt almost as test-dev", "write its"),
+    ("scenes.sets.Val", {"images": 2, "questions": 2}, "scenes.sets.Val: is spelt almost as val", "choose another."),
     ("scenes.sets.pretrain.captions_per_image", 0, "scenes.sets.pretrain: has no captions"),
     ("scenes.sets.pretrain", REMOVED, "scenes.sets.pretrain: has no captions"),
     ("model.hidden_size", 66, "model.hidden_size: 66", "expected a multiple of n_heads=4"),
