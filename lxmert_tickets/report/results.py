@@ -21,7 +21,8 @@ NAMES = ("subnetwork", "split", "measure", "question_type", "part", "name", "str
 def read_table(path: str | Path) -> pd.DataFrame:
     """Return a CSV file of the workflow: names as they are, NaN where a number is left empty.
 
-    Raises ArtifactError, naming the file, when it is missing, cut off, or unreadable.
+    Raises ArtifactError, naming the file, when it is missing, cut off, or unreadable, or holds something else than
+    numbers, such as a spreadsheet's decimal commas, dates and semicolons.
     """
     try:
         text = Path(path).read_bytes()
@@ -31,6 +32,9 @@ def read_table(path: str | Path) -> pd.DataFrame:
         raise ArtifactError(path, f"cannot be read ({reason})", "a table as CSV", REMAKE) from None
     if not text.endswith(b"\n"):
         raise ArtifactError(path, "is cut off", "a line break at its end", REMAKE)
+    texts = table.drop(columns=[*NAMES], errors="ignore").select_dtypes(exclude=["number", "bool"])
+    if len(texts.columns):  # also of a table without rows
+        raise ArtifactError(path, f"no numbers in {', '.join(map(str, texts))}", "numbers there", REMAKE)
     return table
 
 
@@ -65,15 +69,15 @@ def collect_question_types(scores: Iterable[tuple[int, str, str, Score]]) -> pd.
 def collect_files(files: Iterable[tuple[int, str, str]]) -> pd.DataFrame:
     """Return the CSV files of many networks, from (seed, model, path), stacked and labelled.
 
-    Raises ArtifactError when one cannot be read, has no rows, an empty cell, or columns other than the one before.
+    Raises ArtifactError when one cannot be read, has an empty cell, or columns other than the one before.
     """
     tables: list[pd.DataFrame] = []
     before = ""
     for seed, model, path in files:
         name, sparsity = subnetwork_of(model)
         table = read_table(path)
-        if table.empty or table.isna().any(axis=None):
-            raise ArtifactError(path, "has an empty cell, or no rows", "a number or a name in each cell", REMAKE)
+        if table.isna().any(axis=None):
+            raise ArtifactError(path, "has an empty cell", "a number or a name in each cell", REMAKE)
         if tables and list(table.columns) != list(tables[-1].columns[3:]):
             found, expected = (", ".join(map(str, columns)) for columns in (table.columns, tables[-1].columns[3:]))
             raise ArtifactError(path, f"columns {found}", f"{expected}, as in {before}", REMAKE)

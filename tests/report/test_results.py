@@ -100,6 +100,22 @@ def test_groups_do_not_mix() -> None:
     assert over_seeds(table, ["subnetwork"], ["overall"])["overall", "mean"].to_dict() == {"a": 2.0, "b": 20.0}
 
 
+@pytest.mark.parametrize(
+    ("content", "column"),
+    [
+        ('subnetwork,sparsity,overall\nrandom,50.0,"30,5"\n', "overall"),
+        ("subnetwork,sparsity,overall\nrandom,12. May,30.5\nrandom,50.0,30.5\n", "sparsity"),
+        ("subnetwork;sparsity;overall\nrandom;50.0;30.5\n", "subnetwork;sparsity;overall"),
+    ],
+)
+def test_a_table_that_a_spreadsheet_wrote_in_its_own_way_is_named_with_the_column(
+    tmp_path: Path, content: str, column: str
+) -> None:
+    (tmp_path / "results.csv").write_text(content)
+    with pytest.raises(ArtifactError, match=rf"results\.csv: no numbers in {column}; expected numbers.*Delete it"):
+        read_table(tmp_path / "results.csv")
+
+
 @pytest.mark.parametrize("content", [None, b"", b"a,b\n1,2,3,4\n1\n1,2,3,4,5\n", b"a,b\n\xff,1\n"])
 def test_a_table_that_is_missing_or_cannot_be_read_is_named_with_the_remedy(
     tmp_path: Path, content: bytes | None
@@ -114,8 +130,8 @@ def test_a_table_that_is_missing_or_cannot_be_read_is_named_with_the_remedy(
     ("content", "found"),
     [
         ("epoch,loss\n1,0.5\n2,0.2", "is cut off"),
-        ("epoch,loss\n1,0.5\n2\n", "has an empty cell, or no rows"),
-        ("epoch,loss\n", "has an empty cell, or no rows"),
+        ("epoch,loss\n1,0.5\n2\n", "has an empty cell"),
+        ("epoch,loss\n", "no numbers in epoch, loss"),
         ("garbage\n1\n", "columns garbage; expected epoch, loss, as in .*whole"),
     ],
 )

@@ -130,7 +130,7 @@ HEADER = "row,val n_seeds," + ",".join(f"val {metric} {part}" for metric in METR
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("a,b\n", "columns a, b; expected row, and of each split n_seeds, yes_no mean"),
+        ("a,b\n1,2\n", "columns a, b; expected row, and of each split n_seeds, yes_no mean"),
         ("row\ndense\n", "columns row; expected row, and of each split"),
         (HEADER.removesuffix(",val overall std") + f"\ndense,1{',1' * 7}\n", "columns row, val n_seeds,"),
         (f"{HEADER}\ndense,1,high{',1' * 7}\n", "no numbers in val yes_no mean; expected numbers"),
