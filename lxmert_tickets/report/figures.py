@@ -142,7 +142,7 @@ def sparsity_figure(sparsities: pd.DataFrame, subnetwork: str, width_inches: flo
         for row, column in np.ndindex(*values.shape):
             ink = "white" if abs(excess[row, column]) > 0.5 * limit else "black"
             axes.text(
-                column + 0.5, row + 0.5, f"{values[row, column]:.0f}",
+                column + 0.5, row + 0.5, _whole_percent(float(values[row, column])),
                 color=ink, fontsize="x-small", ha="center", va="center",
             )  # fmt: skip
         centers, labels = np.arange(len(wholes)) + 0.5, [percent_text(whole) for whole in wholes]
@@ -165,6 +165,12 @@ def sparsity_figure(sparsities: pd.DataFrame, subnetwork: str, width_inches: flo
         for text in axes.texts:
             text.set_visible(int(text.get_position()[0]) % step == 0)
     return figure
+
+
+def _whole_percent(percent: float) -> str:
+    """Return a share as a whole number: 0 only for nothing, 100 only for all of a layer."""
+    text = f"{percent:.0f}"
+    return "<1" if text == "0" and percent > 0 else ">99" if text == "100" and percent < 100 else text
 
 
 def _depth(layer: str) -> tuple[int, list[int]]:

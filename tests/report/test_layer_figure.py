@@ -30,6 +30,14 @@ def test_a_cell_is_the_mean_over_seeds() -> None:
     assert first.get_text() == "24"  # of 20.5, 29.5 and 22
 
 
+def test_only_a_layer_that_lost_all_its_weights_has_a_100_and_only_an_untouched_one_a_0() -> None:
+    columns = {"subnetwork": "a", "part": "layer", "sparsity": 99.0, "reaches_answer": True}
+    shares = [0.0, 0.02, 0.6, 99.4, 99.8, 100.0]
+    report = pd.DataFrame({"name": [f"language {k}" for k in range(6)], "sparsity_percent": shares}).assign(**columns)
+    (axes, _) = sparsity_figure(report, "a", WIDE).axes
+    assert [text.get_text() for text in axes.texts] == ["0", "<1", "1", "99", ">99", "100"]
+
+
 def test_layers_are_in_the_order_in_which_they_compute() -> None:
     in_order = ["language 0", "language 2", "language 10", "vision 0", "cross 0 attention", "cross 0 language",
                 "cross 0 vision", "cross 1 attention", "pooler", "other"]  # fmt: skip
