@@ -16,7 +16,15 @@ from matplotlib.figure import Figure
 from lxmert_tickets.configuration.experiment import DENSE, percent_text
 from lxmert_tickets.report.names import label_of
 from lxmert_tickets.report.results import METRICS, over_seeds
-from lxmert_tickets.report.style import DENSE_STYLE, legend_below, line_style, new_figure, settings, step_of_columns
+from lxmert_tickets.report.style import (
+    DENSE_STYLE,
+    keep_inside,
+    legend_below,
+    line_style,
+    new_figure,
+    settings,
+    step_of_columns,
+)
 
 UNREAD = "*"  # marks layers that the answer does not depend on
 STREAMS = ("language", "vision", "cross", "pooler", "other")
@@ -31,6 +39,7 @@ def accuracy_figure(results: pd.DataFrame, split: str, spread: str, width_inches
         _draw_accuracy(axes, results[results["split"] == split], "overall", spread)
         axes.set(xlabel="pruned weights (% of prunable)", ylabel=f"{split} accuracy (%)", xticks=range(0, 101, 20))
         legend_below(figure)
+        keep_inside(figure)
     return figure
 
 
@@ -44,6 +53,7 @@ def answer_type_figure(results: pd.DataFrame, split: str, spread: str, width_inc
             axes.set(title=METRICS[kind], xlabel="pruned (%)", xticks=range(20, 100, 20))
         figure.axes[0].set_ylabel(f"{split} accuracy (%)")
         legend_below(figure)
+        keep_inside(figure)
     return figure
 
 
@@ -112,6 +122,7 @@ def question_type_figure(
             xlim=(-3, 103), ylim=(-0.5, len(order) - 0.5),
         )  # fmt: skip
         legend_below(figure)
+        keep_inside(figure)
     return figure
 
 
@@ -157,6 +168,7 @@ def sparsity_figure(sparsities: pd.DataFrame, subnetwork: str, width_inches: flo
         lines += [f"{UNREAD} never reaches the answer"] if unread else []
         axes.set(xlabel="\n".join(lines), ylabel="pruned in the layer (%)")
         figure.colorbar(mesh, ax=axes, label="points above an even share", aspect=30, pad=0.02)
+        keep_inside(figure)
         step = step_of_columns(figure, axes, axes.get_xticklabels())
         axes.set_xticks(centers[::step], labels[::step])
         step = step_of_columns(figure, axes, axes.texts)

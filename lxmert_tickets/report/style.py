@@ -1,6 +1,7 @@
 """How figures look: readable in print, in grey, and by the colour-blind."""
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,21 +65,53 @@ def new_figure(width_inches: float, panel_inches: float, n_panels: int = 1, *, s
 
 
 def legend_below(figure: Figure) -> None:
-    """Add the first panel's legend below all panels, in rows of equal length, with as many entries per row as fit."""
+    """Add the first panel's legend below all panels, in rows of equal length, with as many entries per row as fit.
+
+    A label that is wider than the figure takes several lines.
+    """
+    now = mpl.rcParams
+    letter_inches = now["font.size"] / 72
+    ems = now["legend.handlelength"] + now["legend.handletextpad"] + now["legend.columnspacing"]
+    beside = ems * letter_inches  # the line before a label, and the space to the next entry
     handles, labels = figure.axes[0].get_legend_handles_labels()
     width, height = figure.get_size_inches()
-    letter_inches = mpl.rcParams["font.size"] / 72
-    n_rows = math.ceil(len(labels) / max(1, int(width / max(map(_entry_inches, labels)))))
-    figure.set_figheight(height + (1.5 * n_rows + 0.5) * letter_inches)
+    labels = [_in_lines(label, width - beside) for label in labels]
+    widest = beside + max(_inches(line) for label in labels for line in label.split("\n"))
+    n_rows = math.ceil(len(labels) / max(1, int(width / widest)))
+    n_more_lines = sum(label.count("\n") for label in labels)
+    figure.set_figheight(height + (1.5 * n_rows + 1.2 * n_more_lines + 0.5) * letter_inches)
     figure.legend(handles, labels, loc="outside lower center", ncols=math.ceil(len(labels) / n_rows))
 
 
-def _entry_inches(label: str) -> float:
-    """Return the width of `label` in a legend, with the line before it and the space to the next."""
-    now = mpl.rcParams
-    ems = now["legend.handlelength"] + now["legend.handletextpad"] + now["legend.columnspacing"]
-    words = TextPath((0, 0), label, size=now["font.size"]).get_extents()
-    return float(words.width + ems * now["font.size"]) / 72
+def keep_inside(figure: Figure) -> None:
+    """Break the labels of axes that reach beyond the figure into lines: they hold names of any length."""
+    figure.draw_without_rendering()  # lays out
+    for axes in figure.axes:
+        panel = axes.get_window_extent()
+        x_label, y_label = axes.xaxis.label, axes.yaxis.label
+        for label, taken, middle, length in (
+            (x_label, x_label.get_window_extent().width, (panel.x0 + panel.x1) / 2, figure.bbox.width),
+            (y_label, y_label.get_window_extent().height, (panel.y0 + panel.y1) / 2, figure.bbox.height),
+        ):
+            there_is = 2 * min(middle, length - middle)  # a label is centered on its panel
+            if taken > there_is:
+                label.set_text(_in_lines(label.get_text(), there_is / figure.dpi))
+
+
+def _in_lines(text: str, inches: float) -> str:
+    """Return `text` in lines of at most `inches`, broken at spaces and dashes, and elsewhere if there are none."""
+    lines = text.split("\n")
+    n_characters = max(map(len, lines))
+    # Hinted letters are wider than their outlines.
+    while n_characters > 1 and (share := inches / (1.1 * max(map(_inches, lines)))) < 1:
+        n_characters = max(1, min(n_characters - 1, int(n_characters * share)))
+        lines = [part for line in text.split("\n") for part in textwrap.wrap(line, n_characters)]
+    return "\n".join(lines)
+
+
+def _inches(line: str) -> float:
+    """Return the width of a line of text."""
+    return float(TextPath((0, 0), line, size=mpl.rcParams["font.size"]).get_extents().width) / 72 if line else 0.0
 
 
 def step_of_columns(figure: Figure, axes: Axes, texts: Iterable[Text], gap_points: float = 0.0) -> int:

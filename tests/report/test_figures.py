@@ -107,13 +107,43 @@ def test_a_legend_names_every_network_once(draw: Draw) -> None:
 @pytest.mark.parametrize("width", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("models", [MODELS, WITH_LONGER_NAMES], ids=["short", "long"])
 def test_nothing_is_cut_off(draw: Draw, width: float, models: Models) -> None:
-    figure = draw(models=models, width=width)
+    assert_nothing_is_cut_off(draw(models=models, width=width))
+
+
+def assert_nothing_is_cut_off(figure: Figure) -> None:
     figure.draw_without_rendering()
     tight = figure.get_tightbbox()
     assert tight.x0 >= -0.02
     assert tight.y0 >= -0.02
     assert tight.x1 <= figure.get_figwidth() + 0.02
     assert tight.y1 <= figure.get_figheight() + 0.02
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize(
+    ("split", "subnetwork"),
+    [("test-compositional", "magnitude_per_tensor_at_initialization_one_shot"), (100 * "x", 100 * "m")],
+    ids=["long", "longest"],
+)
+def test_names_of_any_length_take_several_lines_and_are_whole(width: float, split: str, subnetwork: str) -> None:
+    table, kinds, layers = (
+        made.replace({"test-dev": split, "low_magnitude": subnetwork})
+        for made in (results(), question_types(), sparsities())
+    )
+    figures = [draw(table, split, "std", width) for draw in (accuracy_figure, answer_type_figure)]
+    figures += [question_type_figure(kinds, split, 50.0, "std", width), sparsity_figure(layers, subnetwork, width)]
+    for figure in figures:
+        assert_nothing_is_cut_off(figure)
+    label = f"{subnetwork.replace('_', '-')} pruned"
+    for figure in figures[:3]:
+        shown = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert unbroken(label) in [unbroken(text) for text in shown]
+        assert unbroken(split) in unbroken(figure.axes[0].get_ylabel() + figure.axes[0].get_xlabel())
+    assert unbroken(label) in unbroken(figures[3].axes[0].get_xlabel())
+
+
+def unbroken(text: str) -> str:
+    return "".join(text.split())
 
 
 @pytest.mark.parametrize(("width", "n_rows"), [(WIDE, [2, 4]), (NARROW, [2, 7])], ids=["wide", "narrow"])
