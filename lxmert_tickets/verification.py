@@ -20,7 +20,14 @@ from lxmert_tickets.layout import RECEIPT, files_below, model_of
 
 OF_A_SEED = re.compile(r"seed(\d+)")
 OF_A_SPLIT = re.compile(r"(?:.*/)?(?:(?:predictions|score)\.(.+)\.(?:parquet|json)|data/([^/]+)/questions\.h5)")
+TRAINED_BY = {"pretrain": "pretraining", "finetune": "training", "retrain": "training"}  # which section, by rule
+# The rule's own name: where another workflow imports this one, it has a prefix.
+RULE = re.compile(rf"(?:.*_)?({'|'.join(TRAINED_BY)}|prune_(?:round|random|complement))")
 FROM_THE_NETWORK_BEFORE = ("mask.safetensors", "start.safetensors")  # all other files of a network: from its own
+
+
+Recorded = dict[str, str | None]
+"""By rule, the digest of settings that its files record; None where it has none."""
 
 
 @dataclass
@@ -50,13 +57,24 @@ def networks_of(experiment: Experiment) -> dict[str, str]:
     return found
 
 
-def settings_of(experiment: Experiment) -> dict[str, tuple[str, str]]:
-    """Return, for each rule that trains, its section of the configuration and the digest recorded of that."""
-    sections = {"pretrain": "pretraining", "finetune": "training", "retrain": "training"}
-    return {
-        rule: (section, provenance(rule, experiment.stage(section), None, ())["spec"])
-        for rule, section in sections.items()
-    }
+def settings_of(experiment: Experiment) -> dict[str, Recorded]:
+    """Return what the rules that train or prune record of their settings, by section of the configuration."""
+    settings: dict[str, Recorded] = {}
+    for rule, section in TRAINED_BY.items():
+        settings.setdefault(section, {})[rule] = _recorded(experiment.stage(section))
+    for name, subnetwork in experiment.subnetworks.items():
+        if isinstance(subnetwork, ComplementSubnetwork):
+            rule, spec = "prune_complement", None
+        else:
+            rule = "prune_round" if isinstance(subnetwork, MagnitudeSubnetwork) else "prune_random"
+            spec = _recorded(experiment.stage("pruning") + subnetwork.ranked)
+        settings[f"subnetworks.{name}"] = {rule: spec}
+    return settings
+
+
+def _recorded(spec: str) -> str:
+    digest: str = provenance("", spec, None, ())["spec"]
+    return digest
 
 
 def files_to_verify(root: Path, networks: Collection[str]) -> list[Path]:
@@ -84,7 +102,7 @@ def verify(
     root: Path,
     files: Collection[Path],
     networks: Mapping[str, str],
-    settings: Mapping[str, tuple[str, str]],
+    settings: Mapping[str, Recorded],
     done: Callable[[], None] = lambda: None,
 ) -> Verified:
     """Return what is found in `files`, most of them of the experiment in `root`, a relative path.
@@ -99,10 +117,8 @@ def verify(
             origin = inspect_file(path)["provenance"]
             if isinstance(origin, dict):
                 found.n_files += 1
-                rule = f"_{origin.get('rule')}"  # where another workflow imports this one, the rule has a prefix
-                for section, spec in (about for name, about in settings.items() if rule.endswith(f"_{name}")):
-                    if origin.get("spec") != spec:
-                        found.problems.append(f"{path}: was made with other settings; expected those of {section} now")
+                if section := _with_other_settings(path, origin, settings):
+                    found.problems.append(f"{path}: was made with other settings; expected those of {section} now")
                 _compare(path, root, origin, networks, digest, replaced, found)
         except TicketsError as error:
             found.problems.append(str(error))
@@ -138,6 +154,15 @@ def _compare(
         elif replaced(parent):
             file = Path(parent).with_suffix("")
             found.problems.append(f"{path}: was made from another {file}; expected the one of {parent}")
+
+
+def _with_other_settings(path: Path, origin: dict[str, Any], settings: Mapping[str, Recorded]) -> str:
+    """Return the section of the settings that `path` should have been made with; "" if it was, or none is known."""
+    rule = RULE.fullmatch(str(origin.get("rule")))
+    if not rule:
+        return ""
+    section = TRAINED_BY.get(rule[1], f"subnetworks.{path.parent.parent.name}")
+    return section if section in settings and (rule[1], origin.get("spec")) not in settings[section].items() else ""
 
 
 def _replaced(receipt: str) -> bool:

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from workflow_runs import ROOT, jobs_of, snakemake
@@ -145,11 +146,34 @@ def test_networks_trained_with_other_settings_are_reported(
     assert len(trained) == len(said) - 2 == len(list((grid / "results/smoke").glob("seed*/**/weights.safetensors")))
 
 
+@pytest.mark.parametrize(
+    ("changed", "names"),
+    [
+        ({"pruning": {"prunable": ["lxmert.pooler.dense.weight"]}}, ["low_magnitude", "random"]),
+        ({"subnetworks": {"low_magnitude": {"ranked": "per_tensor"}}}, ["low_magnitude"]),
+        ({"subnetworks": {"random": {"keep": "largest"}}}, ["random"]),
+    ],
+)
+def test_subnetworks_chosen_with_other_settings_are_reported(
+    grid: Path, verified: Verify, overlay: Callable[..., Path], changed: dict[str, Any], names: list[str]
+) -> None:
+    """Such as those of a folder that came without Snakemake's notes."""
+    status, said = verified(overlay(changed))
+    assert status == 1
+    for name in names:
+        expected = f"was made with other settings; expected those of subnetworks.{name} now"
+        found = {line.removesuffix(f": {expected}") for line in said if line.endswith(expected)}
+        files = [*grid.glob(f"results/smoke/seed*/{name}/s*/*.safetensors")]
+        chosen = {str(file.relative_to(grid)) for file in files if file.name != "weights.safetensors"}
+        assert found == chosen
+        assert chosen
+
+
 @pytest.mark.parametrize("rule", ["retrain", "tickets_retrain"])
 def test_settings_are_compared_also_where_another_workflow_has_prefixed_the_rules(tmp_path: Path, rule: str) -> None:
     file = tmp_path / "x/about.json"
     write_json(file, {"provenance": {"rule": rule, "spec": "earlier", "seed": None, "parents": {}}})
-    settings = {"pretrain": ("pretraining", "now"), "retrain": ("training", "now")}
+    settings: dict[str, verification.Recorded] = {"pretraining": {"pretrain": "now"}, "training": {"retrain": "now"}}
     found = verification.verify(tmp_path / "x", [file], {}, settings)
     assert found.problems == [f"{file}: was made with other settings; expected those of training now"]
 
