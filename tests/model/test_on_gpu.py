@@ -5,12 +5,13 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import toy_sublayers
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
-from kernels_here import DEVICE, LOW, MARKS, _way  # noqa: F401 (a fixture)
+from kernels_here import DEVICE, LOW, MARKS, _way, four_each, philox  # noqa: F401 (a fixture)
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from toy_sublayers import H, are_tokens, gradients_of
@@ -215,6 +216,13 @@ def test_gradients_with_dropout_match_finite_differences(dropouts: tuple[float, 
     step = 2e-3
     before, after = output(-step).item(), output(2 * step).item()
     assert (after - before) / (2 * step) == pytest.approx(along, rel=0.01)
+
+
+def test_random_numbers_are_those_of_triton() -> None:
+    n, seed = 16, 2**40 + 5
+    drawn = torch.zeros(4, n, device=DEVICE)
+    four_each[(1,)](torch.tensor([seed], device=DEVICE), drawn, COUNT=n)
+    assert np.array_equal(drawn.cpu(), philox(seed, np.arange(n, dtype=np.int32)))
 
 
 def test_dropout_keeps_the_right_share_and_depends_only_on_the_seed() -> None:
