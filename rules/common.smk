@@ -1,5 +1,6 @@
 """What all rules share: the experiment, its files, and helper functions."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from lxmert_tickets.report.names import shown_files, shown_models
 from lxmert_tickets.configuration.sources import EVALAI_FOLDER, FEATURES_VERSION, files_of
 from lxmert_tickets.training.recipe import TRAINING_VERSION
 
+gc.freeze()  # what is imported stays: to look through it again and again takes a fifth of Snakemake's start
 let_jobs_import_this_package()
 forget_failed_jobs()
 code_at_start()  # noted before the digests of code are computed

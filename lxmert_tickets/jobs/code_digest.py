@@ -9,7 +9,9 @@ Python.
 import ast
 import hashlib
 import threading
+from collections.abc import Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
@@ -45,16 +47,22 @@ def _behind(source: Path, seen: set[Path]) -> set[Path]:
     return seen
 
 
-class _WithoutWords(ast.NodeTransformer):
-    """Drops docstrings, and the strings that describe constants."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        return None if isinstance(node.value, ast.Constant) else node
+def _blocks(tree: ast.AST) -> Iterator[list[ast.stmt]]:
+    """Yield every list of statements below `tree`, outer ones first."""
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        block = getattr(tree, name, ())
+        if block:
+            yield block
+        for statement in block:
+            yield from _blocks(statement)
 
 
 @cache
 def _tree(source: Path) -> ast.Module:
-    tree: ast.Module = _WithoutWords().visit(ast.parse(source.read_text(encoding="utf-8"), source))
+    """Return the syntax tree of `source` without docstrings and the strings that describe constants."""
+    tree = ast.parse(source.read_text(encoding="utf-8"), source)
+    for block in _blocks(tree):
+        block[:] = [each for each in block if not (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))]
     return tree
 
 
@@ -65,26 +73,26 @@ def _digest(source: Path) -> str:
 
 def _text(tree: object) -> str:
     """Return a syntax tree as `ast.dump` of Python 3.11 does; later versions omit or add empty fields."""
+    if isinstance(tree, list):
+        return f"[{', '.join([_text(part) for part in tree])}]"
+    if not isinstance(tree, ast.AST):
+        return repr(tree)
     if isinstance(tree, ast.JoinedStr):  # 3.12 ends f"{x:{width}}" with an empty text
         tree = ast.JoinedStr([part for part in tree.values if getattr(part, "value", None) != ""])
-    if isinstance(tree, ast.AST):
-        fields = [
-            f"{name}={_text(value)}" for name, value in ast.iter_fields(tree) if not _is_left_out(tree, name, value)
-        ]
-        return f"{type(tree).__name__}({', '.join(fields)})"
-    return f"[{', '.join(map(_text, tree))}]" if isinstance(tree, list) else repr(tree)
-
-
-def _is_left_out(tree: ast.AST, name: str, value: object) -> bool:
-    optional = value is None and getattr(type(tree), name, ...) is None
-    return optional or (name == "type_params" and value == [])  # new in 3.12
+    kind, fields = type(tree), []
+    for name in kind._fields:
+        value = getattr(tree, name)
+        is_default = value is None and getattr(kind, name, ...) is None
+        if not is_default and (name != "type_params" or value):  # new in 3.12
+            fields.append(f"{name}={_text(value)}")
+    return f"{kind.__name__}({', '.join(fields)})"
 
 
 @cache
 def _imported(source: Path) -> frozenset[Path]:
     """Return the files of this package that `source` imports, `__init__` files and bystanders left out."""
     names: set[str] = set()
-    for node in ast.walk(_tree(source)):
+    for node in chain.from_iterable(_blocks(_tree(source))):
         if isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
