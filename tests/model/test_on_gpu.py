@@ -95,6 +95,19 @@ def test_consecutive_sublayers_match_the_plain_implementation(its: Places, kinds
     assert agree(lambda: operators.sublayers([given], [its], parts), [given, *parameters], its)
 
 
+def test_attention_writes_no_row_outside_all_sequences() -> None:
+    n_rows = 10
+    its = padded([3, 5], 6, n_rows)  # packed, with two rows left over
+    given = [rows(n_rows, H, seed).detach() for seed in range(4)]
+    heads = on_gpu._heads_of(its, its, 3, torch.tensor([7], device=DEVICE), 0.0)
+    written = [torch.full_like(given[0], torch.nan) for _ in range(4)]
+    gpu_kernels.attend(*given[:3], written[0], heads)
+    gpu_kernels.attend_backward(*given, *written[1:], heads)
+    for each in written:
+        assert each.isnan().all(dim=1).tolist() == [False] * 8 + [True] * 2
+        assert each[:8].isfinite().all()
+
+
 def test_huge_attention_logits_give_finite_outputs_and_gradients() -> None:
     its, part = Places(1, 2), attending()
     given = torch.full((2, H), 1e4, device=DEVICE).requires_grad_()
