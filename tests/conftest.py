@@ -25,6 +25,8 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 PROJECT = Path(__file__).resolve().parents[1]
+SLOWEST = {"test_slurm_grid.py", "test_kernels.py", "test_interruption.py"}
+"""Those that take up to minutes, beside tests/workflow."""
 
 
 @pytest.fixture(scope="session")
@@ -55,5 +57,5 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the slowest folders first, so that no process still has minutes to go when the others have ended."""
-    items.sort(key=lambda item: item.path.parent.name not in {"slurm", "workflow"})
+    """Run the slowest files first, so that no process still has minutes to go when the others have ended."""
+    items.sort(key=lambda item: (item.path.name not in SLOWEST, item.path.parent.name != "workflow"))
