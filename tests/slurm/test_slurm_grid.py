@@ -28,11 +28,12 @@ from workflow_runs import ROOT
 
 pytestmark = pytest.mark.slurm
 TABLE = str(RESULTS / "tables/table1.md")
-# Data, pretraining, initial weights and two networks are made before the story begins.
+# Data, pretraining, initial weights, two networks and the scores of one are made before the story begins.
 SPLITS = ("train", "val", "test-dev", "test-std")
 BEGINNING = [str(RESULTS / f"data/{split}/questions.h5") for split in SPLITS]
 BEGINNING += [str(RESULTS / f"seed{seed}/initial.safetensors") for seed in (0, 1)]
 BEGINNING += [str(RESULTS / f"seed{seed}/random/s50/weights.safetensors") for seed in (0, 1)]
+BEGINNING += [str(RESULTS / "seed0/random/s50/score.val.json")]
 COMPARED = ("weights.safetensors", "mask.safetensors", "history.csv", "score.*.json", "table1.*")
 
 
