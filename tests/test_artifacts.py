@@ -47,12 +47,13 @@ def saved(tmp_path: Path) -> Path:
 
 
 def test_a_file_appears_whole_and_without_leftovers_in_a_folder_made_for_it(tmp_path: Path) -> None:
-    with replacing(tmp_path / "new" / "a.txt") as temporary:
+    folder = tmp_path / "new" / "newer"
+    with replacing(folder / "a.txt") as temporary:
         temporary.write_text("whole")
-        assert not (tmp_path / "new" / "a.txt").exists()
+        assert not (folder / "a.txt").exists()
         assert temporary.name == "a.txt"
-        assert temporary.parent.parent == tmp_path / "new"  # on the same disk
-    assert {path.name: path.read_text() for path in (tmp_path / "new").iterdir()} == {"a.txt": "whole"}
+        assert temporary.parent.parent == folder  # on the same disk
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"a.txt": "whole"}
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
@@ -66,10 +67,17 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, failure:
 def test_a_disk_full_error_names_the_file_and_other_errors_are_unchanged(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=re.escape(str(tmp_path / "a.txt"))), replacing(tmp_path / "a.txt"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as `write` does
-    for other in (OSError("it is late"), OSError(errno.EIO, "Input/output error", "read.bin")):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "another.bin")
+    for other in (OSError("it is late"), OSError(errno.EIO, "Input/output error", "read.bin"), full):
         before = str(other)
         with pytest.raises(OSError, match=re.escape(before)), replacing(tmp_path / "a.txt"):
             raise other
+
+
+def test_an_error_before_anything_can_be_written_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / f"{'a' * 250}.txt"  # which leaves no room for the name of a temporary folder
+    with pytest.raises(OSError, match=re.escape(f": '{path}'")), replacing(path):
+        pass
 
 
 def test_a_failure_before_anything_is_written_leaves_nothing(tmp_path: Path) -> None:
@@ -83,8 +91,10 @@ def test_a_later_write_removes_a_killed_writers_leftovers_and_nothing_of_other_w
     for folder in (torn, at_work, other):
         folder.mkdir()
         (folder / ".tmpXyZ").write_bytes(b"half")
-    for folder in (torn, other):
-        os.utime(folder, (0, 0))
+    pulse = tmp_path / ".a.safetensors.4.tmp"  # not all writers use a folder
+    pulse.write_bytes(b"half")
+    for left in (torn, other, pulse):
+        os.utime(left, (0, 0))
     save_tensors(tmp_path / "a.safetensors", "mask", TENSORS, {})
     assert {path.name for path in tmp_path.iterdir()} == {at_work.name, other.name, "a.safetensors"}
 
@@ -134,7 +144,7 @@ def test_a_failed_write_of_tensors_names_the_path_and_leaves_nothing_that_cleanu
     else:
         assert ended.returncode == -signal.SIGXFSZ
         assert list(tmp_path.iterdir())
-        subject.remove_torn(tmp_path)
+        subject.remove_torn(tmp_path, path.name)
         assert not list(tmp_path.iterdir())
 
 

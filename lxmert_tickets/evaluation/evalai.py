@@ -35,8 +35,8 @@ PLACE = "seed<seed>/dense.json or seed<seed>/<subnetwork>/s<sparsity>.json; more
 
 SEED = re.compile(r"seed(0|[1-9]\d*)")
 
-MORE = re.compile(r"[._ -][A-Za-z].*|[._ -]?\(.*", re.DOTALL)
-"""What may follow a network's name: a word or a number in parentheses, never digits (s12.5 is not s12)."""
+MORE = re.compile(r"[._ -][A-Za-z]|[._ -]?\(")
+"""What may follow a network's name begins so: a word or a number in parentheses, never digits (s12.5 is not s12)."""
 
 
 def read_evalai(path: str | Path) -> dict[str, Score]:
@@ -164,7 +164,7 @@ def _network_of(file: Path, below: PurePath, seeds: Sequence[int], models: Seque
     seed = {f"seed{number}": number for number in seeds}.get(first)
     if file.suffix.lower() != ".json":
         raise DataError(file, "no .json file", RESULT_FILE, "Take it out of this folder.")
-    if seed is None or not rest.name:
+    if seed is None:
         remedy = did_you_mean(first, (f"seed{number}" for number in seeds))
         raise DataError(file, f"{shown_name(first)!r} is not a seed of this experiment", PLACE, remedy)
     stem = rest.as_posix()[: -len(rest.suffix)]
@@ -177,7 +177,7 @@ def _network_of(file: Path, below: PurePath, seeds: Sequence[int], models: Seque
 
 
 def _goes_on(stem: str, model: str) -> bool:
-    return stem.startswith(model) and MORE.fullmatch(stem, len(model)) is not None and "/" not in stem[len(model) :]
+    return stem.startswith(model) and MORE.match(stem, len(model)) is not None and "/" not in stem[len(model) :]
 
 
 def _below_seed(file: Path) -> PurePath:
@@ -191,5 +191,5 @@ def _is_hidden(path: PurePath) -> bool:
 
 
 def _described(value: Any) -> str:
-    kinds = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
+    kinds = {list: "a list", str: "a string", bool: "true or false", type(None): "null"}
     return kinds.get(type(value), "a number")

@@ -76,9 +76,12 @@ def test_a_byte_order_mark_and_line_breaks_do_not_matter(tmp_path: Path) -> None
     assert read_evalai(path)["test-std"].overall == 72.05
 
 
-def test_scores_of_a_submission_that_lacks_most_questions_are_read_as_they_are(tmp_path: Path) -> None:
-    low = {"yes/no": 0, "number": 0.02, "other": 0.04, "overall": 0.02}
-    assert read_evalai(put(tmp_path / "r.json", [{"test-standard": low}]))["test-std"].overall == 0.02
+@pytest.mark.parametrize("figures", [(0, 0.02, 0.04, 0.02), (100, 100, 100, 100)])
+def test_accuracies_are_read_down_to_those_of_no_answer_and_up_to_those_of_all(
+    tmp_path: Path, figures: tuple[float, ...]
+) -> None:
+    given = dict(zip(DEV, figures, strict=True))
+    assert read_evalai(put(tmp_path / "r.json", [{"test-standard": given}])) == {"test-std": score_of(given)}
 
 
 @pytest.mark.parametrize("overall", [49.99, 50.0, 50.02])
@@ -101,10 +104,13 @@ def test_an_overall_accuracy_may_differ_by_rounding(tmp_path: Path, overall: flo
         ([87.28, 54.13, 62.65, 71.83], "a number"),
         ({"result": [87.28, 54.13]}, "a number"),
         ([{"test-dev": 71.83}], "a number"),
+        ([{"test-dev": "71.83"}], "a string"),
+        ([{"test-dev": True}], "true or false"),
         ([{"test-dev": None}], "null"),
         ([[BOTH]], "a list"),
         ([{"test-de": DEV}], "the split 'test-de'.*did you mean 'test-dev'"),
-        ([{"val": DEV}], "the split 'val'"),
+        ([{"test-dev": DEV}, {"val": DEV}], r"r\.json at \$\[1\]: the split 'val'"),
+        ({"val": DEV}, r"r\.json: the split 'val'"),
         ([{"test-dev": {"overall": 71.83}}], "no 'number', no 'other', no 'yes/no'"),
         ([{"test-dev": DEV | {"rank": 3}}], "also 'rank'"),
         ([{"test-dev": DEV | {"number": 101}}], "'number' is 101; expected a percentage from 0 to 100"),
@@ -146,6 +152,7 @@ def test_files_are_found_by_seed_and_network_and_their_names_may_say_more(tmp_pa
         "seed0/low_magnitude/s12.5.json",
         "seed1/dense.test-dev.json",
         "seed1/dense (1).json",
+        "seed1/dense.results2.json",
         "seed1/random/s50_result.JSON",
     ]
     files = [put(tmp_path / name, [{"test-dev": DEV}]) for name in names]
@@ -186,7 +193,7 @@ def test_results_older_than_the_submission_of_their_network_are_told_apart(tmp_p
         put(tmp_path / f"evalai/seed0/{name}.json", BOTH) for name in ("dense", "low_magnitude/s50.dev", "random/s50")
     ]
     submission_of = {(0, model): tmp_path / f"submissions/seed0/{model}.json" for model in MODELS}
-    for model, seconds in (("dense", 10), ("low_magnitude/s50", 30)):  # none for random/s50
+    for model, seconds in (("dense", 20), ("low_magnitude/s50", 30)):  # none for random/s50
         os.utime(put(submission_of[0, model], []), (seconds, seconds))
     for file in files:
         os.utime(file, (20, 20))
@@ -199,6 +206,7 @@ def test_results_older_than_the_submission_of_their_network_are_told_apart(tmp_p
     [
         ("seed_1/dense.json", "'seed_1' is not a seed of this experiment.*did you mean 'seed1'"),
         ("seed01/dense.json", "'seed01' is not a seed of this experiment.*did you mean 'seed1'"),
+        ("seed2_old/dense.json", "'seed2_old' is not a seed of this experiment"),
         ("dense.json", "'dense.json' is not a seed"),
         ("seed0.json", "'seed0.json' is not a seed"),
         ("seed0/dens.json", "'dens' is not a network of this experiment.*did you mean 'dense'"),
@@ -206,6 +214,7 @@ def test_results_older_than_the_submission_of_their_network_are_told_apart(tmp_p
         ("seed0/low_magnitude/s500.json", "'low_magnitude/s500' is not a network"),
         ("seed0/low_magnitude/s50.5.json", "'low_magnitude/s50.5' is not a network"),
         ("seed0/low_magnitude/s50/test-dev.json", "'low_magnitude/s50/test-dev' is not a network"),
+        ("seed0/dense_old/s50.json", "'dense_old/s50' is not a network"),
         ("seed0/s50.json", "'s50' is not a network"),
         ("seed0/dense.txt", r"no \.json file"),
         ("seed0/dense", r"no \.json file"),
