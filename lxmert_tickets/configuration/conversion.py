@@ -16,6 +16,7 @@ MAX_LEVELS = 20  # of nested sections and lists
 STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")  # of a path as msgspec writes it: $.splits.test[0], $.data.sets[...]
 # What YAML reads as a number or boolean; it is text only in quotes, or within a list or section of --config.
 PLAIN = re.compile(r"[-+]?\d+(\.\d*([eE][-+]\d+)?)?|true|false")
+SCIENTIFIC = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 KEYS_ARE_TEXT = "Keys are text: write it in quotes."
 OWN_FILES = {"vqa2": "configs/vqa2.yaml"}  # of sections that are not in config.yaml
 WORDS = {
@@ -117,7 +118,7 @@ def _remedy(value: Any, expected: str) -> str:
         return ""
     if PLAIN.fullmatch(value):
         return "Write it without quotes; lists and sections: in a file, with --configfile."
-    if expected.startswith("a number") and "e" in value.lower():
+    if expected.startswith("a number") and SCIENTIFIC.fullmatch(value):
         return "YAML requires a decimal point and a signed exponent, as in 5.0e-5 and 1.0e+9."
     return ""
 

@@ -59,10 +59,11 @@ def test_a_mistake_in_the_configuration_of_vqa_v2_is_reported(section: str, valu
     assert all(word in str(caught.value) for word in words)
 
 
-@pytest.mark.parametrize("key", ["minival_seed", "sources"])
+@pytest.mark.parametrize("key", ["minival_seed", "sources", "sources.official"])
 def test_the_error_for_a_missing_key_of_vqa_v2_names_the_file_to_copy_it_from(key: str) -> None:
     config = laid_over(SHIPPED, VQA2)
-    del config["vqa2"][key]
+    section, _, name = f"vqa2.{key}".rpartition(".")
+    del (config["vqa2"] if section == "vqa2" else config["vqa2"]["sources"])[name]
     with pytest.raises(ConfigError, match=rf"vqa2\.{key}: is missing.*Copy it from configs/vqa2\.yaml\."):
         read_experiment(config)
 
@@ -115,6 +116,7 @@ MISTAKES = [
     ("training.epochs", 0, "training.epochs: 0", "expected a whole number >= 1"),
     ("training.learning_rate", "5e-5", "training.learning_rate: '5e-5'", "expected a number", "as in 5.0e-5"),
     ("training.learning_rate", "5.0e-5", "training.learning_rate: '5.0e-5'", "expected a number", IN_A_FILE),
+    ("training.learning_rate", "5E-5", "training.learning_rate: '5E-5'", "expected a number", "as in 5.0e-5"),
     ("training.learning_rate", "fast", "training.learning_rate: 'fast'", "expected a number"),
     ("training.learning_rate", 0, "training.learning_rate: 0", "expected a number > 1.2e-38"),
     ("training.learning_rate", 1e300, "training.learning_rate: 1e+300", "expected a number < 3.4e+38"),
@@ -248,6 +250,24 @@ def test_a_mistake_is_reported_with_its_place_its_value_and_what_is_expected(
     assert "expected expected" not in message
     assert "`" not in message
     assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [("training.clip_norm", "None"), ("training.epochs", "1e3"), ("training", "3"), ("seeds", None)]
+)
+def test_of_a_value_that_writing_it_otherwise_does_not_make_right_only_the_mistake_is_told(
+    place: str, value: object
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_experiment(with_value(place, value))
+    assert (caught.value.place, caught.value.remedy) == (place, "")
+
+
+def test_sparsities_of_a_complement_below_one_percent_are_not_taken_for_fractions() -> None:
+    sparsities = {"low_magnitude": [50, 99.5, 99.75], "high_magnitude": [0.25, 0.5]}
+    changes = {name: {"sparsities": values} for name, values in sparsities.items()}
+    found = read_experiment(laid_over(SHIPPED, {"subnetworks": changes}))
+    assert found.subnetworks["high_magnitude"].sparsities == (0.25, 0.5)
 
 
 @pytest.mark.parametrize(("place", "value"), [("training.batch_size", 5000), ("model.max_positions", 20)])
