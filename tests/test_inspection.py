@@ -127,6 +127,14 @@ def test_inspection_says_what_a_file_is(tmp_path: Path, name: str) -> None:
     assert json.loads(json.dumps(found)) == found
 
 
+@pytest.mark.parametrize("name", [name for name in ALL if name.endswith(".json")])
+def test_lists_and_objects_in_json_are_counted_at_most_not_shown(tmp_path: Path, name: str) -> None:
+    ALL[name][0](tmp_path / name)
+    found = inspect_file(tmp_path / name)
+    assert [key for key, value in found.items() if isinstance(value, list | dict) and key != "provenance"] == []
+    assert any(key.startswith("n_") for key in found) is (found["kind"] not in {"json", "score"})
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_a_truncated_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
     ALL[name][0](tmp_path / name)
@@ -198,7 +206,7 @@ def test_unknown_kinds_are_refused(tmp_path: Path) -> None:
             inspect_file(tmp_path / name)
 
 
-@pytest.mark.parametrize("text", ["3", "null", '"text"', "[1]", '["yes", "no"]'])
+@pytest.mark.parametrize("text", ["3", "null", '"text"', "[1]", '["yes", "no"]', '[{"question_id": 1}, 2]'])
 def test_json_of_no_known_kind_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ArtifactError, match=r"a\.json: is a JSON"):

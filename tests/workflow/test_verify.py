@@ -43,6 +43,7 @@ def test_a_finished_grid_is_consistent(grid: Path, verified: Verify) -> None:
     checkpoints = grid / "results/smoke/pretrained/.resume"  # of a run in progress
     checkpoints.mkdir(exist_ok=True)
     (checkpoints / "step0000000001.safetensors").write_bytes(b"")
+    (grid / "results/smoke/mine.json").write_text("{}")
     status, [said] = verified()
     assert status == 0
     assert said.endswith(" files compared with what they were made from, 0 problems")
@@ -103,12 +104,18 @@ def test_one_flipped_bit_is_detected_by_the_files_made_from_the_damaged_one(grid
     assert any(line.startswith(f"{SWAPPED}: ") for line in said)
 
 
-def test_a_damaged_file_is_reported_and_the_others_are_still_checked(grid: Path, verified: Verify) -> None:
-    (grid / MASK).write_bytes((grid / MASK).read_bytes()[:-1])
+@pytest.mark.parametrize(
+    ("damaged", "made_of_it"),
+    [(MASK, MASK.replace("mask", "weights")), ("results/smoke/seed0/initial.safetensors", SWAPPED)],
+)
+def test_a_damaged_file_is_reported_and_the_others_are_still_checked(
+    grid: Path, verified: Verify, damaged: str, made_of_it: str
+) -> None:
+    (grid / damaged).write_bytes((grid / damaged).read_bytes()[:-1])
     status, said = verified()
     assert status == 1
-    assert any(line.startswith(f"{MASK}: damaged or truncated") for line in said)
-    assert any(line.startswith(f"{MASK.replace('mask', 'weights')}: was made from another {MASK}") for line in said)
+    assert any(line.startswith(f"{damaged}: damaged or truncated") for line in said)
+    assert any(line.startswith(f"{made_of_it}: was made from another {damaged}") for line in said)
 
 
 def test_an_input_that_cannot_be_read_is_reported_once_and_the_others_are_still_compared(
@@ -136,14 +143,16 @@ def test_folders_on_another_disk_are_verified_through_their_links(grid: Path, tm
     assert verified() == (0, before)
 
 
+@pytest.mark.parametrize(("section", "trained"), [("training", "seed*/**"), ("pretraining", "pretrained")])
 def test_networks_trained_with_other_settings_are_reported(
-    grid: Path, verified: Verify, overlay: Callable[..., Path]
+    grid: Path, verified: Verify, overlay: Callable[..., Path], section: str, trained: str
 ) -> None:
     """Such as those of cluster jobs that read a configuration file which was edited during the run, and put back."""
-    status, said = verified(overlay({"training": {"learning_rate": 0.007}}))
+    status, said = verified(overlay({section: {"learning_rate": 0.007}}))
     assert status == 1
-    trained = [line for line in said if line.endswith(": was made with other settings; expected those of training now")]
-    assert len(trained) == len(said) - 2 == len(list((grid / "results/smoke").glob("seed*/**/weights.safetensors")))
+    files = (grid / "results/smoke").glob(f"{trained}/weights.safetensors")
+    told = f"was made with other settings; expected those of {section} now"
+    assert said[:-2] == sorted(f"{file.relative_to(grid)}: {told}" for file in files)
 
 
 @pytest.mark.parametrize(
