@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,16 @@ def experiment(**changes: Any) -> Experiment:
     return read_experiment(read_configuration(PROJECT, files) | changes)
 
 
-def found(given: Experiment | None = None, host: str = "elsewhere") -> dict[tuple[str, int | None], Status]:
+def found(
+    given: Experiment | None = None, host: str = "elsewhere", now: float = NOW
+) -> dict[tuple[str, int | None], Status]:
     given = given or experiment()
     paths = Layout(f"results/{given.experiment}")
-    return {(s.name, s.seed): s for s in statuses(given, paths, files_of(given, paths), Clock(NOW, host))}
+    return {(s.name, s.seed): s for s in statuses(given, paths, files_of(given, paths), Clock(now, host))}
 
 
-def of_model(host: str = "elsewhere") -> Status:
-    return found(host=host)[MODEL, 0]
+def of_model(host: str = "elsewhere", now: float = NOW) -> Status:
+    return found(host=host, now=now)[MODEL, 0]
 
 
 def put(path: str, content: str = "", age: float | None = None) -> Path:
@@ -224,6 +227,12 @@ def test_a_lock_of_another_machine_is_trusted_for_as_long_as_a_pulse_and_then_do
         assert of_model("node8").note == f"process {GONE} on node7 is waiting for a GPU, or has died"
 
 
+def test_a_live_process_of_this_machine_is_not_doubted_however_long_it_waits(folder: Path) -> None:
+    lock(f"process {os.getpid()} on node7")
+    later = time.time() + 10 * STALE_SECONDS
+    assert [of_model(host, later).state for host in ("node7", "node8")] == ["running", "stopped"]
+
+
 def test_a_file_removed_while_its_folder_is_read_is_no_error(folder: Path) -> None:
     lock(f"process {GONE} on node7", age=10)
     Path(f"results/smoke/seed0/{MODEL}/.resume/step0000000042.safetensors").symlink_to("removed")
@@ -321,12 +330,20 @@ def test_the_states_of_data_pretraining_and_initial_weights_are_found_too(folder
     assert found()["data", None].state == "done"
 
 
-@pytest.mark.parametrize("log", ["pretrain.log", "snapshot_initial_weights.0.log"])
-def test_what_failed_after_the_data_is_no_failure_of_the_data(folder: Path, log: str) -> None:
-    put(f"logs/{log}", ERROR)
-    assert [key for key, status in found().items() if status.state == "failed"] == [
-        ("pretrained", None) if log == "pretrain.log" else ("initial", 0)
-    ]
+@pytest.mark.parametrize(
+    ("log", "failed"),
+    [
+        ("pretrain", ("pretrained", None)),
+        ("import_weights", ("pretrained", None)),
+        ("snapshot_initial_weights.0", ("initial", 0)),
+        ("draw_sparsity", ("tables, figures", None)),
+    ],
+)
+def test_what_failed_after_the_data_is_no_failure_of_the_data(
+    folder: Path, log: str, failed: tuple[str, int | None]
+) -> None:
+    put(f"logs/{log}.log", ERROR)
+    assert [key for key, status in found().items() if status.state == "failed"] == [failed]
 
 
 @pytest.mark.parametrize("rule", ["draw_images", "extract_features", "convert_features", "encode_questions"])

@@ -71,6 +71,12 @@ def test_each_network_has_its_answer_with_a_mark_that_needs_no_colour() -> None:
     ]
 
 
+def test_marks_are_explained_and_stand_above_their_counts() -> None:
+    explained, _, head = re.sub(r"</?span[^>]*>", "", shown()).partition('<table id="sums">')
+    assert re.findall(r"([✓◐✗]) (\w+ \w+|none)", explained) == [("✓", "full credit"), ("◐", "part of"), ("✗", "none")]
+    assert head.startswith("<thead><tr><th></th><th>✓</th><th>◐</th><th>✗</th></tr></thead><tbody>")
+
+
 def test_answers_of_each_network_are_counted() -> None:
     counts = re.findall(r"<tr><th>([^<]+)</th><td>(\d)</td><td>(\d)</td><td>(\d)</td></tr>", shown())
     assert counts == [

@@ -114,6 +114,18 @@ def test_every_format_carries_mean_and_sample_deviation_of_every_cell(
     assert read(write(table(n_seeds))) == cells
 
 
+def test_every_format_names_split_and_answer_type_above_the_numbers() -> None:
+    found, types = table(), list(METRICS.values())
+    header = as_markdown(found).splitlines()[0]
+    assert [cell.strip() for cell in header.strip("|").split("|")[1:]] == [f"{s} {t}" for s in TESTED for t in types]
+    latex = as_latex(found).partition(r"\midrule")[0]
+    assert tuple(re.findall(r"\\multicolumn\{4\}\{c\}\{(.*?)\}", latex)) == TESTED
+    assert f" & {' & '.join(2 * types)} " in latex
+    parser = Cells()
+    parser.feed(as_html(found))
+    assert parser.rows[:2] == [["", *TESTED], ["", *2 * types]]
+
+
 def test_rows_are_the_full_model_and_the_subnetworks_in_the_order_of_the_configuration() -> None:
     assert list(table().rows) == ["dense", "low_magnitude", "high_magnitude", "random"]
     turned = results(models=tuple(reversed(MODELS)))
@@ -168,7 +180,8 @@ def test_the_caption_says_how_answers_were_scored_and_notes_only_what_is_shown()
     assert "Val is small." not in caption(table_1(data, 50.0, TESTED, "val", notes))
     found = caption(table_1(data, 50.0, (), "val", notes))
     assert found.startswith("Accuracy by soft labels in percent")
-    assert found.endswith("Val is small.")
+    assert found.endswith(" No score of a test split is known yet: this is val. Val is small.")
+    assert "No score of test or dev is known yet: this is val." in caption(table_1(data, 50.0, ("test", "dev"), "val"))
 
 
 def test_latex_is_well_formed() -> None:

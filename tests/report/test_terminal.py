@@ -10,8 +10,9 @@ from made_up import WITH_LONGER_NAMES, results
 from rich.console import Console
 
 from lxmert_tickets.errors import ArtifactError
+from lxmert_tickets.report.names import row_label
 from lxmert_tickets.report.results import METRICS
-from lxmert_tickets.report.tables import as_csv, as_markdown, table_1
+from lxmert_tickets.report.tables import as_csv, as_markdown, table_1, text_of
 from lxmert_tickets.report.terminal import show_experiment
 
 
@@ -37,11 +38,14 @@ def with_results(folder: Path, data: pd.DataFrame) -> Path:
 @pytest.mark.parametrize("n_seeds", [1, 3])
 def test_the_table_has_the_numbers_of_its_file(tmp_path: Path, n_seeds: int) -> None:
     table = table_1(results(n_seeds), 50.0, ["test-dev", "test-std"], "val")
-    text = shown(with_table(tmp_path, n_seeds), width=80)
-    for cell in (cell for row in table.rows.values() for cell in row.values()):
-        assert (f"{cell.mean:.2f}" if cell.std is None else f"{cell.mean:.2f} ±{cell.std:.2f}") in text
-    assert "Low-magnitude pruned" in text
-    assert "nan" not in text
+    lines = [line.strip() for line in shown(with_table(tmp_path, n_seeds), width=80).splitlines()]
+    assert list(METRICS.values()) in [line.split() for line in lines]
+    for split in table.splits:
+        below = lines[lines.index(split) + 1 :]
+        for line, (name, row) in zip(below, table.rows.items(), strict=False):
+            assert line.startswith(row_label(name))
+            cells = [text_of(row[split, metric]).replace("± ", "±") for metric in METRICS]
+            assert re.findall(r"\d+\.\d\d(?: ±\d+\.\d\d)?", line) == cells
 
 
 def test_in_80_columns_rows_of_both_splits_are_lines_of_equal_width(tmp_path: Path) -> None:
@@ -92,6 +96,7 @@ def test_a_row_without_scores_does_not_count_its_seeds(tmp_path: Path) -> None:
     text = shown(with_results(tmp_path, data[data["subnetwork"].ne("random") | data["split"].eq("test-dev")]))
     assert text.count("Random pruned") == 2
     assert "(n =" not in text
+    assert "nan" not in text
 
 
 def test_names_that_look_like_numbers_are_shown(tmp_path: Path) -> None:
