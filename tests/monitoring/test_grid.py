@@ -307,9 +307,16 @@ def test_a_network_without_its_mask_is_not_done(folder: Path, name: str) -> None
     assert of_model().state == "waiting"
 
 
-def test_an_error_that_is_not_the_last_line_of_a_log_is_no_failure(folder: Path) -> None:
-    put("logs/retrain.0.low_magnitude.50.log", ERROR + "2026-01-02 03:05:05 INFO going on\n")
+@pytest.mark.parametrize("log", ["", "Killed\n", ERROR + "2026-01-02 03:05:05 INFO going on\n"])
+def test_a_log_that_does_not_end_with_an_error_is_no_failure(folder: Path, log: str) -> None:
+    put("logs/retrain.0.low_magnitude.50.log", log)
     assert of_model().state == "waiting"
+
+
+@pytest.mark.parametrize("before", ["é" * 9000, "é" * 9000 + "x"])  # wherever in a letter reading begins
+def test_the_error_at_the_end_of_a_long_log_is_found(folder: Path, before: str) -> None:
+    put("logs/retrain.0.low_magnitude.50.log", f"{before}\n{ERROR}")
+    assert of_model().note == "seed 0, step 6 of 16: the loss is nan; expected a finite loss."
 
 
 def test_a_trained_network_whose_score_failed_has_failed(folder: Path) -> None:

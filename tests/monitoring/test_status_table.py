@@ -52,6 +52,12 @@ def test_the_grid_has_a_cell_per_network_and_a_line_for_each_that_runs_or_has_fa
     assert "failed   seed 1 dense: the loss is [bold]nan (results/x/logs/finetune.1.log)\n" in text
 
 
+def test_a_run_whose_speed_is_not_known_yet_is_shown_without_the_time_left() -> None:
+    text = shown([Status("dense", 0, "running", pulse=replace(RUNNING, steps_per_second=0.0))])
+    assert "│ dense              │ 25 %   │\n" in text
+    assert "running  seed 0 dense: step 120 of 480 (25 %), loss 0.5124, process 12 on node7\n" in text
+
+
 def test_colour_is_used_only_on_terminals() -> None:
     assert "\x1b[" not in shown(GRID)
     assert "\x1b[" in shown(GRID, terminal=True)

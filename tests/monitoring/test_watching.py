@@ -128,6 +128,12 @@ def test_a_full_disk_does_not_end_the_run(
         run.step = 30
         watch(run)
     assert caplog.text.count("progress cannot be recorded: [Errno 28] No space left on device") == times
+    assert weights.with_name("metrics.csv").exists() is (what == "write_pulse")
+
+
+def test_a_run_that_fails_before_its_first_step_fails_with_its_own_error(weights: Path) -> None:
+    with pytest.raises(ZeroDivisionError), watching.watching(weights):
+        raise ZeroDivisionError
 
 
 def test_the_curve_is_on_disk_while_it_grows_and_when_the_run_fails(weights: Path, clock: list[float]) -> None:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lxmert_tickets.report.run_times import OF_NETWORKS, RunTime, read_run_times, run_times_page
@@ -20,12 +20,15 @@ def test_every_job_is_read_under_the_name_of_its_rule(tmp_path: Path) -> None:
         "pretrain.tsv": "12.5\t0:00:12\t345.6\t1\t1\t1\t0\t0\t99\t12",
         "predict.0.low_magnitude/s97.5.tsv": "1.25\t0:00:01\t200\t1\t1\t1\t0\t0\t99\t1",
         "score.0.dense.tsv": "0.2\t0:00:00\tNA\tNA\tNA\tNA\tNA\tNA\tNA\tNA",
+        "show_a.tsv": "0.3\t0:00:00\t0.00\t0.00\t0.00\t0.00\t0.00\t0.00\t0.00\t0.00",
+        "show_b.tsv": "0.4\t0:00:00\t-\t-\t-\t-\t-\t-\t-\t-",
     }.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"{HEAD}{line}\n")
     assert sorted(read_run_times(tmp_path, [0], ["dense", "low_magnitude/s97.5"])) == [
         RunTime("predict", 1.25, 200.0), RunTime("pretrain", 12.5, 345.6), RunTime("score", 0.2, None),
+        RunTime("show_a", 0.3, None), RunTime("show_b", 0.4, None),
     ]  # fmt: skip
 
 
@@ -61,6 +64,7 @@ def test_the_rule_that_took_longest_comes_first_with_sum_longest_and_peak() -> N
     assert "4 jobs, 57 s of work" in page
 
 
+@example([RunTime("a", 0, None)])
 @given(st.lists(st.builds(RunTime, st.sampled_from("abc"), st.floats(0, 1e6), st.none() | st.floats(1, 1e5))))
 def test_no_job_is_lost_and_bars_are_no_longer_than_their_column(jobs: list[RunTime]) -> None:
     page = run_times_page(jobs)
