@@ -50,11 +50,10 @@ def fetch(urls: Sequence[str], target: Path, *, lock: Path, patience: Patience |
     is pinned in `lock` on first use and compared on every later one.
 
     Raises DataError when an existing file is wrong (it is left unchanged), when no mirror provides it, and when the
-    disk is full; ConfigError for an invalid address, including that of a proxy in the environment. No message contains
-    a password or the query of an address.
+    disk is full; ConfigError for an invalid address, including that of a proxy in the environment; ArtifactError when
+    its folder or lock file cannot be made. No message contains a password or the query of an address.
     """
     addresses = [parsed(url) for url in urls]
-    target.parent.mkdir(parents=True, exist_ok=True)
     with _full_disk_reported(target), _alone_with(target):
         if target.exists() or target.is_symlink():
             return _take(target, lock)

@@ -16,7 +16,7 @@ from breaking_server import Answer, BreakingServer, Served
 from downloads_made import OTHER_ZIP, PAGE, ZIP, Get, break_off, part_of, pin, receipt_of
 
 from lxmert_tickets.downloads.addresses import CERTIFICATE_VARIABLES
-from lxmert_tickets.errors import ConfigError, DataError
+from lxmert_tickets.errors import ArtifactError, ConfigError, DataError
 
 
 def test_a_file_is_downloaded_verified_and_pinned(server: BreakingServer, get: Get, target: Path, lock: Path) -> None:
@@ -57,6 +57,20 @@ def test_a_link_put_in_place_is_followed(get: Get, target: Path, tmp_path: Path)
     assert target.is_symlink()
     (tmp_path / "big_disk.zip").unlink()
     with pytest.raises(DataError, match="broken link"):
+        get()
+
+
+def test_a_folder_in_place_of_the_file_is_refused_and_left_alone(get: Get, target: Path) -> None:
+    target.mkdir(parents=True)
+    with pytest.raises(DataError, match=r"train\.zip: a folder or .*; expected a file\. Nothing was changed"):
+        get()
+    assert target.is_dir()
+
+
+def test_a_file_in_place_of_the_folder_is_named_with_the_remedy(get: Get, target: Path) -> None:
+    target.parent.parent.mkdir()
+    target.parent.write_bytes(b"")
+    with pytest.raises(ArtifactError, match=rf"cannot be opened for locking .* Remove {target.parent}\."):
         get()
 
 
