@@ -193,6 +193,7 @@ def test_a_configuration_may_come_through_a_pipe(capsys: pytest.CaptureFixture[s
     [
         (PermissionError(errno.EACCES, "Permission denied", "features.h5"), "features.h5: Permission denied"),
         (OSError(errno.EXDEV, "Invalid link", ".a.tmp", None, "a.h5"), "a.h5: Invalid link"),  # what was to be
+        (OSError("Unable to create file"), "Unable to create file"),  # as h5py words it
     ],
 )
 def test_an_error_of_the_operating_system_gives_one_line_and_status_1(

@@ -5,12 +5,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from rich.console import Console
 
 from lxmert_tickets.cli import main
-from lxmert_tickets.monitoring.grid import Status
+from lxmert_tickets.monitoring.grid import State, Status
 from lxmert_tickets.monitoring.pulse import Pulse
 from lxmert_tickets.monitoring.status_table import print_statuses
 
@@ -45,6 +46,9 @@ def test_the_grid_has_a_cell_per_network_and_a_line_for_each_that_runs_or_has_fa
     assert rows["dense"] == ["done", "failed"]
     assert rows["low_magnitude/s50"] == ["25 %, 3 min 00 s", "waiting"]
     assert rows["initial weights"] == ["done", "waiting"]
+    assert [rows[name] for name in ("data", "pretrained weights", "tables, figures")] == [
+        ["done", ""], ["done", ""], ["waiting", ""]
+    ]  # fmt: skip
     assert (
         "running  seed 0 low_magnitude/s50: step 120 of 480 (25 %), loss 0.5124, 2.0 steps a second, "
         "3 min 00 s left, process 12 on node7\n"
@@ -56,6 +60,17 @@ def test_a_run_whose_speed_is_not_known_yet_is_shown_without_the_time_left() -> 
     text = shown([Status("dense", 0, "running", pulse=replace(RUNNING, steps_per_second=0.0))])
     assert "│ dense              │ 25 %   │\n" in text
     assert "running  seed 0 dense: step 120 of 480 (25 %), loss 0.5124, process 12 on node7\n" in text
+
+
+def test_every_state_is_counted_and_what_is_neither_done_nor_waiting_has_a_line() -> None:
+    found = [Status("dense", seed, state, f"why {seed}") for seed, state in enumerate(get_args(State))]
+    text = shown(found, width=120)
+    assert text.startswith("x: 6 networks, 1 done, 1 running, 1 trained, 1 stopped, 1 failed, 1 waiting\n")
+    told = [line for line in text.splitlines() if "why" in line]
+    assert sorted(told) == sorted(
+        f"{state:8s} seed {seed} dense: why {seed}"
+        for seed, state in enumerate(get_args(State)) if state not in {"done", "waiting"}
+    )  # fmt: skip
 
 
 def test_colour_is_used_only_on_terminals() -> None:

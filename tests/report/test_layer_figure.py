@@ -17,6 +17,7 @@ def test_the_sparsity_of_every_layer_is_written_in_its_cell() -> None:
         name + ("" if reaches else "*") for name, reaches in LAYERS.items()
     ]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["25", "50"]
+    assert (axes.get_xticks().tolist(), axes.get_yticks().tolist()) == ([0.5, 1.5], [0.5, 1.5, 2.5, 3.5])
     cells = {(text.get_position()[1] - 0.5, text.get_position()[0] - 0.5): text.get_text() for text in axes.texts}
     means = {(row, column): whole + 3 * row - 4.5 for row in range(4) for column, whole in enumerate((25.0, 50.0))}
     assert cells == {where: f"{mean:.0f}" for where, mean in means.items()}
