@@ -58,7 +58,7 @@ def networks_of(experiment: Experiment) -> dict[str, str]:
 
 
 def settings_of(experiment: Experiment) -> dict[str, Recorded]:
-    """Return what the rules that train or prune record of their settings, by section of the configuration."""
+    """Return what the rules that train or prune record of their settings, by the sections that these are in."""
     settings: dict[str, Recorded] = {}
     for rule, section in TRAINED_BY.items():
         settings.setdefault(section, {})[rule] = _recorded(experiment.stage(section))
@@ -68,7 +68,7 @@ def settings_of(experiment: Experiment) -> dict[str, Recorded]:
         else:
             rule = "prune_round" if isinstance(subnetwork, MagnitudeSubnetwork) else "prune_random"
             spec = _recorded(experiment.stage("pruning") + subnetwork.ranked)
-        settings[f"subnetworks.{name}"] = {rule: spec}
+        settings[f"pruning and subnetworks.{name}"] = {rule: spec}
     return settings
 
 
@@ -157,11 +157,11 @@ def _compare(
 
 
 def _with_other_settings(path: Path, origin: dict[str, Any], settings: Mapping[str, Recorded]) -> str:
-    """Return the section of the settings that `path` should have been made with; "" if it was, or none is known."""
+    """Return the sections whose settings `path` should have been made with; "" if it was, or none are known."""
     rule = RULE.fullmatch(str(origin.get("rule")))
     if not rule:
         return ""
-    section = TRAINED_BY.get(rule[1], f"subnetworks.{path.parent.parent.name}")
+    section = TRAINED_BY.get(rule[1], f"pruning and subnetworks.{path.parent.parent.name}")
     return section if section in settings and (rule[1], origin.get("spec")) not in settings[section].items() else ""
 
 

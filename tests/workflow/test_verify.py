@@ -170,7 +170,7 @@ def test_subnetworks_chosen_with_other_settings_are_reported(
     status, said = verified(overlay(changed))
     assert status == 1
     for name in names:
-        expected = f"was made with other settings; expected those of subnetworks.{name} now"
+        expected = f"was made with other settings; expected those of pruning and subnetworks.{name} now"
         found = {line.removesuffix(f": {expected}") for line in said if line.endswith(expected)}
         files = [*grid.glob(f"results/smoke/seed*/{name}/s*/*.safetensors")]
         chosen = {str(file.relative_to(grid)) for file in files if file.name != "weights.safetensors"}
