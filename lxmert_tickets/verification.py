@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from lxmert_tickets.artifacts import LARGE_BYTES, file_digest, input_digest, provenance
-from lxmert_tickets.configuration.experiment import DENSE, ComplementSubnetwork, Experiment, MagnitudeSubnetwork
+from lxmert_tickets.configuration.experiment import (
+    DENSE,
+    PRUNING_RULES,
+    ComplementSubnetwork,
+    Experiment,
+    MagnitudeSubnetwork,
+)
 from lxmert_tickets.downloads.receipts import read_receipt
 from lxmert_tickets.errors import TicketsError
 from lxmert_tickets.inspection import INSPECTORS, inspect_file
@@ -22,7 +28,7 @@ OF_A_SEED = re.compile(r"seed(\d+)")
 OF_A_SPLIT = re.compile(r"(?:.*/)?(?:(?:predictions|score)\.(.+)\.(?:parquet|json)|data/([^/]+)/questions\.h5)")
 TRAINED_BY = {"pretrain": "pretraining", "finetune": "training", "retrain": "training"}  # which section, by rule
 # The rule's own name: where another workflow imports this one, it has a prefix.
-RULE = re.compile(rf"(?:.*_)?({'|'.join(TRAINED_BY)}|prune_(?:round|random|complement))")
+RULE = re.compile(rf"(?:.*_)?({'|'.join([*TRAINED_BY, *PRUNING_RULES])})")
 FROM_THE_NETWORK_BEFORE = ("mask.safetensors", "start.safetensors")  # all other files of a network: from its own
 
 
@@ -63,12 +69,10 @@ def settings_of(experiment: Experiment) -> dict[str, Recorded]:
     for rule, section in TRAINED_BY.items():
         settings.setdefault(section, {})[rule] = _recorded(experiment.stage(section))
     for name, subnetwork in experiment.subnetworks.items():
-        if isinstance(subnetwork, ComplementSubnetwork):
-            rule, spec = "prune_complement", None
-        else:
-            rule = "prune_round" if isinstance(subnetwork, MagnitudeSubnetwork) else "prune_random"
+        spec = None  # a complement depends on another mask alone
+        if not isinstance(subnetwork, ComplementSubnetwork):
             spec = _recorded(experiment.stage("pruning") + subnetwork.ranked)
-        settings[f"pruning and subnetworks.{name}"] = {rule: spec}
+        settings[f"pruning and subnetworks.{name}"] = {subnetwork.rule: spec}
     return settings
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -151,6 +151,8 @@ class Pruning(Part, frozen=True):
 class MagnitudeSubnetwork(Part, frozen=True):
     """Keeps the largest weights of trained networks."""
 
+    rule: ClassVar[str] = "prune_round"
+
     keep: Literal["largest"]
     sparsities: Sparsities
     ranked: Ranked = "global"
@@ -160,6 +162,8 @@ class MagnitudeSubnetwork(Part, frozen=True):
 class RandomSubnetwork(Part, frozen=True):
     """Keeps weights drawn at random."""
 
+    rule: ClassVar[str] = "prune_random"
+
     keep: Literal["random"]
     sparsities: Sparsities
     ranked: Ranked = "global"
@@ -168,11 +172,14 @@ class RandomSubnetwork(Part, frozen=True):
 class ComplementSubnetwork(Part, frozen=True):
     """Keeps just what another subnetwork prunes."""
 
+    rule: ClassVar[str] = "prune_complement"
+
     complement_of: str
     sparsities: Sparsities
 
 
 Subnetwork = MagnitudeSubnetwork | RandomSubnetwork | ComplementSubnetwork
+PRUNING_RULES: tuple[str, ...] = tuple(kind.rule for kind in get_args(Subnetwork))
 
 
 class Report(Part, frozen=True):

@@ -7,14 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from lxmert_tickets.configuration.experiment import (
-    DENSE,
-    PRETRAIN,
-    ComplementSubnetwork,
-    Experiment,
-    MagnitudeSubnetwork,
-    Subnetwork,
-)
+from lxmert_tickets.configuration.experiment import DENSE, PRETRAIN, Experiment
 from lxmert_tickets.configuration.sources import DataFiles
 from lxmert_tickets.jobs.finished import NAME as FINISHED
 from lxmert_tickets.jobs.locks import holder_of
@@ -101,7 +94,7 @@ def _network(
     name, _, sparsity = model.partition("/s")
     values = [str(seed), *([name, sparsity] if sparsity else [])]
     if not all(map(files.has, trained)):
-        before = [] if name == DENSE else [_pruning_rule(experiment.subnetworks[name])]
+        before = [] if name == DENSE else [experiment.subnetworks[name].rule]
         rule = "finetune" if name == DENSE else "retrain"
         logs = [paths.log_of(rule, *values) for rule in (*before, rule)]
         return _training(status, weights, logs, files, clock)
@@ -115,12 +108,6 @@ def _network(
         return failed
     # Predictions that were deleted are made again only when a job needs them.
     return replace(status, state="done") if is_scored else replace(status, state="trained", note="to be scored")
-
-
-def _pruning_rule(subnetwork: Subnetwork) -> str:
-    if isinstance(subnetwork, ComplementSubnetwork):
-        return "prune_complement"
-    return "prune_round" if isinstance(subnetwork, MagnitudeSubnetwork) else "prune_random"
 
 
 def _training(status: Status, weights: str, logs: Sequence[str], files: Files, clock: Clock) -> Status:

@@ -1,9 +1,15 @@
 """Which networks are shown, and what they are called; a separate module, since jobs that write pages need no pandas."""
 
-from lxmert_tickets.configuration.experiment import DENSE, Experiment, MagnitudeSubnetwork, percent_text
+from lxmert_tickets.configuration.experiment import (
+    DENSE,
+    PRUNING_RULES,
+    Experiment,
+    MagnitudeSubnetwork,
+    percent_text,
+)
 from lxmert_tickets.layout import Layout, model_of
 
-GRID_RULES = ("finetune", "retrain", "prune_round", "prune_random", "prune_complement", "predict", "score")
+GRID_RULES = ("finetune", "retrain", *PRUNING_RULES, "predict", "score")
 """The rules with a job for each network."""
 
 
