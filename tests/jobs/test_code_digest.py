@@ -94,6 +94,25 @@ def test_an_edit_of_the_logic_changes_the_digest(digest: Callable[..., str], fil
     assert digest(file, old, new) != digest()
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "if x: {}", "if x: pass\nelse: {}", "for y in x: {}", "for y in x: pass\nelse: {}", "while x: {}",
+        "with x: {}", "try: {}\nfinally: pass", "try: pass\nexcept Exception: {}", "try: pass\nexcept* Exception: {}",
+        "try: pass\nexcept Exception: pass\nelse: {}", "try: pass\nfinally: {}", "match x:\n    case 1: {}",
+        "class A: {}", "def f(): {}", "async def f():\n    async with x: {}",
+        "async def f():\n    async for y in x: {}",
+    ],
+)  # fmt: skip
+def test_imports_count_and_words_do_not_within_every_statement(
+    digest: Callable[..., str], monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    monkeypatch.setitem(FILES, "script.py", statement.format("from package import unseen"))
+    assert digest("package/unseen.py", "X = 1", "X = 2") != digest()
+    monkeypatch.setitem(FILES, "script.py", statement.format("'words'; z = 'text'"))
+    assert digest("script.py", "words", "other words") == digest() != digest("script.py", "text", "other text")
+
+
 def test_a_module_that_is_removed_changes_the_digest(digest: Callable[..., str], tmp_path: Path) -> None:
     before = digest()
     (tmp_path / "package/deep.py").unlink()

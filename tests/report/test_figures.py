@@ -142,6 +142,16 @@ def test_names_of_any_length_take_several_lines_and_are_whole(width: float, spli
     assert unbroken(label) in unbroken(figures[3].axes[0].get_xlabel())
 
 
+@pytest.mark.parametrize("width", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_long_names_make_a_figure_higher_and_not_its_panels_lower(width: float) -> None:
+    heights = []
+    for name in ("low_magnitude", 100 * "m"):
+        figure = accuracy_figure(results().replace({"low_magnitude": name}), "test-dev", "std", width)
+        figure.draw_without_rendering()
+        heights.append(figure.axes[0].get_window_extent().height)
+    assert heights[1] > 0.95 * heights[0]
+
+
 def unbroken(text: str) -> str:
     return "".join(text.split())
 
