@@ -41,9 +41,23 @@ bench: $(READY)
 
 setup: $(READY)
 
+# Packages have builds for Python 3.11 to 3.14, but immutables, which Snakemake imports, none for 3.14: pip compiles it.
+define SUITABLE
+import os, shutil, sys, sysconfig
+here = "%d.%d" % sys.version_info[:2]
+compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+header = os.path.join(sysconfig.get_path("include"), "Python.h")
+if not (3, 11) <= sys.version_info[:2] <= (3, 14):
+    sys.exit("Python 3.11 to 3.14 is needed, this is " + here + ": make PYTHON=python3.13")
+if here == "3.14" and not (shutil.which(compiler) and os.path.exists(header)):
+    sys.exit("On Python 3.14, a C compiler (" + compiler + ") and " + header + " are needed to build a package: "
+             "install gcc and python3-dev, or make PYTHON=python3.13")
+endef
+export SUITABLE
+
 # The environment is rebuilt in place whenever the lock file changes.
 $(READY): requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@$(PYTHON) -c "$$SUITABLE"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@touch $@

@@ -114,8 +114,9 @@ def test_data_workers_of_the_peer_read_the_batches_that_it_reads_without_them(tm
     save_questions(tmp_path / "train.h5", questions, {})
     write_features(tmp_path / "features.h5", 4, 3, 5)
     features = open_features(tmp_path / "features.h5").features
-    data = peer_engine.Questions(tmp_path, "train")
-    alone, shared = (list(DataLoader(data, batch_size=4, num_workers=n)) for n in (0, 2))
+    alone, shared = (
+        list(DataLoader(peer_engine.Questions(tmp_path, "train"), batch_size=4, num_workers=n)) for n in (0, 2)
+    )
     assert [set(batch) for batch in shared] == [set(batch) for batch in alone]
     assert all(torch.equal(a[key], b[key]) for a, b in zip(alone, shared, strict=True) for key in a)
     assert np.array_equal(shared[0]["visual_feats"].numpy(), features[questions.image_row[:4]].astype(np.float32))

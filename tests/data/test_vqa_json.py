@@ -105,7 +105,7 @@ GOOD = b'{"data_type": "m", "data_subtype": "t",\n "questions": [{"question_id":
         (b"PK\x03\x04" + GOOD, "", "cannot be read"),
         (b"PK\x05\x06" + bytes(18), "", "a zip archive with 0 .json files (nothing)"),
         (b"[" * 100_000, " at $", "got `array`"),
-        (GOOD.replace(b"{", b'{"more": ' + b"[" * 5000 + b"]" * 5000 + b", ", 1), "", "nested deeper"),
+        (GOOD.replace(b"{", b'{"more": ' + b"[" * 2_000_000 + b"]" * 2_000_000 + b", ", 1), "", "nested deeper"),
     ],
 )
 def test_a_damaged_file_is_refused_with_its_place(tmp_path: Path, content: bytes, place: str, found: str) -> None:

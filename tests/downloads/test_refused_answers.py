@@ -61,7 +61,7 @@ def test_json_nested_too_deeply_leads_to_the_next_mirror(
     server: BreakingServer, mirror: BreakingServer, target: Path, lock: Path
 ) -> None:
     target = target.with_name("a.json")
-    server.files["/a.json"], mirror.files["/a.json"] = Served(b"[" * 200_000), Served(b"[]")
+    server.files["/a.json"], mirror.files["/a.json"] = Served(b"[" * 2_000_000), Served(b"[]")
     with pytest.raises(DataError, match="gave a file that is JSON nested too deep"):
         fetch([server.url("/a.json")], target, lock=lock, patience=QUICK)
     assert not part_of(target).exists()

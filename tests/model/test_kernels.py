@@ -26,6 +26,7 @@ def run(packages: Path, *command: object) -> str:
     environment = os.environ | {
         "PYTHONPATH": paths,
         "TRITON_CACHE_DIR": str(packages / "cache"),
+        "TRITON_INTERPRET": "0",  # where Triton is installed, `kernels_here` has switched it on in this process
         "OMP_NUM_THREADS": "1",
     }
     ran = subprocess.run(

@@ -47,6 +47,7 @@ FORKS.set_forkserver_preload(
 def train_here(job: dict[str, Any]) -> None:
     """Run the training script with a checkpoint at every interval, however long it takes to write."""
     resume.LARGEST_SHARE = 1e9
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever these tests were started with, `nohup` say
     run_here("train", **job)
 
 
