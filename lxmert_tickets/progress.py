@@ -2,11 +2,15 @@
 
 import logging
 import sys
+import threading
 import time
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 INTERVAL_SECONDS = 10.0
+
+# tqdm's own lock is one among processes, too: a semaphore that a job's end leaves behind, and Python 3.14 warns of.
+tqdm.set_lock(threading.RLock())
 
 
 class Progress:

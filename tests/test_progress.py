@@ -1,6 +1,8 @@
 """Progress is logged now and then, and always at the end."""
 
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -56,6 +58,18 @@ def test_no_bar_is_drawn_without_a_terminal(capsys: pytest.CaptureFixture[str], 
     with Progress("drawing", 3) as progress:
         progress.advance(3)
     assert "it/s" not in capsys.readouterr().err
+
+
+def test_a_job_that_ends_at_once_leaves_no_semaphore_behind() -> None:
+    """Processes are started by a server here, as by default from Python 3.14 on."""
+    job = """
+import multiprocessing, os
+multiprocessing.set_start_method("forkserver")
+from lxmert_tickets.progress import Progress
+with Progress("training", 1) as progress:
+    os._exit(0)
+"""
+    assert subprocess.run([sys.executable, "-c", job], stderr=subprocess.PIPE, check=True).stderr == b""
 
 
 def test_bytes_are_logged_in_readable_units(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
