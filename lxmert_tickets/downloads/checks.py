@@ -32,12 +32,12 @@ def check_content(path: Path, name: str) -> None:
     if fault := opening_fault(name, head):
         raise DataError(path, *fault)
     kind = Path(name).suffix.lower()
-    if head.startswith(ZIP_MAGIC):
-        _check_zip(path, name, read_members=kind == ".zip")  # torch may omit the checksums
-    elif kind == ".json":
+    if kind == ".json":
         _check_json(path)
     elif kind == ".txt":
         _check_text(path)
+    elif head.startswith(ZIP_MAGIC):
+        _check_zip(path, name, read_members=kind == ".zip")  # torch may omit the checksums
 
 
 def opening_fault(name: str, head: bytes, content_type: str = "") -> tuple[str, str] | None:

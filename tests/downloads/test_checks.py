@@ -96,6 +96,7 @@ def test_files_that_are_what_their_names_say_pass(checked: Checked, name: str, c
         ("a.txt", b'<?xml version="1.0"?>\n<!-- hello -->\n<!doctype HTML PUBLIC>', "is a web page"),
     ],
 )  # fmt: skip
+        ("a.txt", zip_bytes(10), "zero bytes|is not text"),
 def test_files_that_are_not_what_their_names_say_are_refused(
     checked: Checked, name: str, content: bytes, message: str
 ) -> None:
