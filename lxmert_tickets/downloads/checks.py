@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from lxmert_tickets.errors import DataError
+from lxmert_tickets.errors import NO_ACCESS, DataError
 from lxmert_tickets.file_kinds import ZIP_DAMAGES, ZIP_MAGIC, is_page
 from lxmert_tickets.progress import Progress
 
@@ -92,6 +92,9 @@ def _check_zip(path: Path, name: str, read_members: bool) -> None:
                         while block := stream.read(BLOCK_BYTES):
                             progress.advance(len(block))
     except ZIP_DAMAGES as error:
+        if isinstance(error, OSError) and error.errno in NO_ACCESS:  # the disk fails: the file may be whole
+            error.filename = str(path)
+            raise
         raise DataError(path, f"is a damaged zip ({error or type(error).__name__})", "a complete zip file") from None
 
 

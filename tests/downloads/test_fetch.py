@@ -1,11 +1,13 @@
 """A file ends up in place and verified, whether downloaded or put there by hand; no secret is shown."""
 
+import errno
 import json
 import logging
 import os
 import shutil
 import ssl
 import subprocess
+import zipfile
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
@@ -119,6 +121,22 @@ def test_a_file_put_in_place_during_the_download_is_not_overwritten(
         with pytest.raises(DataError, match="Nothing was changed"):
             get(server.url())
     assert target.read_bytes() == content
+
+
+def test_a_disk_that_fails_while_a_download_is_checked_costs_no_byte_of_it(
+    server: BreakingServer, get: Get, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "open", fails)
+        with pytest.raises(OSError, match=r"Input/output error: .*\.train\.zip\.part"):
+            get(server.url())
+    server.asked.clear()
+    assert get(server.url()) == receipt_of(ZIP)
+    assert target.read_bytes() == ZIP
+    assert not server.asked
 
 
 def test_without_a_mirror_or_a_file_the_error_gives_the_remedy(get: Get, target: Path) -> None:
