@@ -21,7 +21,10 @@ def parsed(url: str, place: str = "urls") -> URL:
     except InvalidURL:
         raise ConfigError(place, "an address that cannot be read", "https://HOST/PATH") from None
     if address.scheme not in ("http", "https") or not address.host:
-        raise ConfigError(place, f"{shown(address)!r}", "an address that starts with https:// or http://")
+        told = shown(address)
+        if not address.host:  # then user and password are part of the path
+            told = told.rpartition("@")[2]
+        raise ConfigError(place, f"{told!r}", "an address that starts with https:// or http://")
     return address
 
 

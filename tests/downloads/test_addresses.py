@@ -19,9 +19,10 @@ def test_an_address_is_shown_without_user_query_and_fragment(address: str, text:
     assert shown(URL(address)) == text
 
 
-def test_the_error_for_a_refused_address_shows_no_secrets() -> None:
-    with pytest.raises(ConfigError) as caught:
-        parsed("ftp://me:hunter2@host/a?hunter2")
+@pytest.mark.parametrize("start", ["ftp://", "", "https:", "https:/", "https:///", "https//"])
+def test_the_error_for_a_refused_address_shows_no_secrets(start: str) -> None:
+    with pytest.raises(ConfigError, match=r"^urls: '.*host/a'; expected an address that starts with") as caught:
+        parsed(f"{start}me:hunter2@host/a?hunter2")
     assert "hunter2" not in str(caught.value)
 
 
