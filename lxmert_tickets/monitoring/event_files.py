@@ -14,7 +14,7 @@ PATTERN = "events.out.tfevents.*"
 class EventFiles:
     """The event file of one run, in a folder of its own.
 
-    Every process that resumes the run removes the earlier file and writes the curve again from the first step, so that
+    Every process that resumes the run empties the earlier file and writes the curve again from the first step, so that
     it has no gaps or repeated steps, wherever the run was interrupted.
     """
 
@@ -27,10 +27,11 @@ class EventFiles:
             )  # fmt: skip
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 (installed where it is asked for)
 
+        # A TensorBoard that has read the earlier file looks for a later one only while it exists; `purge_step` makes it
+        # forget what it has read.
         for old in folder.glob(PATTERN):
-            old.unlink()
-        # `purge_step` makes a TensorBoard that has read the removed file forget it.
-        self._writer = SummaryWriter(str(folder), purge_step=0)
+            old.write_bytes(b"") if old.stat().st_size else old.unlink()
+        self._writer = SummaryWriter(folder, purge_step=0)
         self._n_written: dict[str, int] = {}
 
     def go_on(self, curves: Curves) -> None:

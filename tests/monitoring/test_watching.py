@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -189,13 +190,17 @@ def test_event_files_without_tensorboard_are_refused_with_the_remedy(
         pass
 
 
-def curves_in(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Return the curves as TensorBoard's own reader finds them."""
+def reader_of(folder: Path) -> Any:
+    """Return TensorBoard's own reader of event files."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415
 
-    found = EventAccumulator(str(folder))
-    found.Reload()
-    return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+    return EventAccumulator(str(folder))
+
+
+def curves_in(reader: Any) -> dict[str, list[tuple[int, float]]]:
+    """Return the curves as `reader` finds them now, which may have read an earlier state."""
+    reader.Reload()
+    return {tag: [(event.step, event.value) for event in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}
 
 
 @pytest.mark.filterwarnings("ignore")  # tensorboard's own
@@ -205,13 +210,16 @@ def test_a_resumed_run_continues_its_curve_without_gaps_or_duplicates(weights: P
     killed = watching.Watch(weights.parent / ".resume" / "progress.json", None, event_files.EventFiles(events))
     run.step = 30
     killed(run)
-    assert [step for step, _ in curves_in(events)["steps/train_loss"]] == [10, 20, 30]
-    with watching.watching(weights, events=events) as watch:  # from a checkpoint at step 15
-        run.step = 15
-        watch(run)
-        run.step = 40
-    assert curves_in(events) == {
-        "steps/train_loss": [(10, 90.0), (20, 80.0), (30, 70.0), (40, 60.0)],
-        "epochs/val_accuracy_percent": [(20, 20.0), (40, 40.0)],
-    }
-    assert len(list(events.iterdir())) == 1
+    open_all_the_time = reader_of(events)
+    assert [step for step, _ in curves_in(open_all_the_time)["steps/train_loss"]] == [10, 20, 30]
+    for begun in (15, 0):  # from a checkpoint, and again from the beginning
+        with watching.watching(weights, events=events) as watch:
+            run.step = begun
+            watch(run)
+            run.step = 40
+        for reader in (open_all_the_time, reader_of(events)):
+            assert curves_in(reader) == {
+                "steps/train_loss": [(10, 90.0), (20, 80.0), (30, 70.0), (40, 60.0)],
+                "epochs/val_accuracy_percent": [(20, 20.0), (40, 40.0)],
+            }
+    assert sorted(path.stat().st_size > 0 for path in events.iterdir()) == [False, True]
