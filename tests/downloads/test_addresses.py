@@ -32,7 +32,7 @@ def test_the_error_for_a_refused_address_shows_no_secrets(start: str) -> None:
         ("https://a/x", "https://b/x", False),
         ("http://a/x", "https://b/x", False),
         ("http://a/x", "http://b/x", False),
-        ("https://a/x", "http://b/x", True),
+        ("https://a/x", "http://me:hunter2@b/x?hunter2", True),
         ("https://a/x", "http://a/x", True),
         ("https://a/x", "http://127.0.0.1.evil/x", True),
         ("https://a/x", "http://127.0.0.1:80/x", False),
@@ -43,4 +43,6 @@ def test_the_error_for_a_refused_address_shows_no_secrets(start: str) -> None:
     ],
 )
 def test_a_redirect_never_leads_from_https_to_http_or_off_the_web(origin: str, leads_to: str, is_refused: bool) -> None:
-    assert (refusal(URL(origin), URL(leads_to)) is not None) == is_refused
+    told = refusal(URL(origin), URL(leads_to))
+    assert (told is not None) == is_refused
+    assert "hunter2" not in str(told)

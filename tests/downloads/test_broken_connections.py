@@ -59,10 +59,13 @@ def test_the_next_run_resumes_where_the_last_gave_up(server: BreakingServer, get
     assert target.read_bytes() == ZIP
 
 
-def test_a_server_that_fails_for_a_while_is_asked_again(server: BreakingServer, get: Get) -> None:
-    server.answers = [Answer(status=503), Answer(status=500)]
+@pytest.mark.parametrize("statuses", [(503, 500), (408, 425)])
+def test_a_server_that_fails_for_a_while_is_asked_again(
+    server: BreakingServer, get: Get, statuses: tuple[int, int]
+) -> None:
+    server.answers = [Answer(status=status) for status in statuses]
     assert get(server.url()) == receipt_of(ZIP)
-    assert [asked.status for asked in server.asked] == [503, 500, 200]
+    assert [asked.status for asked in server.asked] == [*statuses, 200]
 
 
 def test_a_server_that_asks_for_a_pause_gets_it(server: BreakingServer, get: Get) -> None:
@@ -157,6 +160,16 @@ def test_status_416_for_a_file_of_unknown_size_makes_it_begin_anew(server: Break
     assert [asked.first_byte for asked in server.asked] == [None, 70_000, None]
 
 
+def test_a_rest_without_the_size_of_the_file_makes_one_of_unknown_size_begin_anew(
+    server: BreakingServer, get: Get
+) -> None:
+    server.answers = [
+        Answer(chunked=True, break_after=70_000), Answer(headers={"Content-Range": "bytes 70000-200115/*"})
+    ]  # fmt: skip
+    assert get(server.url()) == receipt_of(ZIP)
+    assert [asked.first_byte for asked in server.asked] == [None, 70_000, None]
+
+
 def test_status_416_for_a_half_file_makes_it_begin_anew(server: BreakingServer, get: Get) -> None:
     server.answers = [Answer(break_after=70_000), Answer(status=416, headers={"Content-Range": "bytes */100"})]
     assert get(server.url()) == receipt_of(ZIP)
@@ -170,6 +183,7 @@ def test_status_416_for_a_half_file_makes_it_begin_anew(server: BreakingServer, 
         "bytes 0-129999/200116",
         "bytes 70001-200115/200116",
         "bytes 70000-200115/300000",
+        "bytes 70000-79999/200116",
         "bytes 70000-/200116",
         "",
     ],
@@ -184,8 +198,20 @@ def test_a_range_that_was_not_asked_for_is_not_accepted(
     assert [asked.first_byte for asked in server.asked] == [None, 70_000, None]
 
 
-def test_a_server_may_send_less_than_the_rest(server: BreakingServer, get: Get) -> None:
-    some = {"Content-Range": f"bytes 70000-79999/{len(ZIP)}", "Content-Length": "10000"}
+def test_more_bytes_than_were_announced_are_not_accepted(server: BreakingServer, get: Get, target: Path) -> None:
+    break_off(get, server, 70_000)
+    longer = Answer(chunked=True, headers={"Content-Range": "bytes 70000-200115/200116"})
+    server.files["/train.zip"], server.answers = Served(ZIP + b"x"), [longer, Answer(status=404)]
+    with pytest.raises(DataError):
+        get(server.url())
+    assert len(part_of(target).read_bytes()) <= len(ZIP)
+    server.files["/train.zip"] = Served(ZIP, etag='"two"')
+    assert get(server.url()) == receipt_of(ZIP)
+
+
+@pytest.mark.parametrize("total", ["200116", "*"])
+def test_a_server_may_send_less_than_the_rest(server: BreakingServer, get: Get, total: str) -> None:
+    some = {"Content-Range": f"bytes 70000-79999/{total}", "Content-Length": "10000"}
     server.answers = [Answer(break_after=70_000), Answer(headers=some, break_after=10_000)]
     assert get(server.url()) == receipt_of(ZIP)
     assert [asked.first_byte for asked in server.asked] == [None, 70_000, 80_000]

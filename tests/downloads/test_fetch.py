@@ -159,36 +159,51 @@ def test_a_proxy_is_used_when_the_environment_names_one(
     assert get("http://nowhere.invalid/train.zip") == receipt_of(ZIP)
 
 
+def test_a_proxy_that_opens_no_connection_is_asked_again_and_then_named_as_the_reason(
+    server: BreakingServer, get: Get, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("https_proxy", raising=False)  # it would count before the other
+    monkeypatch.setenv("HTTPS_PROXY", server.url(""))  # answers CONNECT with 501
+    with pytest.raises(DataError, match=r"cannot be reached through the proxy \(3 times in a row\)"):
+        get("https://nowhere.invalid/train.zip")
+
+
 @pytest.mark.parametrize(
-    ("proxy", "message"),
+    ("variable", "proxy", "message"),
     [
-        ("socks5://me:hunter2@127.0.0.1:1", "HTTPS_PROXY: 'socks5://127.0.0.1:1'; expected an address that starts"),
-        ("ftp://127.0.0.1:1", "HTTPS_PROXY: 'ftp://127.0.0.1:1'; expected an address that starts"),
-        ("http://[::1", "HTTPS_PROXY: an address that cannot be read"),
+        ("ALL_PROXY", "socks5://me:hunter2@127.0.0.1:1", "'socks5://127.0.0.1:1'; expected an address that starts"),
+        ("HTTP_PROXY", "ftp://127.0.0.1:1", "'ftp://127.0.0.1:1'; expected an address that starts"),
+        ("HTTPS_PROXY", "http://[::1", "an address that cannot be read"),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_reported_with_its_variable(
-    get: Get, monkeypatch: pytest.MonkeyPatch, proxy: str, message: str
+    get: Get, monkeypatch: pytest.MonkeyPatch, variable: str, proxy: str, message: str
 ) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):  # they would count before the others
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("Http_Proxy", "")  # is as good as unset
     monkeypatch.setenv("HTTP_PROXY", "127.0.0.1:9")
-    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.setenv(variable, proxy)
     with pytest.raises(ConfigError) as caught:
         get("http://nowhere.invalid/train.zip")
-    assert str(caught.value).startswith(message)
+    assert str(caught.value).startswith(f"{variable}: {message}")
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [None, "no certificate"])
+@pytest.mark.parametrize(
+    ("variable", "content"), [("SSL_CERT_FILE", None), ("SSL_CERT_FILE", "no certificate"), ("SSLKEYLOGFILE", None)]
+)
 def test_certificates_that_cannot_be_read_are_reported_with_their_variable(
-    get: Get, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
+    get: Get, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, content: str | None
 ) -> None:
-    file = tmp_path / "ca.pem"
+    file = tmp_path / ("no such folder" if content is None else "") / "ca.pem"
     if content is not None:
         file.write_text(content)
     for name in CERTIFICATE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("SSL_CERT_FILE", str(file))
-    with pytest.raises(ConfigError, match=rf"SSL_CERT_FILE={file}: cannot be used \(.*Correct the variable"):
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))  # only beside certificates is the other file opened
+    monkeypatch.setenv(variable, str(file))
+    with pytest.raises(ConfigError, match=rf"{variable}={file}.*: cannot be used \(.+\); .*Correct the variable"):
         get("http://nowhere.invalid/train.zip")
 
 

@@ -2,10 +2,13 @@
 
 import json
 import multiprocessing
+import time
 from pathlib import Path
 
 import pytest
 
+from lxmert_tickets.artifacts import write_json
+from lxmert_tickets.downloads import lock_file
 from lxmert_tickets.downloads.lock_file import Pin, hold_to_pin, pin_name, read_pins
 from lxmert_tickets.downloads.receipts import Receipt
 from lxmert_tickets.errors import ArtifactError, DataError
@@ -33,7 +36,7 @@ def test_other_bytes_are_refused_and_the_pin_stays(lock: Path) -> None:
 
 def test_the_same_digest_with_another_size_is_refused(lock: Path) -> None:
     hold_to_pin(lock, lock.parent / "a.zip", FIRST, None)
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match=rf"\(2 bytes\); expected .* \(1 bytes\), pinned in {lock}"):
         hold_to_pin(lock, lock.parent / "a.zip", Receipt(FIRST.sha256, 2), None)
 
 
@@ -51,11 +54,15 @@ def test_a_name_is_the_path_from_the_lock_files_folder() -> None:
     assert pin_name(Path("resources/lock.json"), Path("elsewhere/a.zip")) == "../elsewhere/a.zip"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"a.zip": {"sha256": "12", "size_bytes": 1}}', '{"a.zip": 5}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"a.zip": {"sha256": "12", "size_bytes": 1}}', '{"a.zip": 5}', '{"\xff": 5}',
+     '{"a.zip": {"sha256": "%s", "size_bytes": 1, "link": "x"}}' % ("ab" * 32)],
+)  # fmt: skip
 def test_a_damaged_lock_file_is_named_with_the_remedy(lock: Path, text: str) -> None:
     lock.parent.mkdir()
-    lock.write_text(text)
-    with pytest.raises(ArtifactError, match=r"damaged lock file.*Repair it"):
+    lock.write_text(text, encoding="latin-1")
+    with pytest.raises(ArtifactError, match=rf"^{lock}: damaged lock file \(.+\); expected names .*Repair it"):
         read_pins(lock)
 
 
@@ -64,7 +71,12 @@ def _pin_some(lock: Path, first: int) -> None:
         hold_to_pin(lock, lock.parent / f"{n}.zip", FIRST, None)
 
 
-def test_no_pin_is_lost_when_many_processes_write(lock: Path) -> None:
+def test_no_pin_is_lost_when_many_processes_write(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(path: Path, value: object) -> None:
+        time.sleep(0.01)  # so that another process would read what is about to be replaced
+        write_json(path, value)
+
+    monkeypatch.setattr(lock_file, "write_json", slow)
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=_pin_some, args=(lock, 10 * n)) for n in range(4)]
     for process in processes:

@@ -38,22 +38,30 @@ def test_a_missing_file_is_named_with_the_remedy(receipt: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"1234", b"123456"])
 def test_a_file_of_another_size_is_refused(receipt: Path, content: bytes) -> None:
     receipt.with_name("train.zip").write_bytes(content)
-    with pytest.raises(DataError, match=rf"has {len(content)} bytes; expected 5 bytes as in train\.zip\.verified"):
+    with pytest.raises(DataError, match=rf"has {len(content)} bytes; expected 5 bytes as in train\.zip.*\. Delete"):
         source_file(receipt)
 
 
 def test_a_missing_receipt_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="no such file"):
+    with pytest.raises(ArtifactError, match=r"train\.zip\.verified: no such file; expected the receipt"):
         source_file(tmp_path / "train.zip.verified")
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{}", "[]", '{"sha256": "ab", "size_bytes": 5}', '{"sha256": "%s", "size_bytes": -1}' % ("ab" * 32), "\xff"],
+    [
+        "",
+        "{}",
+        "[]",
+        '{"sha256": "ab", "size_bytes": 5}',
+        '{"sha256": "\xff", "size_bytes": 5}',
+        '{"sha256": "%s", "size_bytes": -1}' % ("ab" * 32),
+        '{"sha256": "%s", "size_bytes": 5, "url": null}' % ("ab" * 32),
+    ],
 )
 def test_a_damaged_receipt_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.verified").write_bytes(text.encode("latin-1"))
-    with pytest.raises(ArtifactError, match="damaged receipt"):
+    with pytest.raises(ArtifactError, match=r"x\.verified: damaged receipt \(.+\); expected sha256 .*Delete"):
         read_receipt(tmp_path / "x.verified")
 
 

@@ -127,6 +127,7 @@ def test_circular_redirects_end_with_an_error(server: BreakingServer, get: Get) 
     server.always = Answer(status=302, headers={"Location": "/train.zip"})
     with pytest.raises(DataError, match="redirects more than 10 times"):
         get(server.url())
+    assert len(server.asked) == 11
 
 
 @pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://127.0.0.1/x", "http://[::1", "gopher:x"])

@@ -36,6 +36,7 @@ def test_only_a_header_that_identifies_one_version_is_a_strong_validator(
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [(None, None), ("7", 7), (" 0 ", 0), (SECOND_LATER, 1), ("Wed, 21 Oct 2015 07:20:00 GMT", 0), ("soon", None),
+     ("Wed, 21 Oct 2015 07:28:01 -0000", 1), ("Wed, 21 Oct 2015 09:28:01 +0200", 1),
      ("-5", None), ("1.5", None), ("9" * 400, None), (BEYOND_ALL_DATES, None)],
 )  # fmt: skip
 def test_retry_after_is_read_as_seconds_or_as_a_date(text: str | None, seconds: float | None) -> None:

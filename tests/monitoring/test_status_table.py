@@ -2,6 +2,8 @@
 
 import io
 import json
+import socket
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from rich.console import Console
 
 from lxmert_tickets.cli import main
 from lxmert_tickets.monitoring.grid import State, Status
-from lxmert_tickets.monitoring.pulse import Pulse
+from lxmert_tickets.monitoring.pulse import Pulse, write_pulse
 from lxmert_tickets.monitoring.status_table import print_statuses
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -191,3 +193,24 @@ def test_a_mistake_in_the_configuration_gives_one_line_and_status_1(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("error: training.epoch")
+
+
+def test_the_command_knows_the_processes_of_this_machine_and_is_wider_in_a_pipe_of_unknown_width(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    (tmp_path / "overlay.yaml").write_text("seeds: [0, 1, 2, 3, 4, 5]")
+    folder = tmp_path / "results/smoke/seed5/dense/.resume"
+    folder.mkdir(parents=True)
+    ended = replace(RUNNING, time=time.time(), process=2**22 + 1, host=socket.gethostname())
+    write_pulse(folder / "progress.json", ended)
+    command = ["status", "--all", "--directory", str(tmp_path), "--configfile", str(PROJECT / "configs/smoke.yaml")]
+    command.append(str(tmp_path / "overlay.yaml"))
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert " seed 5 " in text.splitlines()[2]  # the head of the grid
+    assert "\nstopped  seed 5 dense: " in text
+    assert "\nwaiting  seed 4 dense\n" in text
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(command) == 0
+    assert " seed 5 " not in capsys.readouterr().out.splitlines()[2]

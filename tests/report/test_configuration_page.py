@@ -13,6 +13,8 @@ OVERLAY = "experiment: mine\nseeds: [0, 1]\nscenes:\n  seed: 3\n  note: a <b> & 
 
 def test_the_text_shown_and_the_download_are_the_configuration() -> None:
     page = configuration_page(OVERLAY, "scenes", "mine", 2)
+    assert "</style>\n<h1>Configuration</h1>\n<p>" in page
+    assert "trained by version 2 of the training code" in page
     shown = re.findall(r"<pre>(.*?)</pre>", page, flags=re.DOTALL)[1]
     assert html.unescape(re.sub(r"</?b>", "", shown)) == OVERLAY
     saved = re.search(r'download="mine.yaml" href="data:application/yaml;base64,(.*?)"', page)

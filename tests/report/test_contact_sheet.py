@@ -58,11 +58,15 @@ def test_text_is_close_to_its_images_and_overlaps_nothing(n_pairs: int, width: f
     images = [axes.get_window_extent() for axes in figure.axes]
     assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
     assert not any(box.overlaps(image) for box in boxes for image in images)
+    assert not any(a.padded(1).overlaps(b) for k, a in enumerate(images) for b in images[:k])
     gap = 0.05 * figure.dpi  # inches
     for k in range(n_pairs):
         (question, *answers), pair = boxes[3 * k : 3 * k + 3], images[2 * k : 2 * k + 2]
         assert 0 <= question.y0 - pair[0].y1 <= gap
         assert all(0 <= image.y0 - answer.y1 <= gap for answer, image in zip(answers, pair, strict=True))
+    assert min(image.width for image in images) > 0.7 * figure.dpi
+    assert min(text.get_fontsize() for text in figure.texts) > 5
+    assert min(box.y0 for box in boxes) < 0.2 * figure.dpi  # no empty row
     for box in boxes:
         assert figure.bbox.padded(1).containsx(box.x0) and figure.bbox.padded(1).containsx(box.x1)  # noqa: PT018
         assert figure.bbox.padded(1).containsy(box.y0) and figure.bbox.padded(1).containsy(box.y1)  # noqa: PT018
