@@ -17,7 +17,7 @@ from pathlib import Path
 from isal import isal_zlib
 
 from lxmert_tickets.errors import DOWNLOAD_AGAIN, DataError
-from lxmert_tickets.file_kinds import EMPTY_ZIP_MAGIC, GZIP_MAGIC, ZIP_DAMAGES, ZIP_MAGIC
+from lxmert_tickets.file_kinds import EMPTY_ZIP_MAGIC, GZIP_MAGIC, ZIP_DAMAGES, ZIP_MAGIC, raise_if_of_the_disk
 
 EXPECTED = "a TSV file of region features, or a zip archive that holds one"
 LOCAL_HEADER = struct.Struct("<4s2xHH16xHH")
@@ -122,6 +122,7 @@ def _only_table(path: Path) -> zipfile.ZipInfo:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except ZIP_DAMAGES as error:
+        raise_if_of_the_disk(error, path)
         raise _damaged(path, f"a damaged or truncated zip archive ({error})", EXPECTED) from None
     tables = [member for member in members if member.filename.lower().endswith(".tsv") and not _is_macos(member)]
     if len(tables) != 1:

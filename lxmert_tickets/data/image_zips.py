@@ -9,7 +9,7 @@ from PIL import UnidentifiedImageError
 
 from lxmert_tickets.artifacts import REMAKE
 from lxmert_tickets.errors import DataError
-from lxmert_tickets.file_kinds import ZIP_DAMAGES
+from lxmert_tickets.file_kinds import ZIP_DAMAGES, raise_if_of_the_disk
 
 
 @contextmanager
@@ -19,6 +19,7 @@ def zip_of_images(path: str | Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except ZIP_DAMAGES as error:
+        raise_if_of_the_disk(error, path)
         found = f"cannot be read ({str(error) or type(error).__name__})"
         if isinstance(error, UnidentifiedImageError):
             found = "holds a file that is not an image"

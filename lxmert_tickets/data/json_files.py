@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from lxmert_tickets.errors import DOWNLOAD_AGAIN, NO_ACCESS, DataError
-from lxmert_tickets.file_kinds import EMPTY_ZIP_MAGIC, GZIP_MAGIC, ZIP_DAMAGES, ZIP_MAGIC
+from lxmert_tickets.file_kinds import EMPTY_ZIP_MAGIC, GZIP_MAGIC, ZIP_DAMAGES, ZIP_MAGIC, raise_if_of_the_disk
 
 Record = TypeVar("Record")
 
@@ -92,6 +92,7 @@ class JsonFile:
                     raise self._too_large(f"{member.file_size:,} bytes unpacked")
                 return archive.read(member)  # at most the declared size; a false one fails the checksum
         except ZIP_DAMAGES as error:
+            raise_if_of_the_disk(error, path)
             raise DataError(self.place, f"cannot be read ({error})", self.expected, self.if_damaged) from None
 
     def _member(self, archive: zipfile.ZipFile, subtype: str | None) -> zipfile.ZipInfo:

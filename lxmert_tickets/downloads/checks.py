@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from lxmert_tickets.errors import NO_ACCESS, DataError
-from lxmert_tickets.file_kinds import ZIP_DAMAGES, ZIP_MAGIC, is_page
+from lxmert_tickets.errors import DataError
+from lxmert_tickets.file_kinds import ZIP_DAMAGES, ZIP_MAGIC, is_page, raise_if_of_the_disk
 from lxmert_tickets.progress import Progress
 
 PICKLED_TORCH = bytes.fromhex("8a0a6cfc9c46f9206aa85019")  # torch.save before 1.6: its magic number as a pickled long
@@ -92,9 +92,7 @@ def _check_zip(path: Path, name: str, read_members: bool) -> None:
                         while block := stream.read(BLOCK_BYTES):
                             progress.advance(len(block))
     except ZIP_DAMAGES as error:
-        if isinstance(error, OSError) and error.errno in NO_ACCESS:  # the disk fails: the file may be whole
-            error.filename = str(path)
-            raise
+        raise_if_of_the_disk(error, path)
         raise DataError(path, f"is a damaged zip ({error or type(error).__name__})", "a complete zip file") from None
 
 

@@ -30,7 +30,10 @@ class EventFiles:
         # A TensorBoard that has read the earlier file looks for a later one only while it exists; `purge_step` makes it
         # forget what it has read.
         for old in folder.glob(PATTERN):
-            old.write_bytes(b"") if old.stat().st_size else old.unlink()
+            if old.stat().st_size:
+                old.write_bytes(b"")
+            else:
+                old.unlink()
         self._writer = SummaryWriter(folder, purge_step=0)
         self._n_written: dict[str, int] = {}
 
