@@ -8,6 +8,7 @@ import time
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 INTERVAL_SECONDS = 10.0
+BAR = "{l_bar}{bar}{r_bar}\r"
 
 # tqdm's own lock is one among processes, too: a semaphore that a job's end leaves behind, and Python 3.14 warns of.
 tqdm.set_lock(threading.RLock())
@@ -25,10 +26,11 @@ class Progress:
         self._what, self._total, self._unit = what, total, unit
         self._initial = self._done = initial
         self._started = self._last = time.monotonic()
-        # `disable=None`: a bar on a terminal only.
+        # `disable=None`: a bar on a terminal only. It returns to the start of its line: there begins what Snakemake or
+        # another job writes next.
         self._bar = tqdm(
             total=total, initial=initial, desc=what, unit=unit, unit_scale=unit == "B",
-            file=sys.stderr, leave=False, disable=None,
+            file=sys.stderr, leave=False, disable=None, bar_format=None if total is None else BAR,
         )  # fmt: skip
 
     def __enter__(self) -> "Progress":

@@ -102,6 +102,14 @@ def test_for_a_loop_that_has_not_moved_no_time_left_is_logged(
     assert log.messages == ["downloading a.zip: 4 B of 10 B, 0 B/s"]
 
 
+def test_a_bar_leaves_the_start_of_its_line_to_whatever_is_written_next(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subject.sys.stderr, "isatty", lambda: True, raising=False)
+    with Progress("drawing", 3):
+        assert capsys.readouterr().err.endswith("step/s]\r")
+
+
 def test_the_bar_of_a_resumed_download_starts_where_it_broke_off(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

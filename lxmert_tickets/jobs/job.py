@@ -14,11 +14,13 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from lxmert_tickets.errors import FULL_DISK, NO_ACCESS, TicketsError
 
 NO_MEMORY = "can't allocate memory"  # as torch says it
 LINE = "%(asctime)s %(levelname)s %(message)s"
+ERASE_LINE = "\r\x1b[K"
 
 # What a script imports lives until its process ends. Looking for garbage in it, on import and at exit, takes a third of
 # the time that a job with torch needs to start and stop. `job` switches the collector on again.
@@ -37,6 +39,15 @@ class _LogFile(logging.FileHandler):
             super().close()
 
 
+class _Terminal(logging.StreamHandler[TextIO]):
+    """Standard error. On a terminal each message erases the line it is in, where a job, this or another, has a bar."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of `record`, on a terminal after what erases the line."""
+        text = super().format(record)
+        return f"{ERASE_LINE}{text}" if self.stream.isatty() else text
+
+
 @contextmanager
 def job(log_path: str | Path) -> Iterator[logging.Logger]:
     """Yield the logger of a job, which writes to `log_path` and to the terminal.
@@ -44,8 +55,8 @@ def job(log_path: str | Path) -> Iterator[logging.Logger]:
     A mistake that the user can fix ends the process with one message, status 1 and no traceback. The process of a
     script exits with the job: tearing down torch would take another tenth of a second.
 
-    SIGTERM ends a script as an error does, so that half-written files are removed. A crash leaves its traceback in the
-    log, such as the SIGBUS when a memory-mapped file is truncated.
+    SIGTERM and Ctrl-C end a script as an error does, so that half-written files are removed. A crash leaves its
+    traceback in the log, such as the SIGBUS when a memory-mapped file is truncated.
     """
     # So Snakemake hands the job to a script, whose process does nothing else.
     is_script = hasattr(sys.modules["__main__"], "snakemake")
@@ -54,7 +65,7 @@ def job(log_path: str | Path) -> Iterator[logging.Logger]:
     log = logging.getLogger("lxmert_tickets")
     log.setLevel(logging.INFO)
     try:
-        in_log, on_terminal = _LogFile(log_path, encoding="utf-8"), logging.StreamHandler(sys.stderr)
+        in_log, on_terminal = _LogFile(log_path, encoding="utf-8"), _Terminal(sys.stderr)
     except OSError as error:
         sys.exit(str(_of_the_machine(error) or error))
     for handler in (in_log, on_terminal):
@@ -68,6 +79,9 @@ def job(log_path: str | Path) -> Iterator[logging.Logger]:
     except TicketsError as error:
         log.error("%s", error)  # noqa: TRY400 (the message says all; a traceback would bury it)
         sys.exit(1)
+    except KeyboardInterrupt:
+        log.warning("interrupted by Ctrl-C")  # no error: nothing is wrong with it
+        sys.exit(128 + signal.SIGINT)
     except Exception as error:
         if told := _of_the_machine(error):
             log.error("%s", told)  # noqa: TRY400 (as above)

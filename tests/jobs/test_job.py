@@ -47,6 +47,15 @@ def test_a_jobs_messages_go_to_its_log_and_to_the_terminal(log_path: Path, capsy
     assert capsys.readouterr().err == log_path.read_text(encoding="utf-8")
 
 
+def test_a_message_on_a_terminal_replaces_the_bar_in_its_line(
+    log_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with job(log_path) as log:
+        log.info("at work")
+    assert capsys.readouterr().err == f"\r\x1b[K{log_path.read_text(encoding='utf-8')}"
+
+
 def test_a_user_error_ends_the_job_with_one_line_and_status_1(
     log_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,6 +198,22 @@ def test_a_script_that_gets_sigterm_removes_half_written_files(log_path: Path) -
     ended = run_as_script(log_path, ending)
     assert ended.returncode == 128 + signal.SIGTERM
     assert "Traceback" not in ended.stderr
+    assert [path.name for path in log_path.parent.iterdir()] == [log_path.name]
+
+
+def test_a_script_that_gets_ctrl_c_removes_half_written_files_and_says_so_in_one_line(log_path: Path) -> None:
+    ending = f"""
+    import signal
+    from lxmert_tickets.artifacts import replacing
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    with replacing({str(log_path.with_name("result"))!r}) as temporary:
+        temporary.write_text("half")
+        signal.raise_signal(signal.SIGINT)
+"""
+    ended = run_as_script(log_path, ending)
+    assert ended.returncode == 128 + signal.SIGINT
+    assert ended.stderr == log_path.read_text(encoding="utf-8")
+    assert lines(log_path)[-1].endswith(" WARNING interrupted by Ctrl-C")
     assert [path.name for path in log_path.parent.iterdir()] == [log_path.name]
 
 
