@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -289,6 +290,18 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(
         f"\n    {name}" in printed for name in ("score", "convert-features", "inspect", "show", "status", "verify")
     )
+
+
+def test_ctrl_c_ends_a_command_as_a_shell_expects_and_with_one_word() -> None:
+    program = """
+import runpy, signal
+from lxmert_tickets import cli
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+cli.main = lambda: signal.raise_signal(signal.SIGINT)
+runpy.run_module("lxmert_tickets", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "interrupted\n")
 
 
 def test_the_package_runs_as_a_module(mask: Path) -> None:
