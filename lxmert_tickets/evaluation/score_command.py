@@ -1,12 +1,13 @@
 """The command `score`: official accuracies of a predictions file, without Snakemake."""
 
+import gzip
 import os
 import sys
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Iterable
 from pathlib import Path
 
-from lxmert_tickets.artifacts import write_json
+from lxmert_tickets.artifacts import replacing, write_json
 from lxmert_tickets.data.vqa_json import check_belong_together, read_annotations, read_questions
 from lxmert_tickets.errors import DataError, counted
 from lxmert_tickets.evaluation.accuracy import Score, score_predictions
@@ -29,7 +30,13 @@ def add_score_command(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
         metavar="P.json",
         help='a list of {"question_id", "answer"} as EvalAI takes it, or a .parquet file of the workflow',
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="S.json", help="where to write the accuracies")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="S.json",
+        help="where to write the accuracies; gzipped if it ends in .gz",
+    )
     parser.set_defaults(run=run_score)
 
 
@@ -46,7 +53,7 @@ def run_score(args: Namespace) -> int:
     annotations = read_annotations(args.annotations)
     check_belong_together(questions, annotations, args.questions, args.annotations)
     score = score_predictions(annotations, _read_predictions(args.predictions), args.predictions, args.annotations)
-    write_json(args.out, score.as_json())
+    _write(args.out, score)
     sys.stdout.write(f"{summary(score)}\nwritten to {args.out}\n")
     return 0
 
@@ -57,6 +64,16 @@ def summary(score: Score) -> str:
     width = max(map(len, rows))
     lines = [f"  {name:<{width}}  {accuracy:6.2f}" for name, accuracy in rows.items()]
     return "\n".join([f"VQA accuracy of {counted(len(score.per_question), 'answer')}, percent", *lines])
+
+
+def _write(path: Path, score: Score) -> None:
+    if path.suffix != ".gz":
+        write_json(path, score.as_json())
+        return
+    with replacing(path) as gzipped:
+        plain = gzipped.with_suffix("")
+        write_json(plain, score.as_json())
+        gzipped.write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
 
 
 def _read_predictions(path: Path) -> Iterable[tuple[int, str]]:

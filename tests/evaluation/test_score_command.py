@@ -1,6 +1,7 @@
 """The command `score`, from the command line to the written file."""
 
 import argparse
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,12 @@ def test_the_accuracies_are_written(split: dict[str, Path]) -> None:
         "per_question": {"1": 100.0, "2": 60.0},
         "measure": "official",
     }
+
+
+def test_accuracies_in_a_file_ending_in_gz_are_gzipped(split: dict[str, Path], tmp_path: Path) -> None:
+    score(split)
+    score(split | {"out": tmp_path / "scores.json.gz"})
+    assert gzip.decompress((tmp_path / "scores.json.gz").read_bytes()) == split["out"].read_bytes()
 
 
 def test_predictions_of_the_workflow_score_like_a_submission(split: dict[str, Path], tmp_path: Path) -> None:
