@@ -13,6 +13,7 @@ import msgspec
 from lxmert_tickets.errors import ConfigError, did_you_mean
 
 MAX_LEVELS = 20  # of nested sections and lists
+MAX_COUNTED = 10  # of seeds, where their number was given
 STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")  # of a path as msgspec writes it: $.splits.test[0], $.data.sets[...]
 # What YAML reads as a number or boolean; it is text only in quotes, or within a list or section of --config.
 PLAIN = re.compile(r"[-+]?\d+(\.\d*([eE][-+]\d+)?)?|true|false")
@@ -96,7 +97,7 @@ def _explained(problem: str, value: Any, kind: Any, place: str) -> ConfigError:
     expected = problem.removeprefix("Expected ").partition(", got ")[0]
     for word, meaning in WORDS.items():
         expected = expected.replace(word, meaning)
-    return ConfigError(place or "config", found, expected, _remedy(value, expected))
+    return ConfigError(place or "config", found, expected, _remedy(value, expected, place))
 
 
 def _in_words(problem: str, kind: Any) -> str:
@@ -105,15 +106,18 @@ def _in_words(problem: str, kind: Any) -> str:
     return f"Expected {said[0]}" if said and "matching regex" in problem else problem
 
 
-def _remedy(value: Any, expected: str) -> str:
-    """Return how to write `value` so that it is what was `expected`; "" if that is not the problem."""
+def _remedy(value: Any, expected: str, place: str) -> str:
+    """Return how to write `value` at `place` so that it is what was `expected`; "" if that is not the problem."""
     if expected == "text" and isinstance(value, int | float | date):
         taken = "YAML reads on, off, yes and no as true and false: write it in quotes."
         return taken if isinstance(value, bool) else f'Write it in quotes: "{value}".'
     if expected == "a list" and isinstance(value, str | int | float):
         entries = [entry.strip() for entry in str(value).strip("[] ").split(",")]
         written = [entry if PLAIN.fullmatch(entry) else json.dumps(entry) for entry in entries]
-        return f"Write [{', '.join(written)}]."
+        remedy = f"Write [{', '.join(written)}]."
+        if place == "seeds" and isinstance(value, int) and 1 < value <= MAX_COUNTED:
+            remedy += f" For {value} seeds: {list(range(value))}."
+        return remedy
     if not isinstance(value, str) or not expected.startswith(("a number", "a whole number", "true or false")):
         return ""
     if PLAIN.fullmatch(value):

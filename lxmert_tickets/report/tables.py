@@ -121,6 +121,7 @@ def as_latex(table: Table) -> str:
     )
     lines = [
         rf"% {caption(table)}".replace("±", "+-"),
+        r"% Needs \usepackage{booktabs}.",
         rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
         r"\toprule",
         rf" & {groups} \\",

@@ -186,6 +186,7 @@ def test_the_caption_says_how_answers_were_scored_and_notes_only_what_is_shown()
 
 def test_latex_is_well_formed() -> None:
     written = as_latex(table())
+    assert r"\usepackage{booktabs}" in written  # else \toprule is an error
     code = "\n".join(line for line in written.splitlines() if not line.startswith("%"))
     assert code.count("{") == code.count("}")
     assert re.findall(r"\\(begin|end)\{tabular\}", code) == ["begin", "end"]
