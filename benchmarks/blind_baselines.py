@@ -1,26 +1,21 @@
 """How far answers come without the image: two baselines, and the distribution of answers, as Markdown.
 
-    python benchmarks/blind_baselines.py config.yaml      (after the workflow has run; about a minute)
+    python -m benchmarks.blind_baselines      (after the workflow has run; half a minute; options as for `status`)
 
 - prior: the most common training answer of each question type;
 - blind: the dense network, trained and evaluated with all region features set to zero (boxes stay).
 """
 
 import argparse
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import chdir
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from lxmert_tickets.configuration.experiment import Experiment
-from lxmert_tickets.configuration.reading import read_experiment
 from lxmert_tickets.data.answers import read_answers
 from lxmert_tickets.data.features import open_features
 from lxmert_tickets.data.questions import load_questions
@@ -29,6 +24,7 @@ from lxmert_tickets.evaluation.accuracy import score_predictions
 from lxmert_tickets.layout import Layout
 from lxmert_tickets.model.building import build_network
 from lxmert_tickets.model.checkpoints import load_weights
+from lxmert_tickets.monitoring.asked_experiment import add_asked_experiment, asked_experiment
 from lxmert_tickets.training.answering import answer_all
 from lxmert_tickets.training.batches import VqaData
 from lxmert_tickets.training.device import best_device
@@ -46,12 +42,12 @@ def prior(known: Sequence[Annotation], asked: Sequence[Annotation]) -> list[tupl
     return [(item.question_id, by_type[item.question_type].most_common(1)[0][0]) for item in asked]
 
 
-def blind(experiment: Experiment, paths: Layout, seed: int, split: str) -> list[tuple[int, str]]:
-    """Return the answers of a dense network that never saw a region feature."""
+def blind(experiment: Experiment, paths: Layout, seed: int) -> dict[str, list[tuple[int, str]]]:
+    """Return the answers, for each test split, of a dense network that never saw a region feature."""
     device, recipe = best_device(), experiment.training
 
     def unseen(part: str) -> VqaData:
-        features = open_features(paths.features.format(split=part))
+        features = open_features(paths.features.format(images=part))
         zeros = replace(features, features=np.zeros_like(features.features))
         return VqaData(load_questions(paths.encoded_questions.format(split=part)), Regions(zeros, device), device)
 
@@ -62,24 +58,33 @@ def blind(experiment: Experiment, paths: Layout, seed: int, split: str) -> list[
     ).to(device)
     trained = train(network, unseen(experiment.splits.train), unseen(experiment.splits.validate), recipe, seed)
     network.load_state_dict(trained.weights)
-    test = unseen(split)
-    chosen, _ = answer_all(network, test, recipe.precision)
     words = read_answers(paths.answers)
-    return list(zip(test.questions.question_id.tolist(), [words[label] for label in chosen], strict=True))
+    answers = {}
+    for split in experiment.splits.test:
+        test = unseen(split)
+        chosen, _ = answer_all(network, test, recipe.precision)
+        given = [words[label] for label in chosen]
+        answers[split] = list(zip(test.questions.question_id.tolist(), given, strict=True))
+    return answers
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("config", type=Path, help="of the run: config.yaml")
+    add_asked_experiment(parser)
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    experiment = read_experiment(yaml.safe_load(parser.parse_args().config.read_text()))
-    paths = Layout(f"results/{experiment.experiment}")
+    experiment = asked_experiment(args)
+    with chdir(args.directory):  # every path of an experiment is relative to it
+        print_baselines(experiment, Layout(f"results/{experiment.experiment}"))
+
+
+def print_baselines(experiment: Experiment, paths: Layout) -> None:
     known = read_annotations(paths.annotations.format(split=experiment.splits.train))
     print("| split | baseline | overall | yes/no | number | other |\n|---|---|---:|---:|---:|---:|")
+    never_saw = [blind(experiment, paths, seed) for seed in experiment.seeds]
     for split in experiment.splits.test:
         asked = read_annotations(paths.annotations.format(split=split))
-        rows = {"prior": [prior(known, asked)]}
-        rows["blind"] = [blind(experiment, paths, seed, split) for seed in experiment.seeds]
+        rows = {"prior": [prior(known, asked)], "blind": [answers[split] for answers in never_saw]}
         for name, runs in rows.items():
             scores = [score_predictions(asked, answers) for answers in runs]
             overall = [score.overall for score in scores]

@@ -288,3 +288,18 @@ print(sum(kept.sum() for kept in mask.values()) / sum(kept.size for kept in mask
     )
     assert run.returncode == 0, run.stderr
     assert float(run.stdout) == 0.5
+
+
+def test_both_baselines_are_scored_on_every_test_split_of_a_finished_grid(smoke: Path) -> None:
+    configs = [str(ROOT / "config.yaml"), str(ROOT / "configs/smoke.yaml")]
+    command = [sys.executable, "-m", "benchmarks.blind_baselines", "--directory", str(smoke), "--configfile", *configs]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    scored = re.findall(r"^\| (\S+) \| (\w+) \| (\d+\.\d\d)( ± \d+\.\d\d)? \|", done.stdout, flags=re.MULTILINE)
+    assert [(split, name, bool(spread)) for split, name, _, spread in scored] == [
+        ("test-dev", "prior", False), ("test-dev", "blind", True),
+        ("test-std", "prior", False), ("test-std", "blind", True),
+    ]  # fmt: skip
+    shares = re.findall(r"^\| (\S+) \| (\d+\.\d) % \| \S+ \d", done.stdout, flags=re.MULTILINE)
+    assert [kind for kind, _ in shares] == ["yes/no", "number", "other"]
+    assert abs(sum(float(share) for _, share in shares) - 100) < 0.2
