@@ -3,7 +3,10 @@
 import signal
 import sys
 
-from lxmert_tickets.cli import main
+try:
+    from lxmert_tickets.cli import main
+except ModuleNotFoundError as error:
+    sys.exit(f"error: {error}; expected the packages of requirements.lock. Run make setup, then . .venv/bin/activate")
 
 if __name__ == "__main__":
     try:

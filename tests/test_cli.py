@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -302,6 +303,13 @@ runpy.run_module("lxmert_tickets", run_name="__main__")
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "interrupted\n")
+
+
+def test_without_its_packages_it_names_the_commands_that_install_and_activate_them() -> None:
+    command = [sys.executable, "-S", "-m", "lxmert_tickets", "status"]  # without site-packages
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: No module named '\w+'; .* Run make setup, then \. \.venv/bin/activate\n", done.stderr)
 
 
 def test_the_package_runs_as_a_module(mask: Path) -> None:
