@@ -14,6 +14,18 @@ BAR = "{l_bar}{bar}{r_bar}\r"
 tqdm.set_lock(threading.RLock())
 
 
+class _Redrawing(logging.Handler):
+    """Draws a bar again after each message, which a job's messages on a terminal erase."""
+
+    def __init__(self, bar: tqdm) -> None:
+        super().__init__()
+        self._bar = bar
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Draw the bar."""
+        self._bar.refresh()
+
+
 class Progress:
     """Counts `total` steps of work called `what`; use as a context manager.
 
@@ -32,11 +44,15 @@ class Progress:
             total=total, initial=initial, desc=what, unit=unit, unit_scale=unit == "B",
             file=sys.stderr, leave=False, disable=None, bar_format=None if total is None else BAR,
         )  # fmt: skip
+        self._redrawing = _Redrawing(self._bar)
 
     def __enter__(self) -> "Progress":
+        if self._log.handlers and not self._bar.disable:  # added last, so called last
+            self._log.addHandler(self._redrawing)
         return self
 
     def __exit__(self, *failure: object) -> None:
+        self._log.removeHandler(self._redrawing)
         self._bar.close()
 
     def advance(self, n: int = 1, note: str = "") -> None:

@@ -1,12 +1,15 @@
 """Progress is logged now and then, and always at the end."""
 
 import logging
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from lxmert_tickets import progress as subject
+from lxmert_tickets.jobs.job import job
 from lxmert_tickets.progress import Progress, bytes_text, duration_text
 
 
@@ -108,6 +111,18 @@ def test_a_bar_leaves_the_start_of_its_line_to_whatever_is_written_next(
     monkeypatch.setattr(subject.sys.stderr, "isatty", lambda: True, raising=False)
     with Progress("drawing", 3):
         assert capsys.readouterr().err.endswith("step/s]\r")
+
+
+def test_a_bar_is_drawn_again_after_a_message_of_its_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subject.sys.stderr, "isatty", lambda: True, raising=False)
+    with job(tmp_path / "log") as log:
+        with Progress("drawing", 3):
+            log.info("epoch 1")
+            assert re.search(r"epoch 1\n\rdrawing: +0%.*\r$", capsys.readouterr().err)
+        log.info("done")
+    assert capsys.readouterr().err.endswith("done\n")
 
 
 def test_the_bar_of_a_resumed_download_starts_where_it_broke_off(
