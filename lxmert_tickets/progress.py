@@ -4,26 +4,32 @@ import logging
 import sys
 import threading
 import time
+from typing import TextIO
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 INTERVAL_SECONDS = 10.0
 BAR = "{l_bar}{bar}{r_bar}\r"
+ERASE_LINE = "\r\x1b[K"
 
 # tqdm's own lock is one among processes, too: a semaphore that a job's end leaves behind, and Python 3.14 warns of.
 tqdm.set_lock(threading.RLock())
 
 
-class _Redrawing(logging.Handler):
-    """Draws a bar again after each message, which a job's messages on a terminal erase."""
-
-    def __init__(self, bar: tqdm) -> None:
-        super().__init__()
-        self._bar = bar
+class OnTerminal(logging.StreamHandler[TextIO]):
+    """Writes messages to a stream. On a terminal each takes the place of a bar, this job's or another's; this job's is
+    drawn again below it.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Draw the bar."""
-        self._bar.refresh()
+        """Write the text of `record`."""
+        if not self.stream.isatty():
+            super().emit(record)
+            return
+        try:
+            tqdm.write(f"{ERASE_LINE}{self.format(record)}", file=self.stream)
+        except Exception:  # as every handler of messages does
+            self.handleError(record)
 
 
 class Progress:
@@ -44,15 +50,11 @@ class Progress:
             total=total, initial=initial, desc=what, unit=unit, unit_scale=unit == "B",
             file=sys.stderr, leave=False, disable=None, bar_format=None if total is None else BAR,
         )  # fmt: skip
-        self._redrawing = _Redrawing(self._bar)
 
     def __enter__(self) -> "Progress":
-        if self._log.handlers and not self._bar.disable:  # added last, so called last
-            self._log.addHandler(self._redrawing)
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self._log.removeHandler(self._redrawing)
         self._bar.close()
 
     def advance(self, n: int = 1, note: str = "") -> None:

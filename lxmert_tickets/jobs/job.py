@@ -14,13 +14,12 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
 
 from lxmert_tickets.errors import FULL_DISK, NO_ACCESS, TicketsError
+from lxmert_tickets.progress import OnTerminal
 
 NO_MEMORY = "can't allocate memory"  # as torch says it
 LINE = "%(asctime)s %(levelname)s %(message)s"
-ERASE_LINE = "\r\x1b[K"
 
 # What a script imports lives until its process ends. Looking for garbage in it, on import and at exit, takes a third of
 # the time that a job with torch needs to start and stop. `job` switches the collector on again.
@@ -37,15 +36,6 @@ class _LogFile(logging.FileHandler):
         """Close the file, whether or not its last lines can be written."""
         with suppress(OSError):
             super().close()
-
-
-class _Terminal(logging.StreamHandler[TextIO]):
-    """Standard error. On a terminal each message erases the line it is in, where a job, this or another, has a bar."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the text of `record`, on a terminal after what erases the line."""
-        text = super().format(record)
-        return f"{ERASE_LINE}{text}" if self.stream.isatty() else text
 
 
 @contextmanager
@@ -65,7 +55,7 @@ def job(log_path: str | Path) -> Iterator[logging.Logger]:
     log = logging.getLogger("lxmert_tickets")
     log.setLevel(logging.INFO)
     try:
-        in_log, on_terminal = _LogFile(log_path, encoding="utf-8"), _Terminal(sys.stderr)
+        in_log, on_terminal = _LogFile(log_path, encoding="utf-8"), OnTerminal(sys.stderr)
     except OSError as error:
         sys.exit(str(_of_the_machine(error) or error))
     for handler in (in_log, on_terminal):
