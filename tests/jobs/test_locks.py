@@ -41,11 +41,18 @@ with alone(Path(sys.argv[1]), "it", "do it"):
 """
 
 TAKE_TURNS = """
-import sys
+import sys, uuid
 from pathlib import Path
 from lxmert_tickets.jobs.locks import alone, remove_with_folder
 
-lock, busy, turns = map(Path, sys.argv[1:])
+lock, busy, turns = map(Path, sys.argv[1:4])
+if sys.argv[4:] == ["nfs"]:
+    unlink = Path.unlink
+
+    def rename_lock(path, missing_ok=False):
+        path.rename(path.with_name(f".nfs{uuid.uuid4()}")) if path == lock else unlink(path, missing_ok)
+
+    Path.unlink = rename_lock
 for _ in range(100):
     with alone(lock, "it", "do it"):
         with open(busy, "x"), open(turns, "a") as file:  # fails where another is busy
@@ -151,11 +158,66 @@ def test_the_lock_is_released_however_the_block_ends(lock: Path, monkeypatch: py
 def test_processes_that_take_turns_and_remove_the_folder_never_hold_the_lock_at_once(
     lock: Path, tmp_path: Path
 ) -> None:
-    turns = tmp_path / "turns"
+    take_turns(lock, tmp_path)
+    assert not lock.parent.exists()
+
+
+def test_nor_do_they_where_a_removed_file_that_is_open_only_gets_another_name(lock: Path, tmp_path: Path) -> None:
+    take_turns(lock, tmp_path, "nfs")
+    assert not lock.exists()
+
+
+def take_turns(lock: Path, folder: Path, *disk: str) -> None:
+    turns = folder / "turns"
     with ExitStack() as stack:
-        processes = [stack.enter_context(started(TAKE_TURNS, lock, tmp_path / "busy", turns)) for _ in range(4)]
+        processes = [stack.enter_context(started(TAKE_TURNS, lock, folder / "busy", turns, *disk)) for _ in range(4)]
     assert [process.returncode for process in processes] == [0] * 4
     assert turns.read_text() == "x" * 400
+
+
+def test_a_lock_that_nfs_renames_because_it_is_removed_while_it_is_taken_is_made_again(
+    lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock, renamed = fcntl.flock, []
+
+    def late(descriptor: int, how: int) -> None:
+        if not renamed:
+            lock.write_bytes(locks.REMOVED)
+            renamed.append(lock.rename(lock.with_name(".nfs1")))
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with alone(lock, "it", "do it", refuse):
+        assert str(holder_of(lock)) == f"process {os.getpid()} on {socket.gethostname()}"
+    assert renamed[0].read_bytes() == locks.REMOVED
+
+
+def test_a_lock_whose_holder_is_killed_while_removing_it_can_be_taken(
+    lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "PAUSE_SECONDS", 0)
+    lock.parent.mkdir()
+    lock.write_bytes(locks.REMOVED)
+    with alone(lock, "it", "do it", refuse):
+        assert is_held(lock)
+        assert holder_of(lock)
+
+
+def test_a_folder_is_removed_once_its_lock_is_closed_where_open_files_only_get_another_name(
+    lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink, renamed = Path.unlink, lock.with_name(".nfs1")
+
+    class Lock(FileLock):
+        def release(self, force: bool = False) -> None:
+            super().release(force)
+            unlink(renamed)
+
+    monkeypatch.setattr(locks, "FileLock", Lock)
+    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok: path.rename(renamed))
+    with alone(lock, "it", "do it"):
+        remove_with_folder(lock)
+        assert [path.name for path in lock.parent.iterdir()] == [".nfs1"]
     assert not lock.parent.exists()
 
 
@@ -223,6 +285,24 @@ def test_a_file_system_without_locks_causes_only_a_warning(
         f"that file: cannot be locked ({os.strerror(number)}): make sure that no second process tries to make it"
     ]
     assert not lock.parent.exists()
+
+
+def test_a_lock_that_another_machine_removes_while_it_is_taken_is_made_again(
+    lock: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    flock, removed = fcntl.flock, []
+
+    def late(descriptor: int, how: int) -> None:
+        if not removed:
+            removed.append(lock.unlink())
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with alone(lock, "it", "do it", refuse):
+        assert is_held(lock)
+    assert removed
+    assert not caplog.messages
 
 
 def test_an_error_within_the_block_is_not_mistaken_for_a_lock_error(lock: Path) -> None:
