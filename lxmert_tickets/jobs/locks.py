@@ -144,10 +144,11 @@ def _content(descriptor: int) -> bytes:
 
 
 def _write(descriptor: int, content: bytes) -> None:
-    """Make `content` that of a lock file."""
+    """Make `content` that of a lock file, for other machines too: some disks would send it minutes later."""
     with suppress(OSError):  # a full disk: the name is a courtesy
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, content, 0)
+        os.fsync(descriptor)
 
 
 def holder_of(path: Path) -> Holder | None:

@@ -305,6 +305,15 @@ def test_a_lock_that_another_machine_removes_while_it_is_taken_is_made_again(
     assert not caplog.messages
 
 
+def test_the_name_in_a_lock_is_sent_to_the_disk_at_once_so_that_other_machines_see_it(
+    lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: sent.append(os.pread(descriptor, 99, 0).decode()))
+    with alone(lock, "it", "do it"):
+        assert sent == [f"process {os.getpid()} on {socket.gethostname()}"]
+
+
 def test_an_error_within_the_block_is_not_mistaken_for_a_lock_error(lock: Path) -> None:
     with pytest.raises(OSError, match="the block's"), alone(lock, "it", "do it"):
         raise OSError(errno.ENOLCK, "the block's")
