@@ -17,7 +17,9 @@ Value = TypeVar("Value", bound=Hashable)
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Numbers of an OSError for a full disk, an exceeded quota or a file too large."""
-NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE)
+LOST_DISK = (errno.EIO, errno.ESTALE, errno.ENOTCONN)
+"""Numbers of an OSError for a disk or file server that does not answer."""
+NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE, *LOST_DISK)
 """Numbers of an OSError for a file that may be fine, but not for this process."""
 
 

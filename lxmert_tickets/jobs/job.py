@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from lxmert_tickets.errors import FULL_DISK, NO_ACCESS, TicketsError
+from lxmert_tickets.errors import FULL_DISK, LOST_DISK, NO_ACCESS, TicketsError
 from lxmert_tickets.progress import OnTerminal
 
 NO_MEMORY = "can't allocate memory"  # as torch says it
@@ -94,13 +94,16 @@ def job(log_path: str | Path) -> Iterator[logging.Logger]:
 
 
 def _of_the_machine(error: Exception) -> TicketsError | None:
-    """Return the error to report for a full disk or memory or a file without access; None for any other error."""
+    """Return the error to report for a full or lost disk, a file without access or full memory, or None."""
     said = str(error)
     if isinstance(error, OSError) and error.errno in FULL_DISK:
         place, expected, remedy = error.filename or "a file", "free disk space and inodes", "Free some (df, df -i)."
         if error.errno == errno.EFBIG:
             expected, remedy = "a disk and limits for a file of its size", "Raise ulimit -f, or use another disk."
         return TicketsError(place, f"cannot be written ({os.strerror(error.errno)})", expected, remedy)
+    if isinstance(error, OSError) and error.errno in LOST_DISK:
+        place, remedy = error.filename or "a file", "Check the disk or its file server, then start Snakemake again."
+        return TicketsError(place, f"its disk fails or is away ({error.strerror})", "a disk that answers", remedy)
     if isinstance(error, OSError) and error.errno in NO_ACCESS and error.filename:
         remedy = "Check owner, permissions and disk of the file and of its folder."
         return TicketsError(error.filename, f"no access ({error.strerror})", "a file for this user", remedy)

@@ -102,6 +102,21 @@ def test_a_file_without_access_is_reported_by_its_final_name_with_the_remedy(log
     )
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOTCONN, errno.ESTALE])
+@pytest.mark.parametrize(("name", "told"), [("mask.safetensors", "mask.safetensors"), (None, "a file")])
+def test_a_file_server_that_does_not_answer_is_reported_with_the_remedy(
+    log_path: Path, number: int, name: str | None, told: str
+) -> None:
+    with pytest.raises(SystemExit) as ended, job(log_path):
+        raise OSError(number, os.strerror(number), name)
+    assert ended.value.code == 1
+    assert len(lines(log_path)) == 1
+    assert lines(log_path)[0].endswith(
+        f" {told}: its disk fails or is away ({os.strerror(number)}); expected a disk that answers. "
+        "Check the disk or its file server, then start Snakemake again."
+    )
+
+
 def test_a_log_on_a_full_disk_fails_no_job_and_loses_no_line_on_the_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
