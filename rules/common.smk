@@ -26,6 +26,7 @@ from lxmert_tickets.jobs.failed import forget_failed_jobs
 from lxmert_tickets.jobs.forked import forks_pay, let_jobs_be_forks
 from lxmert_tickets.layout import Layout, model_of, of_model
 from lxmert_tickets.jobs.one_run import VARIABLE, Run, code_at_start, fail_jobs_of_changed_code, run_of_this_job
+from lxmert_tickets.jobs.signals import hand_on_sigterm
 from lxmert_tickets.pruning.prunable import PAPER
 from lxmert_tickets.report.names import shown_files, shown_models
 from lxmert_tickets.configuration.sources import EVALAI_FOLDER, FEATURES_VERSION, files_of
@@ -35,6 +36,8 @@ gc.freeze()  # what is imported stays: to look through it again and again takes 
 let_jobs_import_this_package()
 forget_failed_jobs()
 code_at_start()  # noted before the digests of code are computed
+if workflow.remote_exec:
+    hand_on_sigterm()
 
 
 # A workflow that imports this one has a configuration of its own.
