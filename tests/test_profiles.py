@@ -43,3 +43,10 @@ def test_the_limit_that_the_documentation_gives_can_be_written_into_the_profile_
     assert resources["retrain"].keys() == PROFILES["slurm"]["set-resources"]["retrain"].keys()
     assert resources["prune_round"]["runtime"] == 10  # minutes, in one group with retrain
     assert int(resources["retrain"]["runtime"].removeprefix("min(240 * attempt, ").removesuffix(")")) + 10 <= 12 * 60
+
+
+def test_the_slurm_profile_asks_as_long_as_slurm_is_down_and_never_takes_a_cancelled_job_for_a_running_one() -> None:
+    profile = PROFILES["slurm"]
+    assert profile["slurm-status-command"] == "squeue"  # sacct says "CANCELLED by 1001", which the plugin does not know
+    day_seconds = 24 * 3600  # after the last attempt, it drops all jobs from those that it asks for
+    assert profile["slurm-status-attempts"] / profile["max-status-checks-per-second"] > day_seconds

@@ -72,8 +72,7 @@ def snakemake(folder: Path, environment: dict[str, str], profile: Path, *argumen
 def changed_profile(folder: Path) -> Path:
     """Return profiles/slurm, changed as by an impatient user."""
     profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
-    # sacct needs SLURM's database.
-    profile |= {"slurm-status-command": "squeue", "slurm-init-seconds-before-status-checks": 1}
+    profile |= {"slurm-init-seconds-before-status-checks": 1, "max-status-checks-per-second": 10}
     profile |= {"seconds-between-status-checks": 2, "latency-wait": 10, "retries": 1}
     (folder / "config.yaml").write_text(yaml.safe_dump(profile))
     return folder
