@@ -24,7 +24,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from lxmert_tickets.errors import FULL_DISK, ArtifactError
+from lxmert_tickets.errors import FULL_DISK, ArtifactError, raise_if_of_the_disk
 from lxmert_tickets.layout import name_in_workflow
 
 METADATA_KEY = "lxmert_tickets"
@@ -209,4 +209,5 @@ def _opened(path: str | Path) -> Iterator[Any]:
         with safe_open(path, framework="numpy") as handle:
             yield handle
     except (SafetensorError, OSError) as error:
+        raise_if_of_the_disk(error, path)
         raise ArtifactError(path, f"damaged or truncated ({error})", "a complete safetensors file", REMAKE) from None

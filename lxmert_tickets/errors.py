@@ -11,6 +11,7 @@ import difflib
 import errno
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 Value = TypeVar("Value", bound=Hashable)
@@ -21,6 +22,13 @@ LOST_DISK = (errno.EIO, errno.ESTALE, errno.ENOTCONN)
 """Numbers of an OSError for a disk or file server that does not answer."""
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE, *LOST_DISK)
 """Numbers of an OSError for a file that may be fine, but not for this process."""
+
+
+def raise_if_of_the_disk(error: Exception, path: str | Path) -> None:
+    """Raise `error`, naming `path`, which was read, if it is about disk or access: the file may be whole."""
+    if isinstance(error, OSError) and error.errno in FULL_DISK + NO_ACCESS:
+        error.filename = error.filename or str(path)
+        raise error
 
 
 DOWNLOAD_AGAIN = "Download it again, or delete it if the workflow made it."

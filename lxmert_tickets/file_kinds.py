@@ -5,9 +5,6 @@ import re
 import zipfile
 import zlib
 from codecs import BOM_UTF8
-from pathlib import Path
-
-from lxmert_tickets.errors import FULL_DISK, NO_ACCESS
 
 ZIP_MAGIC = b"PK\x03\x04"
 EMPTY_ZIP_MAGIC = b"PK\x05\x06"
@@ -16,13 +13,6 @@ ZIP_DAMAGES = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, ValueError, RuntimeError
 )  # fmt: skip
 """What Python raises for a damaged or unsupported zip, and where the disk fails."""
-
-
-def raise_if_of_the_disk(error: Exception, path: str | Path) -> None:
-    """Raise `error`, one of ZIP_DAMAGES, naming `path`, if it is about disk or access: the zip may be whole."""
-    if isinstance(error, OSError) and error.errno in FULL_DISK + NO_ACCESS:
-        error.filename = error.filename or str(path)
-        raise error
 
 
 def is_page(head: bytes, content_type: str = "") -> bool:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-from lxmert_tickets.errors import DOWNLOAD_AGAIN, DataError
-from lxmert_tickets.file_kinds import EMPTY_ZIP_MAGIC, GZIP_MAGIC, ZIP_DAMAGES, ZIP_MAGIC, raise_if_of_the_disk
+from lxmert_tickets.errors import DOWNLOAD_AGAIN, DataError, raise_if_of_the_disk
+from lxmert_tickets.file_kinds import EMPTY_ZIP_MAGIC, GZIP_MAGIC, ZIP_DAMAGES, ZIP_MAGIC
 
 EXPECTED = "a TSV file of region features, or a zip archive that holds one"
 LOCAL_HEADER = struct.Struct("<4s2xHH16xHH")

@@ -16,7 +16,7 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 
 from lxmert_tickets.artifacts import METADATA_KEY, REMAKE, Metadata, canonical_json, check_can_be_opened, replacing
-from lxmert_tickets.errors import ArtifactError
+from lxmert_tickets.errors import ArtifactError, raise_if_of_the_disk
 
 FORMAT = ("v110", "v110")
 """Readable by HDF5 1.10 and later, with checksums on HDF5's own metadata."""
@@ -106,6 +106,7 @@ def _opened(path: str | Path, expected: str) -> Iterator[h5py.File]:
                 raise ArtifactError(path, "was not written by this workflow", expected)
             yield file
     except (OSError, KeyError, RuntimeError, ValueError) as error:  # what h5py raises for an unreadable file
+        raise_if_of_the_disk(error, path)
         raise ArtifactError(path, f"damaged or truncated ({error})", expected, REMAKE) from None
 
 

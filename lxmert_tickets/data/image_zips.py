@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import UnidentifiedImageError
 
 from lxmert_tickets.artifacts import REMAKE
-from lxmert_tickets.errors import DataError
-from lxmert_tickets.file_kinds import ZIP_DAMAGES, raise_if_of_the_disk
+from lxmert_tickets.errors import DataError, raise_if_of_the_disk
+from lxmert_tickets.file_kinds import ZIP_DAMAGES
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from lxmert_tickets.errors import DOWNLOAD_AGAIN, NO_ACCESS, DataError
-from lxmert_tickets.file_kinds import EMPTY_ZIP_MAGIC, GZIP_MAGIC, ZIP_DAMAGES, ZIP_MAGIC, raise_if_of_the_disk
+from lxmert_tickets.errors import DOWNLOAD_AGAIN, NO_ACCESS, DataError, raise_if_of_the_disk
+from lxmert_tickets.file_kinds import EMPTY_ZIP_MAGIC, GZIP_MAGIC, ZIP_DAMAGES, ZIP_MAGIC
 
 Record = TypeVar("Record")
 

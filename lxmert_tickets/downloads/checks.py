@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from lxmert_tickets.errors import DataError
-from lxmert_tickets.file_kinds import ZIP_DAMAGES, ZIP_MAGIC, is_page, raise_if_of_the_disk
+from lxmert_tickets.errors import DataError, raise_if_of_the_disk
+from lxmert_tickets.file_kinds import ZIP_DAMAGES, ZIP_MAGIC, is_page
 from lxmert_tickets.progress import Progress
 
 PICKLED_TORCH = bytes.fromhex("8a0a6cfc9c46f9206aa85019")  # torch.save before 1.6: its magic number as a pickled long

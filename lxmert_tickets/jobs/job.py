@@ -122,4 +122,5 @@ def _end(process: int, number: int, frame: FrameType | None) -> None:
     """End the process on signal `number`, the job's own `process` by an exception."""
     if os.getpid() != process:  # a worker, which has nothing to tidy up
         os._exit(128 + number)
+    signal.signal(number, signal.SIG_IGN)  # SLURM may send it too (jobs/signals.py); tidying up goes on
     sys.exit(128 + number)

@@ -216,6 +216,21 @@ def test_a_script_that_gets_sigterm_removes_half_written_files(log_path: Path) -
     assert [path.name for path in log_path.parent.iterdir()] == [log_path.name]
 
 
+def test_a_script_that_gets_sigterm_twice_still_tidies_up(log_path: Path) -> None:
+    tidy = log_path.with_name("tidy")
+    ending = f"""
+    import signal
+    from pathlib import Path
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.raise_signal(signal.SIGTERM)
+        Path({str(tidy)!r}).touch()
+"""
+    assert run_as_script(log_path, ending).returncode == 128 + signal.SIGTERM
+    assert tidy.exists()
+
+
 def test_a_script_that_gets_ctrl_c_removes_half_written_files_and_says_so_in_one_line(log_path: Path) -> None:
     ending = f"""
     import signal

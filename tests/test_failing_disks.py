@@ -1,4 +1,4 @@
-"""Whatever reads a zip says of a failing disk that it fails, not that the zip is damaged."""
+"""Whatever reads a file says of a failing disk that it fails, not that the file is damaged."""
 
 import errno
 import zipfile
@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from lxmert_tickets.data.feature_sources import find_table
+from lxmert_tickets.data.features import open_features
 from lxmert_tickets.data.image_zips import zip_of_images
 from lxmert_tickets.data.vqa_json import read_questions
 from lxmert_tickets.downloads.checks import check_content
 from lxmert_tickets.errors import DataError
+from lxmert_tickets.pruning.mask_files import load_mask
 
 
 @pytest.fixture(params=[errno.EIO, errno.ESTALE, errno.EACCES])
@@ -41,6 +43,21 @@ def test_questions_on_a_disk_that_fails_need_no_new_download(failing: Path) -> N
     with pytest.raises(DataError, match=r"the disk fails.*expected a file that this user can read") as told:
         read_questions(failing)
     assert "again" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("library", "read"), [("artifacts.safe_open", load_mask), ("data.hdf5.h5py.File", open_features)]
+)
+def test_a_disk_that_fails_is_not_taken_for_a_damaged_artifact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, read
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "the disk fails")
+
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(f"lxmert_tickets.{library}", fails)
+    with pytest.raises(OSError, match=r"the disk fails: .*file"):
+        read(tmp_path / "file")
 
 
 def test_an_error_of_writing_what_images_became_does_not_blame_the_images(tmp_path: Path) -> None:
