@@ -98,8 +98,13 @@ def canonical_json(value: Any) -> str:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as sorted, indented JSON, whole or not at all."""
+    write_text(path, indented_json(value))
+
+
+def indented_json(value: Any) -> str:
+    """Return `value` as sorted, indented JSON, and a newline."""
     # The bytes of `json.dumps(indent=1)`, whose indenting is slow, in a third of the time.
-    write_text(path, msgspec.json.format(canonical_json(value), indent=1) + "\n")
+    return msgspec.json.format(canonical_json(value), indent=1) + "\n"
 
 
 def file_digest(path: str | Path) -> str:

@@ -21,15 +21,15 @@ class OnTerminal(logging.StreamHandler[TextIO]):
     drawn again below it.
     """
 
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of `record`, on a terminal after what erases the line."""
+        text = super().format(record)
+        return f"{ERASE_LINE}{text}" if self.stream.isatty() else text
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write the text of `record`."""
-        if not self.stream.isatty():
+        with tqdm.external_write_mode(self.stream):
             super().emit(record)
-            return
-        try:
-            tqdm.write(f"{ERASE_LINE}{self.format(record)}", file=self.stream)
-        except Exception:  # as every handler of messages does
-            self.handleError(record)
 
 
 class Progress:

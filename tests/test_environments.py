@@ -81,6 +81,28 @@ def test_a_conda_environment_takes_one_build_of_pytorch_from_one_channel(environ
     assert all(len(rest) == 1 for name, rest in specs(environment).items() if name != "pytorch")
 
 
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        ((3, 10), "Python 3.11 to 3.14 is needed, this is 3.10: make PYTHON="),
+        ((3, 15), "Python 3.11 to 3.14 is needed, this is 3.15: make PYTHON="),
+        ((3, 14), "On Python 3.14, a C compiler (no-compiler) and "),
+    ],
+)
+def test_set_up_names_what_another_python_lacks_before_it_makes_anything(
+    tmp_path: Path, version: tuple[int, int], told: str
+) -> None:
+    python = tmp_path / "python"
+    pretend = f"import sys; sys.version_info = {version}; exec(sys.argv[2])"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{pretend}" "$@"\n')
+    python.chmod(0o755)
+    command = ["make", "setup", f"PYTHON={python}", f"VENV={tmp_path / 'made'}", "CC=no-compiler"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert done.stderr.startswith(told)
+    assert not (tmp_path / "made").exists()
+
+
 def test_rules_name_exactly_the_environments_that_exist() -> None:
     named = re.findall(r'"\.\./(envs/.+?\.yaml)"', (PROJECT / "rules/common.smk").read_text())
     assert {PROJECT / name for name in named} == {CPU, CUDA} == set((PROJECT / "envs").iterdir())

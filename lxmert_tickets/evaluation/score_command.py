@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Iterable
 from pathlib import Path
 
-from lxmert_tickets.artifacts import replacing, write_json
+from lxmert_tickets.artifacts import indented_json, replacing
 from lxmert_tickets.data.vqa_json import check_belong_together, read_annotations, read_questions
 from lxmert_tickets.errors import DataError, counted
 from lxmert_tickets.evaluation.accuracy import Score, score_predictions
@@ -67,13 +67,9 @@ def summary(score: Score) -> str:
 
 
 def _write(path: Path, score: Score) -> None:
-    if path.suffix != ".gz":
-        write_json(path, score.as_json())
-        return
-    with replacing(path) as gzipped:
-        plain = gzipped.with_suffix("")
-        write_json(plain, score.as_json())
-        gzipped.write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
+    content = indented_json(score.as_json()).encode()
+    with replacing(path) as temporary:
+        temporary.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 def _read_predictions(path: Path) -> Iterable[tuple[int, str]]:

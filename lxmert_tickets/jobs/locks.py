@@ -113,7 +113,8 @@ def _acquired(path: Path, on_held: Callable[[str], None]) -> FileLock:
 
     def sign(descriptor: int) -> None:
         """Write the holder's name into the lock file."""
-        if n_vain < MOST_IN_VAIN and _content(descriptor) == REMOVED:  # later: who marked it was killed just then
+        is_removed = os.pread(descriptor, HOLDER_BYTES, 0) == REMOVED
+        if is_removed and n_vain < MOST_IN_VAIN:  # later: who marked it was killed just then
             raise _RemovedError
         _write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
 
@@ -137,10 +138,6 @@ def _acquired(path: Path, on_held: Callable[[str], None]) -> FileLock:
         else:
             return guard
         time.sleep(PAUSE_SECONDS)
-
-
-def _content(descriptor: int) -> bytes:
-    return os.pread(descriptor, HOLDER_BYTES, 0)
 
 
 def _write(descriptor: int, content: bytes) -> None:

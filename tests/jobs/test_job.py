@@ -56,6 +56,15 @@ def test_a_message_on_a_terminal_replaces_the_bar_in_its_line(
     assert capsys.readouterr().err == f"\r\x1b[K{log_path.read_text(encoding='utf-8')}"
 
 
+def test_a_job_that_starts_with_standard_error_closed_still_writes_its_log(
+    log_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)  # as Python has it after `2>&-`
+    with job(log_path) as log:
+        log.info("at work")
+    assert [line.endswith(" INFO at work") for line in lines(log_path)] == [True]
+
+
 def test_a_user_error_ends_the_job_with_one_line_and_status_1(
     log_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -159,21 +159,33 @@ def test_processes_that_take_turns_and_remove_the_folder_never_hold_the_lock_at_
     assert not lock.parent.exists()
 
 
-def test_a_lock_that_nfs_renames_because_it_is_removed_while_it_is_taken_is_made_again(
-    lock: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    flock, renamed = fcntl.flock, []
+def before_it_is_locked(monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]) -> list[str]:
+    """Have the holder `do` something between our opening and locking of its file, once; the list returned tells."""
+    flock, done = fcntl.flock, []
 
     def late(descriptor: int, how: int) -> None:
-        if not renamed:
-            lock.write_bytes(locks.REMOVED)
-            renamed.append(lock.rename(lock.with_name(".nfs1")))
+        if not done:
+            done.append("done")
+            do()
         flock(descriptor, how)
 
     monkeypatch.setattr(fcntl, "flock", late)
+    return done
+
+
+def test_a_lock_that_nfs_renames_because_it_is_removed_while_it_is_taken_is_made_again(
+    lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renamed = lock.with_name(".nfs1")
+
+    def remove() -> None:
+        lock.write_bytes(locks.REMOVED)
+        lock.rename(renamed)
+
+    before_it_is_locked(monkeypatch, remove)
     with alone(lock, "it", "do it", refuse):
         assert str(holder_of(lock)) == f"process {os.getpid()} on {socket.gethostname()}"
-    assert renamed[0].read_bytes() == locks.REMOVED
+    assert renamed.read_bytes() == locks.REMOVED
 
 
 def test_a_lock_whose_holder_is_killed_while_removing_it_can_be_taken(
@@ -208,17 +220,10 @@ def test_a_folder_is_removed_once_its_lock_is_closed_where_open_files_only_get_a
 def test_a_lock_whose_folder_is_removed_while_it_is_taken_is_made_again(
     lock: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flock, removed = fcntl.flock, []
-
-    def late(descriptor: int, how: int) -> None:
-        if not removed:
-            removed.append(shutil.rmtree(lock.parent))  # by its holder, between our opening and locking of the file
-        flock(descriptor, how)
-
-    monkeypatch.setattr(fcntl, "flock", late)
+    done = before_it_is_locked(monkeypatch, lambda: shutil.rmtree(lock.parent))
     with alone(lock, "it", "do it", refuse):
         assert is_held(lock)
-    assert removed
+    assert done
 
 
 def test_a_folder_that_the_next_process_has_locked_is_not_removed(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,18 +279,14 @@ def test_a_file_system_without_locks_causes_only_a_warning(
 def test_a_lock_that_another_machine_removes_while_it_is_taken_is_made_again(
     lock: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    flock, removed = fcntl.flock, []
+    def remove() -> None:
+        lock.unlink()
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
-    def late(descriptor: int, how: int) -> None:
-        if not removed:
-            removed.append(lock.unlink())
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-        flock(descriptor, how)
-
-    monkeypatch.setattr(fcntl, "flock", late)
+    done = before_it_is_locked(monkeypatch, remove)
     with alone(lock, "it", "do it", refuse):
         assert is_held(lock)
-    assert removed
+    assert done
     assert not caplog.messages
 
 
