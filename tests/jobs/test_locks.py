@@ -188,6 +188,12 @@ def test_a_lock_that_nfs_renames_because_it_is_removed_while_it_is_taken_is_made
     assert renamed.read_bytes() == locks.REMOVED
 
 
+def test_a_removed_lock_says_so_to_whoever_has_opened_it(lock: Path) -> None:
+    with alone(lock, "it", "do it"), open(lock, "rb") as opened:
+        remove_with_folder(lock)
+        assert opened.read() == locks.REMOVED
+
+
 def test_a_lock_whose_holder_is_killed_while_removing_it_can_be_taken(
     lock: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,10 +1,11 @@
 """SIGTERM for a job's Snakemake reaches its scripts: SLURM with control groups sends it to no other process."""
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -27,10 +28,14 @@ sys.exit(subprocess.run({how}).returncode)
 def started(how: str) -> Iterator[subprocess.Popen[bytes]]:
     """Yield a process that runs SCRIPT in the way of `how`, and ends as it does."""
     command = [sys.executable, "-c", STARTER.format(how=how), SCRIPT]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as starter:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as starter:
         assert starter.stdout is not None
         starter.stdout.readline()  # the script is ready
-        yield starter
+        try:
+            yield starter
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(starter.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(("how", "status"), [(DIRECTLY, 7), (BY_SHELL, 8)])

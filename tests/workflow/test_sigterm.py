@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,12 @@ def test_a_training_on_a_cluster_is_interrupted_by_sigterm_for_its_snakemake(
         str(overlay({"training": {"epochs": 200}})),
     ]  # fmt: skip
     snakemake = subprocess.Popen(job, cwd=grid, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True)
-    wait_until((grid / DENSE / ".resume/progress.json").exists)
-    snakemake.send_signal(signal.SIGTERM)
-    assert snakemake.wait(timeout=600) == 1
+    try:
+        wait_until((grid / DENSE / ".resume/progress.json").exists)
+        snakemake.send_signal(signal.SIGTERM)
+        assert snakemake.wait(timeout=60) == 1
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(snakemake.pid, signal.SIGKILL)
     last = (grid / "results/smoke/logs/finetune.0.log").read_text().splitlines()[-1]
     assert "received SIGTERM: the run stops after step" in last
