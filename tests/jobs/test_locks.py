@@ -194,6 +194,15 @@ def test_a_removed_lock_says_so_to_whoever_has_opened_it(lock: Path) -> None:
         assert opened.read() == locks.REMOVED
 
 
+@pytest.mark.parametrize("name", [".nfs1", ".fuse_hidden1"])
+def test_a_removed_file_that_the_disk_keeps_because_it_is_open_is_left_to_the_disk(lock: Path, name: str) -> None:
+    with alone(lock, "it", "do it"):
+        lock.with_name("other").touch()
+        lock.with_name(name).touch()
+        remove_with_folder(lock)
+    assert [path.name for path in lock.parent.iterdir()] == [name]
+
+
 def test_a_lock_whose_holder_is_killed_while_removing_it_can_be_taken(
     lock: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
