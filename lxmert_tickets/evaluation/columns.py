@@ -23,12 +23,6 @@ def texts_to_column(texts: Sequence[str]) -> pa.Array:
     return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
 
 
-def column_to_numbers(column: pa.ChunkedArray, dtype: np.typing.DTypeLike) -> np.ndarray:
-    """Return a column of numbers without nulls as an array (n) of `dtype`, which must be the column's own."""
-    kind = np.dtype(dtype)
-    parts = [
-        np.frombuffer(chunk.buffers()[1], kind, len(chunk), chunk.offset * kind.itemsize)
-        for chunk in column.chunks
-        if len(chunk)
-    ]
-    return np.concatenate(parts) if parts else np.empty(0, kind)
+def column_to_numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of numbers without nulls as an array (n) of its dtype."""
+    return np.from_dlpack(column.combine_chunks())

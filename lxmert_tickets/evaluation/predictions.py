@@ -76,9 +76,9 @@ def load_predictions(path: str | Path) -> tuple[Predictions, Metadata]:
     if empty := [name for name in table.column_names if table[name].null_count]:
         raise ArtifactError(path, f"missing values in {', '.join(empty)}", "a value in every row", REMAKE)
     predictions = Predictions(
-        question_ids=column_to_numbers(table["question_id"], np.int64),
+        question_ids=column_to_numbers(table["question_id"]),
         answers=table["answer"].to_pylist(),
-        scores=column_to_numbers(table["score"], np.float32),
+        scores=column_to_numbers(table["score"]),
     )
     return predictions, metadata
 
