@@ -41,23 +41,22 @@ def keep_results(folder: Path, identity: Metadata, outputs: Sequence[Path]) -> b
 def put_back_results(folder: Path, identity: Metadata, outputs: Sequence[Path]) -> bool:
     """Restore `outputs` from what `keep_results` kept of the run `identity`; return whether all of it was there.
 
-    What is damaged is removed; what is of another run is left until this one has results to keep.
+    What is kept of another run, or damaged, is left until this one has results to keep.
     """
-    if not (folder / NAME).exists():
-        return False
+    kept = {output.name: _kept(folder, output) for output in outputs}
     try:
-        about = _about(folder)
-        if about and about.get("identity") != json.loads(canonical_json(identity)):
-            return False
-        kept = {output.name: _kept(folder, output) for output in outputs}
-        if about.get("digests") != {name: file_digest(path) for name, path in kept.items() if path.exists()}:
-            _remove_kept(folder)  # an output shares its bytes with the link, and may have been written to
+        about = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        # An output shares its bytes with the link, and may have been written to.
+        found = {"identity": identity, "digests": {name: file_digest(path) for name, path in kept.items()}}
+        if about != json.loads(canonical_json(found)):
             return False
         for output in outputs:
             with replacing(output) as temporary:
-                _link_or_copy(_kept(folder, output), temporary)
+                _link_or_copy(kept[output.name], temporary)
                 os.utime(temporary)  # newer than the job's inputs, which may have been remade
-    except OSError as error:
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
         log.warning("%s: results of an earlier process cannot be used: %s", folder, error)
         return False
     return True
@@ -73,15 +72,6 @@ def forget_results(folder: Path) -> None:
     with suppress(OSError):  # a failure only costs disk space, once the results themselves are deleted
         _remove_kept(folder)
         folder.rmdir()
-
-
-def _about(folder: Path) -> Metadata:
-    """Return what is said of the kept files, {} if it is damaged."""
-    try:
-        found = json.loads((folder / NAME).read_text(encoding="utf-8"))
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _link_or_copy(path: Path, to: Path) -> None:
