@@ -95,33 +95,23 @@ class Encoder(nn.Module):
         """
         read = read or questions.places.read(questions.rows.device)
 
-        def run(language: Tensor, vision: Tensor) -> list[Tensor]:
-            seen = self._see(images.becomes(vision))
+        def run(of_language: Tensor, of_vision: Tensor) -> list[Tensor]:
+            vision = images.becomes(of_vision).through(*parts_of(self.r_layers))
             if image_of is not None:
-                seen = seen.shared_by(image_of)
-            return [self._cross(self._read(questions.becomes(language)), seen, read).rows]
+                vision = vision.shared_by(image_of)
+            language = questions.becomes(of_language).through(*parts_of(self.layer))
+            *earlier, last = self.x_layers
+            for layer in earlier:
+                language, vision = layer(language, vision)
+            return [last.read_only(language, vision, read).rows]  # type: ignore[operator]
 
         every = questions.places, images.places
         [rows] = together(run, every, self.n_heads, questions.rows, images.rows)
         return Stream(rows, read.places)
 
-    def _read(self, language: Stream) -> Stream:
-        """Return questions after the language layers."""
-        return language.through(*_parts_of(self.layer))
 
-    def _see(self, vision: Stream) -> Stream:
-        """Return images after the vision layers."""
-        return vision.through(*_parts_of(self.r_layers))
-
-    def _cross(self, language: Stream, vision: Stream, read: Read) -> Stream:
-        """Return the language places that are read, after the cross layers."""
-        *earlier, last = self.x_layers
-        for layer in earlier:
-            language, vision = layer(language, vision)
-        return last.read_only(language, vision, read)  # type: ignore[operator,no-any-return]
-
-
-def _parts_of(layers: nn.ModuleList) -> list[Attending | Feeding]:
+def parts_of(layers: nn.ModuleList) -> list[Attending | Feeding]:
+    """Return the sublayers of a stream's own `layers`, in order."""
     return [part for layer in layers for part in layer.parts()]  # type: ignore[operator]
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from toys import TINY, random_inputs
 from transformers import LxmertConfig, LxmertForPreTraining
 
-from lxmert_tickets.model.lxmert import initialise
+from lxmert_tickets.model.lxmert import initialise, parts_of
 from lxmert_tickets.model.pretraining_heads import LxmertForPretraining
 
 PUBLISHED = {"words.bias": "cls.predictions.bias", "seq_relationship": "cls.seq_relationship"}
@@ -42,8 +42,8 @@ def all_states(network: LxmertForPretraining, inputs: tuple[Tensor, ...]) -> Ten
     """Return the language states (B, T, H) of all tokens, computed in full in every layer."""
     ids, attention_mask, features, boxes = inputs
     backbone, encoder = network.vqa.lxmert, network.vqa.lxmert.encoder
-    language = encoder._read(backbone.embeddings(ids, attention_mask))
-    vision = encoder._see(encoder.visn_fc(features, boxes))
+    language = backbone.embeddings(ids, attention_mask).through(*parts_of(encoder.layer))
+    vision = encoder.visn_fc(features, boxes).through(*parts_of(encoder.r_layers))
     *earlier, last = encoder.x_layers
     for layer in earlier:
         language, vision = layer(language, vision)
