@@ -30,7 +30,6 @@ class HeadLayout:
     places: Places
     n_heads: int
     _known: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False, compare=False)
-    _absent: list[Tensor] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def n_keys(self) -> int:
@@ -61,20 +60,19 @@ class HeadLayout:
             return [pieces.view(shape)]
         return [part.view(shape) for part in torch.split_with_sizes(pieces, self._sizes(kinds))]
 
+    @cached_property
     def absent(self) -> Tensor | None:
-        """Return what to add to logits, float32: -inf at keys to ignore, 0 at others; None if there are none to ignore.
+        """What to add to logits, float32: -inf at keys to ignore, 0 at others; None if there are none to ignore.
 
         Shape: (B * heads, 1, K), or (1, 1, K) where no place is padding.
         """
         present, n_places = self.places.present, self.places.n_places
         if present is None and n_places == self.n_keys:
             return None
-        if not self._absent:
-            of_each = np.ones((1, n_places), np.bool_) if present is None else present.numpy()
-            bias = np.full((len(of_each), 1 if present is None else self.n_heads, self.n_keys), -np.inf, np.float32)
-            bias[:, :, :n_places][of_each[:, None].repeat(bias.shape[1], axis=1)] = 0
-            self._absent.append(torch.from_numpy(bias).view(-1, 1, self.n_keys))
-        return self._absent[0]
+        of_each = np.ones((1, n_places), np.bool_) if present is None else present.numpy()
+        bias = np.full((len(of_each), 1 if present is None else self.n_heads, self.n_keys), -np.inf, np.float32)
+        bias[:, :, :n_places] = np.where(of_each, 0, -np.inf)[:, None]
+        return torch.from_numpy(bias).view(-1, 1, self.n_keys)
 
     def _length(self, kind: str) -> int:
         return self.places.n_places if kind == "q" else self.n_keys

@@ -164,7 +164,7 @@ def _attention(
     heads = [layout.at_heads(own, "qkv") for own, layout in zip(rows_of_each(projected, every), layouts, strict=True)]
     attended, of_each = [], []
     for own, other, layout, of_context in zip(heads, heads[::-1], layouts, layouts[::-1], strict=True):
-        result, needed = _attended(own[0], other[1], other[2], of_context.absent(), part.dropouts[1])
+        result, needed = _attended(own[0], other[1], other[2], of_context.absent, part.dropouts[1])
         attended.append(layout.to_rows(result, "q"))
         of_each.append(needed)
     apart = [places.to_apart(own) for own, places in zip(rows_of_each(rows, every), every, strict=True)]
@@ -217,7 +217,7 @@ def one_way(
     to_q, to_kv = parameters[0], part.joined(parameters[2:6:2])
     [q] = own.at_heads(_product(rows, to_q, parameters[1]), "q")
     k, v = other.at_heads(_product(context, to_kv, part.joined(parameters[3:6:2])), "kv")
-    attended, needed = _attended(q, k, v, other.absent(), part.dropouts[1])
+    attended, needed = _attended(q, k, v, other.absent, part.dropouts[1])
     output, end_backward = _closed(own.to_rows(attended, "q"), rows, parameters[6:], part.norm.eps, part.dropouts[0])
 
     def pullback(gradient: Tensor) -> Sequence[Tensor]:

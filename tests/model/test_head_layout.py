@@ -57,7 +57,7 @@ def test_padding_among_keys_gets_a_bias_of_minus_infinity_in_every_head(
     lengths: list[int], n_heads: int, n_places: int
 ) -> None:
     layout = HeadLayout(places_of(lengths, n_places), n_heads)
-    absent = layout.absent()
+    absent = layout.absent
     assert absent is not None
     assert layout.n_keys == max(n_places, LEAST_KEYS)
     assert absent.shape == (n_heads * len(lengths), 1, layout.n_keys)
@@ -69,7 +69,7 @@ def test_padding_among_keys_gets_a_bias_of_minus_infinity_in_every_head(
 
 @pytest.mark.parametrize("n_places", [1, 15, 16, 17, 36])
 def test_without_padding_all_sequences_share_one_bias_against_spare_keys(n_places: int) -> None:
-    absent = HeadLayout(Places(3, n_places), 2).absent()
+    absent = HeadLayout(Places(3, n_places), 2).absent
     if n_places >= LEAST_KEYS:
         assert absent is None
     else:
