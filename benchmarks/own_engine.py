@@ -201,7 +201,7 @@ def _varied(variations: Sequence[str]) -> Iterator[None]:
 
 def _compile(backend: str = "inductor") -> None:
     """Use torch.compile for the training network, for the rest of this process: plain operators, as one graph."""
-    operators._engine = SimpleNamespace(get=lambda: (None,))  # type: ignore[assignment]
+    operators._engine = SimpleNamespace(get=lambda: None)  # type: ignore[assignment]
     lxmert.together = lambda run, every, n_heads, *inputs: run(*inputs)
     layers.select = lambda rows, index: rows.index_select(0, index)
     plain, compiled = LxmertForVqa.forward, torch.compile(LxmertForVqa.forward, backend=backend, fullgraph=True)

@@ -22,8 +22,8 @@ from lxmert_tickets.model.sublayers import Attending, Feeding
 log = logging.getLogger("lxmert_tickets")
 Run = Callable[..., Sequence[Tensor]]
 
-# Within `together`, a tuple of the module that computes it, or of None for the plain implementation.
-_engine: ContextVar[tuple[ModuleType | None] | None] = ContextVar("_engine", default=None)
+# The module that computes what `together` runs; None: the plain implementation.
+_engine: ContextVar[ModuleType | None] = ContextVar("_engine", default=None)
 
 
 def engine_of(rows: Tensor, every: Sequence[Places], n_heads: int) -> ModuleType | None:
@@ -80,7 +80,7 @@ def together(run: Run, every: Sequence[Places], n_heads: int, *inputs: Tensor) -
     `run` may only call functions of this module on tensors that need a gradient.
     """
     engine = engine_of(inputs[0], every, n_heads)
-    chosen = _engine.set((engine,))
+    chosen = _engine.set(engine)
     try:
         return run(*inputs) if engine is None else by_hand.together(run, *inputs)
     finally:
@@ -93,12 +93,9 @@ def sublayers(
     """Return the rows (n, H) of a stream, or of two, after each of `parts` in turn.
 
     A single stream attends to itself; two streams, which share all weights, attend to each other. Sequences that share
-    rows have their own afterwards.
+    rows have their own afterwards. To be called within `together`.
     """
-    known = _engine.get()
-    if known is None:
-        return together(lambda *inputs: sublayers(inputs, every, parts), every, _heads_of(parts), *inputs)
-    [engine] = known
+    engine = _engine.get()
     if engine is not None:
         return by_hand.apply(partial(engine.through, every, parts), *inputs)
     rows = torch.cat(list(inputs))
@@ -108,16 +105,13 @@ def sublayers(
 
 
 def one_way(rows: Tensor, context: Tensor, of_rows: Places, of_context: Places, part: Attending) -> Tensor:
-    """Return the rows (n, H) of a stream after attention to another, `context` (m, H), which is left as it is."""
-    known, every = _engine.get(), (of_rows, of_context)
-    if known is None:
-        [attended] = together(
-            lambda rows, context: [one_way(rows, context, *every, part)], every, part.n_heads, rows, context
-        )
-        return attended
-    [engine] = known
+    """Return the rows (n, H) of a stream after attention to another, `context` (m, H), which is left as it is.
+
+    To be called within `together`.
+    """
+    engine = _engine.get()
     if engine is not None:
-        [attended] = by_hand.apply(partial(engine.one_way, *every, part), rows, context)
+        [attended] = by_hand.apply(partial(engine.one_way, of_rows, of_context, part), rows, context)
         return attended
     to_queries, *to_others = part.projections
     attended = _attend(
@@ -127,10 +121,6 @@ def one_way(rows: Tensor, context: Tensor, of_rows: Places, of_context: Places, 
 
 
 select = by_hand.select
-
-
-def _heads_of(parts: Sequence[Attending | Feeding]) -> int:
-    return next((part.n_heads for part in parts if isinstance(part, Attending)), 1)
 
 
 def _attended(rows: Tensor, every: Sequence[Places], part: Attending) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from toy_sublayers import H, are_tokens, attending, feeding, gradients_of, linear, rows
+from toy_sublayers import H, are_tokens, attending, feeding, gradients_of, linear, one_way, rows, sublayers
 
 from lxmert_tickets.model import on_cpu, operators
 from lxmert_tickets.model.places import Places
@@ -79,12 +79,8 @@ def test_inputs_that_need_no_gradient_get_none() -> None:
 def test_attention_from_one_stream_to_another_matches_the_plain_implementation(
     of_rows: Places, of_context: Places, dropout: float
 ) -> None:
-    given, context, part = rows(of_rows.n_rows), rows(of_context.n_rows, seed=1), attending((dropout, 0.0))
-    assert agree(
-        lambda: [operators.one_way(given, context, of_rows, of_context, part)],
-        [given, context, *part.parameters()],
-        of_rows,
-    )
+    given, part = [rows(of_rows.n_rows), rows(of_context.n_rows, seed=1)], attending((dropout, 0.0))
+    assert agree(lambda: one_way(given, [of_rows, of_context], part), [*given, *part.parameters()], of_rows)
 
 
 @given(st.integers(1, 7), st.sampled_from([16, 32]), st.sampled_from([0.0, 0.3]))
@@ -93,10 +89,8 @@ def test_attention_with_dropout_of_its_weights_matches_the_plain_implementation(
 ) -> None:
     # With other numbers of keys, or packed queries, random numbers are drawn for other places.
     of_rows, of_context = Places(4, n_queries), Places(4, n_keys)
-    given, context, part = rows(of_rows.n_rows), rows(of_context.n_rows, seed=1), attending((dropout, 0.4))
-    assert agree(
-        lambda: [operators.one_way(given, context, of_rows, of_context, part)], [given, context, *part.parameters()]
-    )
+    given, part = [rows(of_rows.n_rows), rows(of_context.n_rows, seed=1)], attending((dropout, 0.4))
+    assert agree(lambda: one_way(given, [of_rows, of_context], part), [*given, *part.parameters()])
 
 
 @given(st.sampled_from([16, 32]), st.sampled_from([16, 32]), st.sampled_from([0.0, 0.3]))
@@ -104,29 +98,26 @@ def test_sublayers_with_dropout_match_the_plain_implementation(n: int, n_others:
     one, other = Places(4, n), Places(4, n_others)
     given, context, parts = rows(one.n_rows), rows(other.n_rows, seed=1), [attending((dropout, 0.4)), feeding(0.2)]
     parameters = [parameter for part in parts for parameter in part.parameters()]
-    assert agree(lambda: operators.sublayers([given], [one], parts), [given, *parameters])
-    assert agree(
-        lambda: operators.sublayers([given, context], [one, other], parts[:1]),
-        [given, context, *parts[0].parameters()],
-    )
+    assert agree(lambda: sublayers([given], [one], parts), [given, *parameters])
+    assert agree(lambda: sublayers([given, context], [one, other], parts[:1]), [given, context, *parts[0].parameters()])
 
 
 @given(places)
 def test_attention_within_a_stream_matches_the_plain_implementation(its: Places) -> None:
     given, part = rows(its.n_rows), attending()
-    assert agree(lambda: operators.sublayers([given], [its], [part]), [given, *part.parameters()], its)
+    assert agree(lambda: sublayers([given], [its], [part]), [given, *part.parameters()], its)
 
 
 @given(places, places | shared_places)
 def test_attention_between_two_streams_matches_the_plain_implementation(one: Places, other: Places) -> None:
     given, part = [rows(one.n_rows), rows(other.n_rows, seed=1)], attending()
-    assert agree(lambda: operators.sublayers(given, [one, other], [part]), [*given, *part.parameters()], one, other)
+    assert agree(lambda: sublayers(given, [one, other], [part]), [*given, *part.parameters()], one, other)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_the_feed_forward_sublayer_matches_the_plain_implementation(dropout: float) -> None:
     given, part = rows(9), feeding(dropout)
-    assert agree(lambda: operators.sublayers([given], [Places(9, 1)], [part]), [given, *part.parameters()])
+    assert agree(lambda: sublayers([given], [Places(9, 1)], [part]), [given, *part.parameters()])
 
 
 @given(places, st.permutations(["attention", "feed-forward", "feed-forward"]))
@@ -134,7 +125,7 @@ def test_consecutive_sublayers_match_the_plain_implementation(its: Places, kinds
     given = rows(its.n_rows)
     parts = [attending() if kind == "attention" else feeding() for kind in kinds]
     parameters = [parameter for part in parts for parameter in part.parameters()]
-    assert agree(lambda: operators.sublayers([given], [its], parts), [given, *parameters], its)
+    assert agree(lambda: sublayers([given], [its], parts), [given, *parameters], its)
 
 
 @given(places, shared_places)
@@ -142,7 +133,7 @@ def test_shared_rows_give_the_same_results_as_copies_of_them(one: Places, shared
     part = attending()
     language, vision = rows(one.n_rows), rows(shared.n_rows, seed=1)
     outputs = [
-        torch.cat(list(operators.sublayers([language, other], [one, of_other], [part])))
+        torch.cat(list(sublayers([language, other], [one, of_other], [part])))
         for other, of_other in ((vision, shared), (shared.to_apart(vision), shared.apart))
     ]
     assert torch.allclose(*outputs, rtol=1e-5, atol=1e-6)
@@ -153,9 +144,9 @@ def test_shared_rows_give_the_same_results_as_copies_of_them(one: Places, shared
 @given(places)
 def test_outputs_are_the_same_without_gradients(its: Places) -> None:
     given, parts = rows(its.n_rows), [attending(), feeding()]
-    [expected] = operators.sublayers([given], [its], parts)
+    [expected] = sublayers([given], [its], parts)
     with torch.no_grad():
-        [found] = operators.sublayers([given], [its], parts)
+        [found] = sublayers([given], [its], parts)
     assert not found.requires_grad
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -172,7 +163,7 @@ def test_without_gradients_tensors_of_finished_sublayers_are_freed(monkeypatch: 
 
     monkeypatch.setattr(on_cpu, "_closed", watched)
     with torch.no_grad():
-        operators.sublayers([rows(9)], [Places(9, 1)], [feeding(), attending(), feeding()])
+        sublayers([rows(9)], [Places(9, 1)], [feeding(), attending(), feeding()])
     assert alive == [[], [False], [False, False]]
 
 
@@ -188,7 +179,7 @@ def test_attention_dropout_keeps_the_right_share_and_preserves_the_mean() -> Non
 def test_huge_attention_logits_give_finite_outputs_and_gradients() -> None:
     its, part = Places(1, 2), attending()
     given, context = (torch.full((2, H), 1e4).requires_grad_() for _ in range(2))
-    attended = operators.one_way(given, context, its, its, part)
+    [attended] = one_way([given, context], [its, its], part)
     attended.sum().backward()
     assert attended.isfinite().all()
     assert all(parameter.grad.isfinite().all() for parameter in (given, *part.parameters()))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kernels_here import DEVICE, LOW, MARKS, _way, four_each, philox  # noqa: F401 (a fixture)
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from toy_sublayers import H, are_tokens, gradients_of
+from toy_sublayers import H, are_tokens, gradients_of, one_way, sublayers
 
 from lxmert_tickets.model import adam_kernels, gpu_kernels, on_gpu, operators
 from lxmert_tickets.model.places import Places
@@ -70,12 +70,8 @@ SHARED = Places(1, 5).shared_by(torch.tensor([0, 0], device=DEVICE))
 def test_attention_from_one_stream_to_another_matches_the_plain_implementation(
     of_rows: Places, of_context: Places
 ) -> None:
-    given, context, part = rows(of_rows.n_rows), rows(of_context.n_rows, seed=1), attending()
-    assert agree(
-        lambda: [operators.one_way(given, context, of_rows, of_context, part)],
-        [given, context, *part.parameters()],
-        of_rows,
-    )
+    given, part = [rows(of_rows.n_rows), rows(of_context.n_rows, seed=1)], attending()
+    assert agree(lambda: one_way(given, [of_rows, of_context], part), [*given, *part.parameters()], of_rows)
 
 
 @few
@@ -83,7 +79,7 @@ def test_attention_from_one_stream_to_another_matches_the_plain_implementation(
 @example(Places(2, 3), SHARED)
 def test_attention_between_two_streams_matches_the_plain_implementation(one: Places, other: Places) -> None:
     given, part = [rows(one.n_rows), rows(other.n_rows, seed=1)], attending()
-    assert agree(lambda: operators.sublayers(given, [one, other], [part]), [*given, *part.parameters()], one, other)
+    assert agree(lambda: sublayers(given, [one, other], [part]), [*given, *part.parameters()], one, other)
 
 
 @few
@@ -92,7 +88,7 @@ def test_consecutive_sublayers_match_the_plain_implementation(its: Places, kinds
     given = rows(its.n_rows)
     parts = [attending() if kind == "attention" else feeding() for kind in kinds]
     parameters = [parameter for part in parts for parameter in part.parameters()]
-    assert agree(lambda: operators.sublayers([given], [its], parts), [given, *parameters], its)
+    assert agree(lambda: sublayers([given], [its], parts), [given, *parameters], its)
 
 
 def test_attention_writes_no_row_outside_all_sequences() -> None:
@@ -111,7 +107,7 @@ def test_attention_writes_no_row_outside_all_sequences() -> None:
 def test_huge_attention_logits_give_finite_outputs_and_gradients() -> None:
     its, part = Places(1, 2), attending()
     given = torch.full((2, H), 1e4, device=DEVICE).requires_grad_()
-    [attended] = operators.sublayers([given], [its], [part])
+    [attended] = sublayers([given], [its], [part])
     attended.sum().backward()
     assert attended.isfinite().all()
     assert all(parameter.grad.isfinite().all() for parameter in (given, *part.parameters()))
@@ -158,8 +154,8 @@ def test_each_use_of_dropout_has_its_own_probability_and_seed(monkeypatch: pytes
     monkeypatch.setattr(gpu_kernels, "end", noted_end)
     its, given = Places(2, 3), rows(6)
     parts, last = [feeding(), attending((0.2, 0.3))], attending((0.4, 0.5))
-    operators.sublayers([given, given], [its, its], parts)
-    operators.one_way(given, given, its, its, last)
+    sublayers([given, given], [its, its], parts)
+    one_way([given, given], [its, its], last)
     assert [dropout for dropout, _ in used] == [0.0, 0.3, 0.3, 0.2, 0.5, 0.4]
     assert len({seed for _, seed in used}) == len(used)
 
@@ -205,7 +201,7 @@ def test_results_do_not_depend_on_how_rows_are_shared_among_programs(
 ) -> None:
     monkeypatch.setattr(gpu_kernels, "PROGRAMS", 3)
     given, part, its = rows(n_rows), feeding(), Places(n_rows, 1)
-    assert agree(lambda: operators.sublayers([given], [its], [part]), [given, *part.parameters()], its)
+    assert agree(lambda: sublayers([given], [its], [part]), [given, *part.parameters()], its)
 
 
 @pytest.mark.parametrize("dropouts", [(0.4, 0.0), (0.0, 0.4), (0.3, 0.3)])
@@ -218,7 +214,7 @@ def test_gradients_with_dropout_match_finite_differences(dropouts: tuple[float, 
         torch.manual_seed(3)
         with torch.no_grad():
             torch._foreach_add_(chosen, directions, alpha=shift)
-        return (torch.cat(list(operators.sublayers(given, [one, other], [part]))) * weights).sum()
+        return (torch.cat(list(sublayers(given, [one, other], [part]))) * weights).sum()
 
     torch.manual_seed(4)
     directions = [torch.randn(tensor.shape).to(DEVICE) for tensor in chosen]
@@ -254,7 +250,7 @@ def test_dropout_keeps_the_right_share_and_depends_only_on_the_seed() -> None:
 
     def output(seed: int) -> Tensor:
         torch.manual_seed(seed)
-        [output] = operators.sublayers([given], [its], [part, part])
+        [output] = sublayers([given], [its], [part, part])
         return output
 
     assert torch.equal(output(1), output(1))
@@ -281,9 +277,9 @@ def test_whether_dropout_keeps_a_value_is_independent_of_its_neighbours() -> Non
 
 def test_streams_that_attend_to_each_other_have_separate_dropout() -> None:
     its, same = Places(2, 3), rows(6).detach()
-    language, vision = operators.sublayers([same, same], [its, its], [attending()])
+    language, vision = sublayers([same, same], [its, its], [attending()])
     assert torch.allclose(language, vision)
-    language, vision = operators.sublayers([same, same], [its, its], [attending((0.0, 0.5))])
+    language, vision = sublayers([same, same], [its, its], [attending((0.0, 0.5))])
     assert not torch.allclose(language, vision)
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from toy_sublayers import feeding, rows
+from toy_sublayers import feeding, rows, sublayers
 
-from lxmert_tickets.model import on_cpu, operators
+from lxmert_tickets.model import on_cpu
 from lxmert_tickets.model.places import Places
 
 NAMES = ("LEAST_PRODUCTS", "LEAST_PRODUCTS_OF_INPUTS", "LEAST_PRODUCTS_OF_WEIGHTS")
@@ -71,7 +71,7 @@ def test_each_kind_of_product_has_its_own_least_size_for_onednn(
     for name, value in zip(NAMES, least, strict=True):
         monkeypatch.setattr(on_cpu, name, value)
     with Multiplied() as forward:
-        [output] = operators.sublayers([rows(6)], [Places(2, 3)], [feeding()])
+        [output] = sublayers([rows(6)], [Places(2, 3)], [feeding()])
     with Multiplied() as backward:
         output.sum().backward()
     of_products, of_gradients = (shapes, []) if least[0] == ALWAYS else ([], shapes)

@@ -1,11 +1,13 @@
 """Sublayers of random weights, and rows for them, on any device."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from toys import CPU
 
+from lxmert_tickets.model import operators
 from lxmert_tickets.model.places import Places
 from lxmert_tickets.model.sublayers import Attending, Feeding, make_neighbours
 
@@ -37,6 +39,16 @@ def attending(dropouts: tuple[float, float] = (0.0, 0.0), device: torch.device =
 
 def feeding(dropout: float = 0.0, device: torch.device = CPU) -> Feeding:
     return Feeding(linear(H, 20).to(device), linear(20, H).to(device), norm().to(device), dropout)
+
+
+def sublayers(inputs: Sequence[Tensor], every: Sequence[Places], parts: Sequence[Any]) -> Sequence[Tensor]:
+    """Return what `operators.sublayers` does, by the implementation for `inputs`."""
+    return operators.together(lambda *given: operators.sublayers(given, every, parts), every, HEADS, *inputs)
+
+
+def one_way(inputs: Sequence[Tensor], every: Sequence[Places], part: Attending) -> Sequence[Tensor]:
+    """Return what `operators.one_way` does, by the implementation for `inputs`: rows and context."""
+    return operators.together(lambda *given: [operators.one_way(*given, *every, part)], every, HEADS, *inputs)
 
 
 def are_tokens(places: Places) -> Tensor:
