@@ -92,13 +92,13 @@ def prune_round(weights_file: str) -> dict[str, float]:
     from lxmert_tickets.pruning.prunable import PAPER, prunable_names
     from lxmert_tickets.pruning.subnetworks import save_subnetwork
 
-    tensors, architecture = load_weights(weights_file)
+    tensors, _ = load_weights(weights_file)
     size_bytes = sum(tensor.nbytes for tensor in tensors.values())
     mask = keep_largest(tensors, keep_all(tensors, prunable_names(tensors, PAPER)), SPARSITY_PERCENT)
     del tensors
     folder = Path(weights_file).parent
     files = Files(*(str(folder / name) for name in ("mask.safetensors", "pruned.safetensors", "sparsity.csv")))
-    save_subnetwork(files, mask, weights_file, architecture.n_cross_layers, {})
+    save_subnetwork(files, mask, weights_file, {})
     return {"peak": peak_bytes() / size_bytes}
 
 

@@ -22,7 +22,6 @@ rule prune_round:
     params:
         prunable=EXPERIMENT.stage("pruning"),
         ranked=lambda wildcards: EXPERIMENT.subnetworks[wildcards.subnetwork].ranked,
-        n_cross_layers=EXPERIMENT.model.n_cross_layers,
         code=code_of("prune_round"),
     script:
         "../workflow_scripts/prune_round.py"
@@ -47,7 +46,6 @@ rule prune_random:
     params:
         prunable=EXPERIMENT.stage("pruning"),
         ranked=lambda wildcards: EXPERIMENT.subnetworks[wildcards.subnetwork].ranked,
-        n_cross_layers=EXPERIMENT.model.n_cross_layers,
         code=code_of("prune_random"),
     script:
         "../workflow_scripts/prune_random.py"
@@ -71,7 +69,6 @@ rule prune_complement:
     conda:
         ENVIRONMENT
     params:
-        n_cross_layers=EXPERIMENT.model.n_cross_layers,
         code=code_of("prune_complement"),
     script:
         "../workflow_scripts/prune_complement.py"

@@ -15,4 +15,4 @@ with job(snakemake.log[0]):
     paths = snakemake.input
     mask = complement(load_mask(paths.mask))
     origin = provenance(snakemake.rule, "", int(snakemake.wildcards.seed), paths)
-    save_subnetwork(snakemake.output, mask, paths.initial, snakemake.params.n_cross_layers, origin)
+    save_subnetwork(snakemake.output, mask, paths.initial, origin)

@@ -24,4 +24,4 @@ with job(snakemake.log[0]):
     mask = keep_random(weights, names, sparsity, params.ranked, mask_seed)
     origin = provenance(snakemake.rule, params.prunable + params.ranked, int(wildcards.seed), paths)
     del weights  # the initial weights are read again, and are as large
-    save_subnetwork(snakemake.output, mask, paths.initial, params.n_cross_layers, origin)
+    save_subnetwork(snakemake.output, mask, paths.initial, origin)

@@ -31,4 +31,4 @@ with job(snakemake.log[0]) as log:
     check_only_removes(mask, previous, snakemake.output.mask, paths.mask or paths.weights)
     origin = provenance(snakemake.rule, params.prunable + params.ranked, int(snakemake.wildcards.seed), paths)
     del weights, previous  # the initial weights are as large
-    save_subnetwork(snakemake.output, mask, paths.initial, params.n_cross_layers, origin)
+    save_subnetwork(snakemake.output, mask, paths.initial, origin)

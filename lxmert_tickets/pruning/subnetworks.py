@@ -23,9 +23,7 @@ class SubnetworkFiles(Protocol):
     def report(self) -> str: ...
 
 
-def save_subnetwork(
-    files: SubnetworkFiles, mask: Mask, initial_path: str | Path, n_cross_layers: int, provenance: Metadata
-) -> None:
+def save_subnetwork(files: SubnetworkFiles, mask: Mask, initial_path: str | Path, provenance: Metadata) -> None:
     """Write `mask`, the initial weights in `initial_path` rewound to it, and its sparsity report.
 
     Raises ArtifactError when the initial weights are damaged, or the mask is for another network.
@@ -37,4 +35,4 @@ def save_subnetwork(
     for name in list(initial):  # one at a time, so that memory holds a large network once
         start |= rewind({name: initial.pop(name)}, mask)
     save_weights(files.start, start, architecture, provenance)
-    write_sparsity_report(files.report, mask, n_cross_layers)
+    write_sparsity_report(files.report, mask, architecture.n_cross_layers)

@@ -26,7 +26,7 @@ def test_a_sparsity_that_prunes_nothing_or_all_is_refused_before_anything_is_wri
             tmp_path,
             {"weights": weights, "initial": weights, "mask": []},
             outputs,
-            params={"prunable": '{"prunable": ["*"]}', "ranked": "global", "n_cross_layers": TINY.n_cross_layers},
+            params={"prunable": '{"prunable": ["*"]}', "ranked": "global"},
             wildcards={"seed": 0, "subnetwork": "random", "sparsity": sparsity},
         )
     log = (tmp_path / f"{rule}.log").read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ def test_random_masks_of_other_seeds_subnetworks_and_sparsities_are_drawn_indepe
             tmp_path,
             {"initial": str(tmp_path / "initial.safetensors")},
             outputs,
-            params={"prunable": one_matrix, "ranked": "global", "n_cross_layers": TINY.n_cross_layers},
+            params={"prunable": one_matrix, "ranked": "global"},
             wildcards={"seed": seed, "subnetwork": subnetwork, "sparsity": sparsity},
         )
         return np.concatenate([kept.ravel() for kept in load_mask(outputs["mask"]).values()])

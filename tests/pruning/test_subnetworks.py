@@ -32,7 +32,7 @@ def half(seed: int = 0) -> Mask:
 
 
 def test_start_weights_are_the_initial_weights_times_the_mask_bit_for_bit(files: SimpleNamespace) -> None:
-    save_subnetwork(files, half(), files.initial, TINY.n_cross_layers, ORIGIN)
+    save_subnetwork(files, half(), files.initial, ORIGIN)
     mask = load_mask(files.mask)
     assert all(np.array_equal(mask[name], kept) for name, kept in half().items())
     start, architecture = load_weights(files.start)
@@ -43,7 +43,7 @@ def test_start_weights_are_the_initial_weights_times_the_mask_bit_for_bit(files:
 
 
 def test_the_files_of_a_subnetwork_come_from_one_job_and_count_the_same_weights(files: SimpleNamespace) -> None:
-    save_subnetwork(files, half(), files.initial, TINY.n_cross_layers, ORIGIN)
+    save_subnetwork(files, half(), files.initial, ORIGIN)
     assert read_metadata(files.mask)["provenance"] == read_metadata(files.start)["provenance"] == ORIGIN
     assert Path(files.report).read_text().splitlines()[-1] == "total,total,all,1024,512,512,50.0000,True"
 
@@ -51,5 +51,5 @@ def test_the_files_of_a_subnetwork_come_from_one_job_and_count_the_same_weights(
 def test_a_mask_for_another_network_is_refused_and_nothing_is_written(files: SimpleNamespace) -> None:
     save_weights(files.initial, random_weights(changed(TINY, hidden_size=8)), changed(TINY, hidden_size=8), {})
     with pytest.raises(ArtifactError, match="another network"):
-        save_subnetwork(files, half(), files.initial, TINY.n_cross_layers, ORIGIN)
+        save_subnetwork(files, half(), files.initial, ORIGIN)
     assert not any(Path(file).exists() for file in (files.mask, files.start, files.report))
