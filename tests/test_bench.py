@@ -103,7 +103,7 @@ def test_ours_and_the_peer_compute_the_same_loss_of_the_same_questions(tmp_path:
     labels = batch.pop("labels")
     outputs = peer_engine._network(tmp_path).eval()(**batch)
     data = open_vqa_data(tmp_path / "train.h5", tmp_path / "features.h5", CPU, TINY.vocab_size)
-    logits = network_of(tmp_path).to(CPU).eval()(*data.batch(np.arange(12)).inputs())
+    logits = network_of(tmp_path).to(CPU).eval()(*data.batch(np.arange(12)))
     assert torch.allclose(logits, outputs.question_answering_score, rtol=1e-4, atol=1e-5)
     expected = vqa_loss(logits, data.targets(np.arange(12)))
     assert torch.allclose(peer_engine.loss_of(outputs, labels), expected, rtol=1e-5)

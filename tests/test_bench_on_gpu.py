@@ -198,11 +198,11 @@ def test_a_gpu_profile_lists_kernels_and_not_what_launches_them(capsys: pytest.C
 def test_the_network_can_be_traced_as_one_graph_and_gives_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operators.on_cpu, "takes", lambda _: False)  # as on a GPU
     network, batch = tiny_network(), batch_for_gpu(toy_data(), np.arange(8))
-    expected = network(*batch.inputs())
+    expected = network(*batch)
     for place, name in (operators, "_engine"), (lxmert, "together"), (layers, "select"), (LxmertForVqa, "forward"):
         monkeypatch.setattr(place, name, getattr(place, name))  # to be restored
     own_engine._compile("eager")
-    assert torch.equal(network(*batch.inputs()), expected)
-    assert torch.equal(network.eval()(*batch.inputs()), expected)  # not compiled: validation is not timed
+    assert torch.equal(network(*batch), expected)
+    assert torch.equal(network.eval()(*batch), expected)  # not compiled: validation is not timed
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
     torch._dynamo.reset()

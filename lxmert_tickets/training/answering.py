@@ -31,7 +31,7 @@ def answers(network: LxmertForVqa, data: VqaData, precision: Precision) -> Itera
         lowered.refresh()
     for rows in data.by_image(batch_size(network, data)):
         with autocast(device, precision), using(lowered):
-            logits = network(*data.batch_by_image(rows).inputs())
+            logits = network(*data.batch_by_image(rows))
         best, chosen = logits.float().max(dim=1)  # not after the sigmoid: it rounds large ones to the same number
         yield rows, chosen, best.sigmoid()
 

@@ -1,8 +1,8 @@
 """Batches of encoded questions and region features, by row: no worker processes, no copies of the feature file."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +20,7 @@ GPU_ROWS_STEP = 64
 """On a GPU, a batch's tokens are packed into a multiple of this many rows: each number of rows has its CUDA graph."""
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """The network's inputs: B questions, and the regions of each, or of the U images that they are about."""
 
     input_ids: Tensor  # int64 (B, T)
@@ -31,12 +30,9 @@ class Batch:
     image_of: Tensor | None = None  # int64 (B), the image of each question; None = each has its own
     n_rows: int | None = None  # that the tokens are packed into; None = the network decides
 
-    def inputs(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor | None, int | None]:
-        return self.input_ids, self.attention_mask, self.features, self.boxes, self.image_of, self.n_rows
-
     def copy(self) -> "Batch":
         """Return a copy with tensors of its own."""
-        return Batch(*[each.clone() if isinstance(each, Tensor) else each for each in self.inputs()])  # type: ignore[arg-type]
+        return Batch._make(each.clone() if isinstance(each, Tensor) else each for each in self)
 
 
 def padded(input_ids: np.ndarray, length: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor | None]:

@@ -38,7 +38,7 @@ class Step:
     def backward(self, batch: Batch, targets: Tensor) -> Tensor:
         """Return the loss of a batch, and add its gradient to every parameter's."""
         with autocast(self._device, self.precision):
-            logits = self.network(*batch.inputs())
+            logits = self.network(*batch)
         loss = vqa_loss(logits, targets)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
@@ -148,7 +148,7 @@ class _Graph:
 
     def read(self, batch: Batch, targets: Tensor) -> None:
         """Copy the next batch to where the graph reads it."""
-        for place, tensor in zip(self.inputs.inputs(), batch.inputs(), strict=True):
+        for place, tensor in zip(self.inputs, batch, strict=True):
             if isinstance(place, Tensor) and isinstance(tensor, Tensor):
                 place.copy_(tensor)
         self.targets.copy_(targets)

@@ -4,7 +4,6 @@ import inspect
 from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -41,7 +40,7 @@ def test_the_whole_network_matches_the_plain_implementation(
     way: Callable[[bool], None], packed: bool, reduced: bool
 ) -> None:
     data, numbers = VqaData(toy_questions(8, 4), Regions(toy_features(4), DEVICE), DEVICE), np.arange(3)
-    ids, attention_mask, features, boxes, *_ = data.batch(numbers).inputs()
+    ids, attention_mask, features, boxes, *_ = data.batch(numbers)
     n_rows = int(attention_mask.sum()) + 3 if packed else attention_mask.numel()
 
     def gradient(network: LxmertForVqa, plain: bool, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -104,7 +103,7 @@ def test_random_numbers_are_drawn_only_in_training(way: Callable[[bool], None], 
 
     def draws(training: bool) -> bool:
         before = state()
-        network.train(training)(*data.batch(np.arange(3)).inputs()[:4])
+        network.train(training)(*data.batch(np.arange(3))[:4])
         return not torch.equal(state(), before)
 
     assert draws(training=True)
@@ -129,8 +128,8 @@ def test_a_step_stays_on_its_device_and_never_reads_a_value_back(
     optimizer._kernels = adam_kernels if fused else None
     data = VqaData(toy_questions(8, 4), Regions(toy_features(4), CPU), device)
     batch, targets = data.batch(np.arange(8)), data.targets(np.arange(8))
-    batch = replace(batch, features=batch.features.to(device), boxes=batch.boxes.to(device))
-    assert {tensor.device.type for tensor in batch.inputs() if isinstance(tensor, Tensor)} == {device.type}
+    batch = batch._replace(features=batch.features.to(device), boxes=batch.boxes.to(device))
+    assert {tensor.device.type for tensor in batch if isinstance(tensor, Tensor)} == {device.type}
     assert batch.n_rows < batch.input_ids.numel()  # packed
     step = Step(network, optimizer, "float32")
     step(batch, targets, 1.0)  # the first step moves masks to the device

@@ -17,7 +17,7 @@ def test_every_question_gets_its_most_probable_answer(monkeypatch: pytest.Monkey
     labels, probabilities = answer_all(network, data, "float32")
     assert labels.shape == probabilities.shape == (13,)
     for row in range(13):
-        alone = network(*data.batch(np.array([row])).inputs()).detach().sigmoid()[0]
+        alone = network(*data.batch(np.array([row]))).detach().sigmoid()[0]
         assert labels[row] == int(alone.argmax())
         assert probabilities[row] == pytest.approx(float(alone.max()), rel=1e-5)
     assert len(set(labels.tolist())) > 1

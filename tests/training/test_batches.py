@@ -48,7 +48,7 @@ def test_on_a_gpu_batches_have_one_shape_and_few_different_row_counts(lengths: l
 def test_a_batch_holds_the_regions_and_labels_of_its_questions() -> None:
     data = toy_data()
     rows = np.array([5, 0, 17])
-    ids, attention_mask, features, boxes, image_of, n_rows = data.batch(rows).inputs()
+    ids, attention_mask, features, boxes, image_of, n_rows = data.batch(rows)
     images = data.questions.image_row[rows]
     there = data.regions._of_images
     assert image_of is None
@@ -111,7 +111,7 @@ def test_batches_hold_what_was_written_to_the_files(tmp_path: Path) -> None:
     convert_features([table], tmp_path / "features.h5", metadata={})
     save_questions(tmp_path / "questions.h5", toy_questions(8, n_images=3), {})
     data = open_vqa_data(tmp_path / "questions.h5", tmp_path / "features.h5", CPU, TINY.vocab_size)
-    _, _, features, boxes, *_ = data.batch(np.array([0, 1, 2])).inputs()
+    _, _, features, boxes, *_ = data.batch(np.array([0, 1, 2]))
     assert len(data) == 8
     assert data.regions.feature_dim == TINY.feature_dim
     assert np.array_equal(features.numpy(), regions[data.questions.image_row[:3]].astype(np.float16).astype(np.float32))

@@ -163,7 +163,7 @@ def test_the_history_records_steps_learning_rates_and_mean_losses() -> None:
     assert [line.learning_rate for line in trained.history] == pytest.approx(rates, rel=1e-9)
     # Weights that hardly change give the same loss in every epoch: each has all 32 questions, 8 per step.
     data, network = toy_data(), tiny_network()
-    loss = vqa_loss(network(*data.batch(np.arange(32)).inputs()), data.targets(np.arange(32))).item()
+    loss = vqa_loss(network(*data.batch(np.arange(32))), data.targets(np.arange(32))).item()
     still = train(network, data, data, changed(RECIPE, learning_rate=1e-9), seed=0)
     assert [line.train_loss for line in still.history] == pytest.approx([loss, loss], rel=1e-4)
 
@@ -195,7 +195,7 @@ def test_the_earliest_best_or_the_last_epoch_is_kept(snapshots: list[dict[str, T
 def test_soft_accuracy_is_the_mean_score_of_the_chosen_answers() -> None:
     network, data = tiny_network(), toy_data(13)
     data.questions.label_score[:] = np.linspace(0.1, 1, 13)
-    chosen = network(*data.batch(np.arange(13)).inputs()).argmax(dim=1).numpy()
+    chosen = network(*data.batch(np.arange(13))).argmax(dim=1).numpy()
     scores = data.questions.label_score[chosen == data.questions.label_answer]
     assert len(scores)
     assert soft_accuracy_percent(network, data, RECIPE) == pytest.approx(100 * scores.sum() / 13, rel=1e-5)
@@ -207,7 +207,7 @@ def test_a_question_without_a_label_counts_as_answered_wrongly() -> None:
     known = replace(data.questions, label_start=np.concatenate([[0], counts.cumsum()]))
     known = replace(known, label_answer=known.label_answer[:6], label_score=known.label_score[:6])
     half = VqaData(known, data.regions, CPU)
-    chosen = network(*half.batch(np.arange(12)).inputs()).argmax(dim=1).numpy()
+    chosen = network(*half.batch(np.arange(12))).argmax(dim=1).numpy()
     known.label_answer[:] = chosen[:6]
     assert soft_accuracy_percent(network, half, RECIPE) == 50
 

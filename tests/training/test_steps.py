@@ -94,9 +94,9 @@ def test_a_graph_reads_the_next_batch_from_the_same_addresses_as_the_last() -> N
     places = batch.copy()
     graph = _Graph(graph=None, inputs=places, targets=data.targets(rows), loss=torch.zeros(()))  # type: ignore[arg-type]
     following = data.batch(next_rows)
-    before = [tensor.data_ptr() for tensor in places.inputs() if isinstance(tensor, Tensor)]
+    before = [tensor.data_ptr() for tensor in places if isinstance(tensor, Tensor)]
     graph.read(following, data.targets(next_rows))
-    assert [tensor.data_ptr() for tensor in places.inputs() if isinstance(tensor, Tensor)] == before
+    assert [tensor.data_ptr() for tensor in places if isinstance(tensor, Tensor)] == before
     assert torch.equal(places.features, following.features)
     assert torch.equal(graph.targets, data.targets(next_rows))
 
