@@ -75,10 +75,6 @@ class Forks:
             self._warming_up.join()
         return self._is_ready
 
-    def is_current(self) -> bool:
-        """Return whether all code is as it was at the start: later changes are for a process of its own to check."""
-        return stamps() == code_at_start()
-
     def run(self, script: str, variables: Mapping[str, str], measure: Measure) -> int | None:
         """Run `script` with environment `variables`; return its exit status, negative for the signal that ended it.
 
@@ -145,8 +141,8 @@ def let_jobs_be_forks(scripts: tuple[Path, ...]) -> None:
         measure = nullcontext if job.bench_record is None else partial(benchmarked, benchmark_record=job.bench_record)
         folder = job.resources.get("tmpdir")
         given = dict.fromkeys(THREADS, str(job.threads)) | (dict.fromkeys(FOLDERS, folder) if folder else {})
-        may_be_fork = forks.is_ready() and forks.is_current()
-        may_be_fork = may_be_fork and not (job.container_img or job.conda_env or job.env_modules)
+        may_be_fork = forks.is_ready() and not (job.container_img or job.conda_env or job.env_modules)
+        may_be_fork = may_be_fork and stamps() == code_at_start()  # else its own process checks what has changed
         status = forks.run(file, {**os.environ, **given}, measure) if may_be_fork else None
         if status is None:
             in_own_process(job, file, edit)
