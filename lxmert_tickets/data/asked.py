@@ -13,11 +13,9 @@ from lxmert_tickets.data.vqa_json import (
     Id,
     QuestionFile,
     check_belong_together,
-    first_few,
     image_name,
     open_annotations,
 )
-from lxmert_tickets.errors import DataError, repeated
 
 
 class AskedQuestion(msgspec.Struct, frozen=True, gc=False):
@@ -72,13 +70,6 @@ def asked_officially(
             yield AskedQuestion(
                 asked.question_id, image, asked.question, known.question_type, known.answer_type, known.labels
             )
-
-
-def check_asked_once(asked: Iterable[AskedQuestion], place: str | Path) -> None:
-    """Raise DataError, naming `place`, when a question occurs twice, such as in two parts of one split."""
-    if twice := repeated(question.question_id for question in asked):
-        found = f"{len(twice)} questions occur twice (question_id {first_few(twice)})"
-        raise DataError(place, found, "each question once", "Give each part of a split once.")
 
 
 def _answered(annotation: Annotation) -> _Answered:

@@ -6,11 +6,10 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from lxmert_tickets.data.answers import within_vocabulary
-from lxmert_tickets.data.asked import AskedQuestion, check_asked_once
+from lxmert_tickets.data.asked import AskedQuestion
 from lxmert_tickets.data.features import Features, check_images_present
 from lxmert_tickets.data.questions import EncodedQuestions
 from lxmert_tickets.data.tokens import encode_texts
-from lxmert_tickets.errors import DataError
 
 
 def encode_questions(
@@ -22,12 +21,11 @@ def encode_questions(
 ) -> EncodedQuestions:
     """Return the questions, in their order, as tokens (see `encode_texts`), rows of `features` and soft labels.
 
-    Labels are restricted to the vocabulary `answers`. A split is labelled when its questions have labels, even if none
-    is in the vocabulary.
+    `asked` are those of a split, from `read_split`: all have labels, or none. Labels are restricted to the vocabulary
+    `answers`. A split is labelled when its questions have labels, even if none is in the vocabulary.
 
-    Raises DataError when an image has no features, a question occurs twice, or only some questions have labels.
+    Raises DataError when an image has no features.
     """
-    check_asked_once(asked, "questions")
     check_images_present(features, [question.image for question in asked])
     input_ids, length = encode_texts(tokenizer, [question.text for question in asked], max_length)
     label_start, label_answer, label_score = _labels(asked, answers)
@@ -40,16 +38,8 @@ def encode_questions(
         label_answer=label_answer,
         label_score=label_score,
         n_answers=len(answers),
-        labelled=_labelled(asked),
+        labelled=not asked or asked[0].labels is not None,
     )
-
-
-def _labelled(asked: Sequence[AskedQuestion]) -> bool:
-    n_labelled = sum(question.labels is not None for question in asked)
-    if 0 < n_labelled < len(asked):
-        found = f"{len(asked) - n_labelled} of {len(asked)} have no labels"
-        raise DataError("questions", found, "labels for all questions of a split, or for none")
-    return n_labelled > 0 or not asked
 
 
 def _labels(asked: Sequence[AskedQuestion], answers: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

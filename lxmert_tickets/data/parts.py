@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from lxmert_tickets.data.asked import AskedQuestion, asked_officially, check_asked_once
+from lxmert_tickets.data.asked import AskedQuestion, asked_officially
 from lxmert_tickets.data.json_files import JsonFile
 from lxmert_tickets.data.prepared import asked_as_prepared
-from lxmert_tickets.data.vqa_json import decode_questions
+from lxmert_tickets.data.vqa_json import decode_questions, first_few
 from lxmert_tickets.downloads.receipts import source_file
-from lxmert_tickets.errors import DataError
+from lxmert_tickets.errors import DataError, repeated
 
 Value = TypeVar("Value")
 
@@ -44,7 +44,10 @@ def read_split(
         if 0 < start < len(asked) and (before is None) != (asked[start].labels is None):
             has = "no labels" if asked[start].labels is None else "labels"
             raise DataError(path, f"{has}, unlike {questions[0]}", "labels for all parts of a split, or for none")
-    check_asked_once(asked, ", ".join(map(str, questions)))
+    if twice := repeated(question.question_id for question in asked):
+        place = ", ".join(map(str, questions))
+        found = f"{len(twice)} questions occur twice (question_id {first_few(twice)})"
+        raise DataError(place, found, "each question once", "Give each part of a split once.")
     return tuple(asked)
 
 

@@ -91,16 +91,6 @@ def test_questions_about_images_without_features_are_refused() -> None:
         encode_questions(ASKED, features_of([IMAGES[0]]), TOKENIZER, ANSWERS, 20)
 
 
-def test_a_mix_of_labelled_and_unlabelled_questions_is_refused() -> None:
-    with pytest.raises(DataError, match="2 of 3 have no labels; expected labels for all questions of a split"):
-        encoded((ASKED[0], *UNLABELLED[1:]))
-
-
-def test_a_question_that_occurs_twice_is_refused() -> None:
-    with pytest.raises(DataError, match=r"1 questions occur twice \(question_id 7\)"):
-        encoded((*ASKED, ASKED[0]))
-
-
 def test_all_real_questions_are_encoded_with_labels_for_most(shared_data: Path, tmp_path: Path) -> None:
     folder = shared_data / "vqa2-sample"
     annotated = folder / "v2_mscoco_train_sample_annotations.json.gz"
