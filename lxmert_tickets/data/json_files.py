@@ -40,10 +40,6 @@ class JsonFile:
         self.place, self.expected, self.if_damaged = str(path), expected, if_damaged
         self.content = self._read(Path(path), subtype).removeprefix(BOM_UTF8)  # some editors write one
 
-    def first_character(self) -> bytes:
-        """Return the first character that is not white space: `[` for a list, `{` for an object."""
-        return self.content[:64].lstrip()[:1]
-
     def decode(self, kind: Any, remedy: str = "") -> Any:
         """Return the content as the type `kind`.
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from lxmert_tickets.data.asked import AskedQuestion, asked_officially
 from lxmert_tickets.data.json_files import JsonFile
@@ -10,8 +9,6 @@ from lxmert_tickets.data.prepared import asked_as_prepared
 from lxmert_tickets.data.vqa_json import decode_questions, first_few
 from lxmert_tickets.downloads.receipts import source_file
 from lxmert_tickets.errors import DataError, repeated
-
-Value = TypeVar("Value")
 
 QUESTIONS = "an official VQA questions file, or LXMERT's prepared questions"
 
@@ -35,10 +32,9 @@ def read_split(
     Raises DataError when a file is broken, files do not belong together, a question occurs twice, or only some parts
     have labels.
     """
-    labels = _for_each(questions, annotations, "annotations")
-    members = _for_each(questions, subtypes or (), "subtypes")
+    none = [None] * len(questions)
     asked: list[AskedQuestion] = []
-    for path, annotated, subtype in zip(questions, labels, members, strict=True):
+    for path, annotated, subtype in zip(questions, annotations or none, subtypes or none, strict=True):
         before, start = asked[0].labels if asked else None, len(asked)
         asked += _of_part(path, annotated, subtype)
         if 0 < start < len(asked) and (before is None) != (asked[start].labels is None):
@@ -53,7 +49,7 @@ def read_split(
 
 def _of_part(path: str | Path, annotations: str | Path | None, subtype: str | None) -> Iterator[AskedQuestion]:
     file = JsonFile(path, QUESTIONS, subtype)
-    if file.first_character() != b"[":
+    if not file.content[:64].lstrip().startswith(b"["):  # a list is a prepared file
         questions = decode_questions(file)
         del file  # frees its bytes before the annotations are read
         yield from asked_officially(questions, annotations, subtype, path)
@@ -62,9 +58,3 @@ def _of_part(path: str | Path, annotations: str | Path | None, subtype: str | No
         remedy = f"Leave out {annotations}: the labels are in the prepared file."
         raise DataError(path, "prepared questions", "official questions, as annotations are given", remedy)
     yield from asked_as_prepared(file)
-
-
-def _for_each(questions: Sequence[object], values: Sequence[Value], what: str) -> Sequence[Value | None]:
-    if values and len(values) != len(questions):
-        raise DataError(what, f"{len(values)} for {len(questions)} files of questions", "one for each, or none")
-    return values or [None] * len(questions)

@@ -234,12 +234,6 @@ def test_a_byte_order_mark_does_not_matter(tmp_path: Path) -> None:
     assert read_json(tmp_path / "a.json", Record, "a record").number == 1
 
 
-@pytest.mark.parametrize(("content", "first"), [(b" \n[1]", b"["), (b"{}", b"{"), (b"", b""), (b"1", b"1")])
-def test_the_first_character_tells_a_list_from_an_object(tmp_path: Path, content: bytes, first: bytes) -> None:
-    (tmp_path / "a.json").write_bytes(content)
-    assert JsonFile(tmp_path / "a.json", "records").first_character() == first
-
-
 def test_long_names_from_outside_are_shortened_in_messages() -> None:
     assert shown_name("a" * 100) == "a" * 100
     assert shown_name("a" * 101) == "a" * 99 + "…"

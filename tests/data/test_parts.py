@@ -105,12 +105,6 @@ def test_annotations_of_other_questions_are_refused_with_both_files_named(tmp_pa
     assert refused.value.place == f"{questions} and {annotations}"
 
 
-@pytest.mark.parametrize("more", [{"annotations": ["a", "b"]}, {"subtypes": ["a", "b"]}])
-def test_lists_of_unequal_length_are_refused(tmp_path: Path, more) -> None:
-    with pytest.raises(DataError, match="2 for 1 files of questions"):
-        read_split([prepared(tmp_path, 20)], **more)
-
-
 def test_questions_share_equal_images_types_and_labels_as_one_object_each(tmp_path: Path) -> None:
     questions, annotations = official(tmp_path, "train2014", 420, 421)
     one, other = read_split([questions], [annotations])
