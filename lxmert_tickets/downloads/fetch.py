@@ -53,8 +53,12 @@ def fetch(urls: Sequence[str], target: Path, *, lock: Path, patience: Patience |
     disk is full; ConfigError for an invalid address, including that of a proxy in the environment; ArtifactError when
     its folder or lock file cannot be made. No message contains a password or the query of an address.
     """
+
+    def tell(holder: str) -> None:
+        _log.info("%s: waiting for %s, which is downloading it", target, holder)
+
     addresses = [parsed(url) for url in urls]
-    with _full_disk_reported(target), _alone_with(target):
+    with _full_disk_reported(target), alone(target.with_name(f".{target.name}.lock"), target, "download it", tell):
         if target.exists() or target.is_symlink():
             return _take(target, lock)
         with HalfFile(target) as half:
@@ -179,17 +183,6 @@ def _nowhere(half: HalfFile, lock: Path, failures: list[tuple[str, RefusedError]
     remedies.append(f"Run again later, name another mirror, or {by_hand}")
     expected = f"a download from one of these:{reasons}" if failures else "a mirror in the configuration"
     return DataError(half.target, "cannot be downloaded", expected, " ".join(dict.fromkeys(remedies)))
-
-
-@contextmanager
-def _alone_with(target: Path) -> Iterator[None]:
-    """Hold the file lock of `target`, waiting for any process that has it."""
-
-    def tell(holder: str) -> None:
-        _log.info("%s: waiting for %s, which is downloading it", target, holder)
-
-    with alone(target.with_name(f".{target.name}.lock"), target, "download it", tell):
-        yield
 
 
 @contextmanager

@@ -80,7 +80,7 @@ class HalfFile:
         """Raise DataError unless the disk has room for the rest of `size_bytes`, plus a margin."""
         need = size_bytes - self.size
         need += need // 50 + MARGIN_BYTES
-        free = free_bytes(self.target.parent)
+        free = shutil.disk_usage(self.target.parent).free
         if free < need:
             found = f"{bytes_text(free)} free on the disk of {self.target.parent}"
             raise DataError(self.target, found, f"{bytes_text(need)} for the download", MAKE_ROOM)
@@ -112,11 +112,6 @@ class HalfFile:
             return msgspec.json.decode(self._origin_path.read_bytes(), type=Origin)
         except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return None
-
-
-def free_bytes(folder: Path) -> int:
-    """Return the free bytes on the disk of `folder`."""
-    return shutil.disk_usage(folder).free
 
 
 def digest_of(path: Path) -> tuple["hashlib._Hash", int]:

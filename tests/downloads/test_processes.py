@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from breaking_server import Answer, BreakingServer, Served
@@ -105,7 +107,7 @@ def test_too_small_a_disk_is_noticed_before_the_first_byte(
 ) -> None:
     server.files["/train.zip"] = Served(BIG_ZIP)
     free = [MARGIN_BYTES + len(BIG_ZIP)]  # not enough: the margin grows with the file
-    monkeypatch.setattr(half_file, "free_bytes", lambda _: free[0])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free[0]))
     with pytest.raises(
         DataError, match=r"36\.8 MB free on the disk .*expected 37\.2 MB for the download.*Free some disk space"
     ):
@@ -123,10 +125,11 @@ def test_a_half_file_needs_room_only_for_the_rest(
     with pytest.raises(DataError):
         get(server.url())
     rest = len(BIG_ZIP) - 19_000_000
-    monkeypatch.setattr(half_file, "free_bytes", lambda _: MARGIN_BYTES + rest)  # the margin grows with the file
+    free = [MARGIN_BYTES + rest]  # not enough: the margin grows with the file
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free[0]))
     with pytest.raises(DataError, match="free on the disk"):
         get(server.url())
-    monkeypatch.setattr(half_file, "free_bytes", lambda _: MARGIN_BYTES + rest + rest // 50)
+    free[0] += rest // 50
     get(server.url())
     assert target.read_bytes() == BIG_ZIP
     assert server.asked[-1].first_byte == 19_000_000
@@ -189,6 +192,6 @@ def _check_that_a_full_disk_is_told(server: BreakingServer, folder: Path, monkey
     """As if another process filled the disk after the check: the check sees free space that does not exist."""
     server.files["/train.zip"] = Served(BIG_ZIP)
     with monkeypatch.context() as patch:
-        patch.setattr(half_file, "free_bytes", lambda _: 10**12)
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**12))
         with pytest.raises(DataError, match=r"is full; expected space for the file. Free some disk space"):
             fetch([server.url()], folder / "train.zip", lock=folder / "lock.json")
