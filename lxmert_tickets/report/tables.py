@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 from lxmert_tickets.configuration.experiment import DENSE, percent_text
-from lxmert_tickets.errors import ConfigError
 from lxmert_tickets.report.names import row_label
 from lxmert_tickets.report.pages import page
 from lxmert_tickets.report.results import METRICS, over_seeds
@@ -56,16 +55,9 @@ def table_1(
 
     Shown are those of `splits` that have scores. If none has, as before EvalAI has scored a submission, the table shows
     the split `otherwise`, says so, and adds the `notes` on that split.
-
-    Raises ConfigError when no subnetwork was trained at `sparsity`.
     """
     at = results[results["subnetwork"].eq(DENSE) | results["sparsity"].eq(sparsity)]
     names = list(dict.fromkeys(at["subnetwork"]))  # in the order of the configuration
-    if len(names) < 2:
-        raise ConfigError(
-            "report.table_sparsity", f"no subnetwork is trained at {percent_text(sparsity)} %",
-            "a sparsity of some subnetwork", "Add it to the sparsities of a subnetwork, or show another one.",
-        )  # fmt: skip
     shown, told = [split for split in splits if split in set(at["split"])], []
     if not shown:
         told = [f"No score of {' or '.join(splits) or 'a test split'} is known yet: this is {otherwise}.", *notes]
