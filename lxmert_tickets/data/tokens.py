@@ -12,7 +12,7 @@ from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import WordPieceTrainer
 
 from lxmert_tickets.artifacts import write_text
-from lxmert_tickets.errors import DOWNLOAD_AGAIN, DataError
+from lxmert_tickets.errors import DOWNLOAD_AGAIN, DataError, repeated
 
 PAD, UNKNOWN, START, END, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD_ID = 0
@@ -120,15 +120,9 @@ def _normalizer() -> BertNormalizer:
 
 def _read_vocabulary(path: str | Path, text: str) -> dict[str, int]:
     tokens = text.removesuffix("\n").split("\n")
+    if twice := repeated(tokens):
+        raise DataError(path, f"the token {twice[0]!r} occurs twice", "each token once", DOWNLOAD_AGAIN)
     vocabulary = {token: number for number, token in enumerate(tokens)}
-    if len(vocabulary) < len(tokens):
-        repeated = next(token for number, token in enumerate(tokens) if vocabulary[token] != number)
-        raise DataError(
-            path,
-            f"the token {repeated!r} occurs twice",
-            "each token once",
-            DOWNLOAD_AGAIN,
-        )
     _check_special_tokens(path, vocabulary)
     return vocabulary
 
