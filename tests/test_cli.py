@@ -77,18 +77,6 @@ def test_a_damaged_file_gives_one_line_and_status_1(
     assert printed.err.count("\n") == 1
 
 
-def test_features_are_converted_and_the_error_of_half_precision_is_printed(
-    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["convert-features", str(table), "--out", str(tmp_path / "features.h5")]) == 0
-    found = open_features(tmp_path / "features.h5")
-    assert found.features.shape == (1, 3, 5)
-    printed = capsys.readouterr().out
-    assert "1 image, 3 regions of 5 values" in printed
-    assert f"{(tmp_path / 'features.h5').stat().st_size:,} bytes" in printed
-    assert "off by at most 2.44e-05, or 0.0244 %" in printed
-
-
 @pytest.mark.parametrize("command", ["convert-features", "score"])
 @pytest.mark.parametrize(("out", "reason"), [("folder", "Is a directory"), ("file/a", "Not a directory")])
 def test_an_output_that_cannot_be_written_is_reported_before_the_work(
@@ -209,11 +197,6 @@ def test_an_error_of_the_operating_system_gives_one_line_and_status_1(
     assert capsys.readouterr().err == f"error: {told}\n"
 
 
-def test_show_refuses_an_unfinished_experiment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["show", str(tmp_path)]) == 1
-    assert "expected a finished experiment" in capsys.readouterr().err
-
-
 def test_show_prints_the_table_of_a_finished_experiment(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", str(experiment)]) == 0
     printed = capsys.readouterr().out
@@ -310,7 +293,3 @@ def test_without_its_packages_it_names_the_commands_that_install_and_activate_th
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert re.fullmatch(r"error: No module named '\w+'; .* Run make setup, then \. \.venv/bin/activate\n", done.stderr)
-
-
-def test_the_package_runs_as_a_module(mask: Path) -> None:
-    assert json.loads(run("inspect", "--json", mask, stdout=subprocess.PIPE).stdout)["kind"] == "mask"

@@ -43,22 +43,13 @@ def test_a_subnetwork_has_the_same_paths_as_a_model_and_by_its_parts() -> None:
 
 
 def test_a_model_is_named_after_its_folder() -> None:
-    paths = Layout("r")
-    assert paths.history.format(seed=0, model=model_of("random", "50")) == filled(
-        paths.subnetwork_history, "random/s50"
-    )
-    assert model_of() == "dense"
+    assert (model_of("random", "50"), model_of()) == ("random/s50", "dense")
 
 
 def test_the_dense_network_is_a_model_like_any_other() -> None:
     paths = Layout("r")
     assert paths.dense_weights == "r/seed{seed}/dense/weights.safetensors" == of_model(paths.weights, "dense")
     assert paths.dense_history == of_model(paths.history, "dense")
-
-
-def test_files_of_different_seeds_splits_and_models_lie_apart() -> None:
-    path = Layout("r").predictions
-    assert path.format(seed=1, model="random/s50", split="val") == "r/seed1/random/s50/predictions.val.parquet"
 
 
 @pytest.mark.parametrize(

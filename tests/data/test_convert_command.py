@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from feature_tables import write_tsv, zipped
 from script_runs import run_script
@@ -21,16 +22,18 @@ def interrupted(conversion: object) -> int:
 @pytest.fixture
 def tables(tmp_path: Path) -> list[Path]:
     first = zipped(write_tsv(tmp_path / "train.tsv", ["A", "B"]), tmp_path / "train.zip", name="train.tsv")
-    return [first, write_tsv(tmp_path / "val.tsv", ["C"])]
+    return [first, write_tsv(tmp_path / "val.tsv", ["C"], lambda _: np.full((2, 3), 0.1))]
 
 
-def test_several_tables_become_one_file(tables: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_tables_become_one_file_and_the_error_of_half_precision_is_printed(
+    tables: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "features.h5"
     assert main(["convert-features", *map(str, tables), "--out", str(output), "--workers", "2"]) == 0
     assert open_features(output).image_ids == ("A", "B", "C")
     assert capsys.readouterr().out == (
         f"{output}: 3 images, 2 regions of 3 values, {output.stat().st_size:,} bytes; "
-        "rounding to float16 is off by at most 0, or 0 %\n"
+        "rounding to float16 is off by at most 2.44e-05, or 0.0244 %\n"
     )
 
 

@@ -185,16 +185,6 @@ def test_a_folder_without_a_configuration_uses_the_workflows_own(
     assert capsys.readouterr().out.startswith("smoke: 12 networks, 12 waiting\n")
 
 
-def test_a_mistake_in_the_configuration_gives_one_line_and_status_1(
-    smoke_arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    (tmp_path / "wrong.yaml").write_text("training: {epoch: 3}\n")
-    assert main([*smoke_arguments, "wrong.yaml"]) == 1
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err.startswith("error: training.epoch")
-
-
 def test_the_command_knows_the_processes_of_this_machine_and_is_wider_in_a_pipe_of_unknown_width(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
