@@ -80,6 +80,11 @@ def repeated(values: Iterable[Value]) -> list[Value]:
     return [value for value, count in Counter(values).items() if count > 1]
 
 
+def first_few(values: Sequence[object], n_shown: int = 5) -> str:
+    """Return the first of many values for a message: "3, 5, 8, 9, 11, …"."""
+    return ", ".join(map(str, values[:n_shown])) + (", …" if len(values) > n_shown else "")
+
+
 def listed(problems: Sequence[str], n_shown: int) -> str:
     """Return the first of many problems for a message: "a is missing; b is unknown; and 3 more"."""
     more = len(problems) - n_shown

@@ -12,7 +12,7 @@ import numpy as np
 
 from lxmert_tickets.artifacts import REMAKE
 from lxmert_tickets.data import hdf5
-from lxmert_tickets.errors import ArtifactError, DataError
+from lxmert_tickets.errors import ArtifactError, DataError, first_few
 
 KIND = "features"
 PUT_OTHERS = "Replace its tables by those of all images, as docs/vqa2.md says (By hand)."
@@ -67,8 +67,7 @@ def check_images_present(features: Features, image_names: Iterable[str], asked_b
     if missing:
         raise DataError(
             features.path,
-            f"no features for {len(missing)} of the {len(names)} images of {asked_by}: {', '.join(missing[:5])}"
-            + (", …" if len(missing) > 5 else ""),
+            f"no features for {len(missing)} of the {len(names)} images of {asked_by}: {first_few(missing)}",
             f"a row for each; the {len(features.image_ids)} there are begin with {features.image_ids[0]}",
             PUT_OTHERS,
         )

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from lxmert_tickets.errors import DOWNLOAD_AGAIN, NO_ACCESS, DataError, raise_if_of_the_disk
+from lxmert_tickets.errors import DOWNLOAD_AGAIN, NO_ACCESS, DataError, first_few, raise_if_of_the_disk
 from lxmert_tickets.file_kinds import EMPTY_ZIP_MAGIC, GZIP_MAGIC, ZIP_DAMAGES, ZIP_MAGIC
 
 Record = TypeVar("Record")
@@ -23,7 +23,6 @@ Record = TypeVar("Record")
 MAX_BYTES = 1 << 30
 """More than any file of VQA v2 unpacked; the largest, the annotations of train2014, has less than half of this."""
 
-SHOWN_MEMBERS = 8
 TOO_DEEP = "nested deeper than any file of this kind"
 
 
@@ -96,10 +95,9 @@ class JsonFile:
         chosen = [member for member in present if subtype is None or f"_{subtype}_" in _base(member)]
         if len(chosen) == 1:
             return chosen[0]
-        names = [shown_name(member.filename) for member in present or archive.infolist()]
-        listed = ", ".join(names[:SHOWN_MEMBERS]) + (", …" if len(names) > SHOWN_MEMBERS else "")
+        names = first_few([shown_name(member.filename) for member in present or archive.infolist()])
         wanted = f"one .json file with _{subtype}_ in its name" if subtype else "one .json file"
-        found = f"a zip archive with {len(chosen)} {'fitting ' if subtype else ''}.json files ({listed or 'nothing'})"
+        found = f"a zip archive with {len(chosen)} {'fitting ' if subtype else ''}.json files ({names or 'nothing'})"
         remedy = "Take the archive of this part." if subtype else "State which part: train2014, val2014, test2015."
         raise DataError(self.place, found, f"{wanted}: {self.expected}", remedy)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from lxmert_tickets.data.asked import AskedQuestion, asked_officially
 from lxmert_tickets.data.json_files import JsonFile
 from lxmert_tickets.data.prepared import asked_as_prepared
-from lxmert_tickets.data.vqa_json import decode_questions, first_few
+from lxmert_tickets.data.vqa_json import decode_questions
 from lxmert_tickets.downloads.receipts import source_file
-from lxmert_tickets.errors import DataError, repeated
+from lxmert_tickets.errors import DataError, first_few, repeated
 
 QUESTIONS = "an official VQA questions file, or LXMERT's prepared questions"
 

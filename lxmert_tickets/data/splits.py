@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from lxmert_tickets.data.json_files import read_json, shown_name
-from lxmert_tickets.data.vqa_json import Id, Question, QuestionFile, first_few, image_name
-from lxmert_tickets.errors import DataError
+from lxmert_tickets.data.vqa_json import Id, Question, QuestionFile, image_name
+from lxmert_tickets.errors import DataError, first_few
 from lxmert_tickets.seeds import derive_seed
 
 IDS_FILE = "minival.json of LXMERT, or a list of question ids, of image ids, or of images' names"

@@ -4,7 +4,7 @@ The layout is that of https://visualqa.org/download.html (VQA v2.0, "Input Quest
 """
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Protocol
 
@@ -12,10 +12,7 @@ import msgspec
 
 from lxmert_tickets.artifacts import replacing
 from lxmert_tickets.data.json_files import JsonFile, Records
-from lxmert_tickets.errors import DataError, repeated
-
-SHOWN_IDS = 5
-"""How many ids an error lists: enough to search for, few enough to read."""
+from lxmert_tickets.errors import DataError, first_few, repeated
 
 QUESTIONS_FILE = "an official VQA questions file"
 ANNOTATIONS_FILE = "an official VQA annotations file"
@@ -154,11 +151,6 @@ def check_belong_together(
             f"one annotation for each question ({len(image_asked)} questions, {len(image_annotated)} annotations)",
             "Use the two files of the same split and version (v2_Questions_… with v2_Annotations_…).",
         )
-
-
-def first_few(ids: Sequence[int]) -> str:
-    """Return the first ids of a list for an error message: "3, 5, 8, 9, 11, …"."""
-    return ", ".join(map(str, ids[:SHOWN_IDS])) + (", …" if len(ids) > SHOWN_IDS else "")
 
 
 def _write(

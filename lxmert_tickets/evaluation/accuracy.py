@@ -17,8 +17,8 @@ from lxmert_tickets.artifacts import REMAKE
 from lxmert_tickets.data.asked import AskedQuestion
 from lxmert_tickets.data.json_files import read_json
 from lxmert_tickets.data.normalise import clean_whitespace, normalise
-from lxmert_tickets.data.vqa_json import Annotation, HumanAnswer, first_few
-from lxmert_tickets.errors import DataError, repeated
+from lxmert_tickets.data.vqa_json import Annotation, HumanAnswer
+from lxmert_tickets.errors import DataError, first_few, repeated
 
 MATCHES_FOR_FULL_CREDIT = 3
 DECIMALS = 2

@@ -12,8 +12,7 @@ from numpy.typing import ArrayLike
 
 from lxmert_tickets.artifacts import METADATA_KEY, REMAKE, Metadata, canonical_json, check_can_be_opened, replacing
 from lxmert_tickets.data.json_files import read_json
-from lxmert_tickets.data.vqa_json import first_few
-from lxmert_tickets.errors import ArtifactError, DataError, counted
+from lxmert_tickets.errors import ArtifactError, DataError, counted, first_few
 from lxmert_tickets.evaluation.columns import column_to_numbers, numbers_to_column, texts_to_column
 
 COLUMNS = pa.schema(
