@@ -43,9 +43,6 @@ class TicketsError(Exception):
         message = f"{place}: {found}; expected {expected}"
         super().__init__(f"{message}. {remedy}" if remedy else message)
 
-    def __reduce__(self) -> tuple[type, tuple[str, str, str, str]]:
-        return type(self), (self.place, self.found, self.expected, self.remedy)
-
 
 class ConfigError(TicketsError):
     """A value in the configuration that makes the experiment impossible to run."""
