@@ -25,7 +25,7 @@ def check_content(path: Path, name: str) -> None:
     """Return if the file at `path` holds what the suffix of `name` says; otherwise raise DataError.
 
     .zip: every member is read and its checksum compared, and every path must stay within the folder. .json: an
-    object or list that parses to its end. .pth, .bin: begins as torch writes it. .txt: UTF-8. Others: not empty.
+    object or list that parses to its end. .pth: begins as torch writes it. .txt: UTF-8. Others: not empty.
     """
     with path.open("rb") as handle:
         head = handle.read(HEAD_BYTES)
@@ -45,13 +45,13 @@ def opening_fault(name: str, head: bytes, content_type: str = "") -> tuple[str, 
     kind = Path(name).suffix.lower()
     if not head:
         return "is empty", "a file with content"
-    if kind not in (".html", ".htm") and is_page(head, content_type):
+    if is_page(head, content_type):
         return f"is a web page{page_title(head)}", f"the file {name}"
     if kind == ".zip" and not head.startswith(ZIP_MAGIC):
         return f"begins with {head[:8]!r}", "a zip file"
     if kind == ".json" and not head.removeprefix(BOM_UTF8).lstrip().startswith((b"{", b"[")):
         return f"begins with {head[:20]!r}", "JSON: an object or a list"
-    if kind in (".pth", ".bin") and ZIP_MAGIC not in head[:4] and PICKLED_TORCH not in head[:16]:
+    if kind == ".pth" and ZIP_MAGIC not in head[:4] and PICKLED_TORCH not in head[:16]:
         return f"begins with {head[:12]!r}", "weights as torch saves them"
     return None
 
