@@ -97,13 +97,12 @@ def _explained(problem: str, value: Any, kind: Any, place: str) -> ConfigError:
     expected = problem.removeprefix("Expected ").partition(", got ")[0]
     for word, meaning in WORDS.items():
         expected = expected.replace(word, meaning)
-    return ConfigError(place or "config", found, expected, _remedy(value, expected, place))
+    return ConfigError(place, found, expected, _remedy(value, expected, place))
 
 
 def _in_words(problem: str, kind: Any) -> str:
     """Return `problem` with the description of its constraint instead of a regular expression."""
-    said = [meta.description for meta in getattr(kind, "__metadata__", ()) if meta.description]
-    return f"Expected {said[0]}" if said and "matching regex" in problem else problem
+    return f"Expected {kind.__metadata__[0].description}" if "matching regex" in problem else problem
 
 
 def _remedy(value: Any, expected: str, place: str) -> str:
