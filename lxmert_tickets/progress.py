@@ -68,14 +68,12 @@ class Progress:
             self._log.info("%s: %s%s", self._what, self._state(rate), f", {note}" if note else "")
 
     def _state(self, rate: float) -> str:
-        if self._unit == "B":
-            done, speed = bytes_text(self._done), f"{bytes_text(rate)}/s"
-            total = None if self._total is None else bytes_text(self._total)
-        else:
-            done, speed = f"{self._unit} {self._done}", f"{rate:.1f} a second"
-            total = None if self._total is None else str(self._total)
+        in_bytes = self._unit == "B"
+        done = bytes_text(self._done) if in_bytes else f"{self._unit} {self._done}"
+        speed = f"{bytes_text(rate)}/s" if in_bytes else f"{rate:.1f} a second"
         if self._total is None:
             return f"{done}, {speed}"
+        total = bytes_text(self._total) if in_bytes else self._total
         left = f", {duration_text((self._total - self._done) / rate)} left" if rate else ""
         return f"{done} of {total}, {speed}{left}"
 
