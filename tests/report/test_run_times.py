@@ -61,6 +61,7 @@ def test_the_rule_that_took_longest_comes_first_with_sum_longest_and_peak() -> N
         ("a", "2", "5 s", "4 s", "30 MB"),
         ("b", "1", "2 s", "2 s", ""),
     ]
+    assert re.findall(r"width:(.*?)%", page) == ["100.0", "10.0", "4.0"]  # of the longest
     assert "4 jobs, 57 s of work" in page
 
 
