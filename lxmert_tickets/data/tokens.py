@@ -89,8 +89,6 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) ->
     Each is [CLS] … [SEP], cut so that both fit within `max_length`, at least 2; `longest` is the length of the
     longest here.
     """
-    if max_length < 2:
-        raise ValueError(f"max_length={max_length}: expected at least 2, for [CLS] and [SEP]")
     start, end = tokenizer.token_to_id(START), tokenizer.token_to_id(END)
     ids = np.full((len(texts), max_length), PAD_ID, dtype=np.int32)
     lengths = np.zeros(len(texts), dtype=np.int32)
