@@ -76,8 +76,8 @@ def convert_features(
     if os.path.realpath(output) in map(os.path.realpath, paths):
         raise DataError(output, "is one of the tables to convert", "a file of its own", "Name another output.")
     tables = [find_table(path) for path in paths]
-    if not tables:
-        raise DataError("region features", "no files", "TSV files or zip archives of them")
+    if empty := [table.label for table in tables if not table.size_bytes]:
+        raise DataError(empty[0], "no rows", "one image a line", DOWNLOAD_AGAIN)
     output = Path(output)
     try:
         with working_folder(output) as folder:
@@ -162,8 +162,6 @@ class _Conversion:
         """Yield the blocks of a table that are not done yet."""
         table = self.tables[index]
         start = self.position if index == self.table_index else Position()
-        if table.size_bytes == 0:
-            raise DataError(table.label, "no rows", "one image a line", DOWNLOAD_AGAIN)
         if start.offset == table.size_bytes:
             table.check_end(start.offset, start.crc)
             return
@@ -238,7 +236,6 @@ def _first_row(table: Table) -> tuple[FeatureRow, int]:
     """Return the first image of a table, and the length of its line."""
     buffer = memoryview(mmap.mmap(-1, feature_blocks.MAX_LINE_BYTES))
     with table.opened() as reader:
-        for block in cut_blocks(table, reader, Position(), lambda: buffer, SEARCH_BYTES):
-            size = int(next(iter(line_ends(block.view[: block.size_bytes])), block.size_bytes))
-            return parse_feature_row(block.view[:size], f"{table.label}:1"), size
-    raise DataError(table.label, "no rows", "one image a line", DOWNLOAD_AGAIN)
+        block = next(cut_blocks(table, reader, Position(), lambda: buffer, SEARCH_BYTES))
+    size = int(next(iter(line_ends(block.view[: block.size_bytes])), block.size_bytes))
+    return parse_feature_row(block.view[:size], f"{table.label}:1"), size

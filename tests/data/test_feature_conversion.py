@@ -272,11 +272,9 @@ def test_an_empty_table_among_others_is_refused(tmp_path: Path, tsv: Path) -> No
         convert_features([tsv, tmp_path / "empty.tsv"], tmp_path / "features.h5", metadata={})
 
 
-def test_missing_files_and_no_files_are_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.tsv: cannot be read"):
         convert_features([tmp_path / "absent.tsv"], tmp_path / "features.h5", metadata={})
-    with pytest.raises(DataError, match="no files"):
-        convert_features([], tmp_path / "features.h5", metadata={})
 
 
 PEAK = """
