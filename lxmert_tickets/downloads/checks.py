@@ -2,11 +2,10 @@
 
 import mmap
 import re
-import stat
 import zipfile
 from codecs import BOM_UTF8
 from html import unescape
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import msgspec
 
@@ -24,8 +23,8 @@ MAX_NAME_CHARACTERS = 80
 def check_content(path: Path, name: str) -> None:
     """Return if the file at `path` holds what the suffix of `name` says; otherwise raise DataError.
 
-    .zip: every member is read and its checksum compared, and every path must stay within the folder. .json: an
-    object or list that parses to its end. .pth: begins as torch writes it. .txt: UTF-8. Others: not empty.
+    .zip: every member is read and its checksum compared. .json: an object or list that parses to its end. .pth: begins
+    as torch writes it. .txt: UTF-8. Others: not empty.
     """
     with path.open("rb") as handle:
         head = handle.read(HEAD_BYTES)
@@ -64,26 +63,12 @@ def page_title(head: bytes) -> str:
     return f' with the title "{printable[:MAX_NAME_CHARACTERS]}"' if printable else ""
 
 
-def member_fault(member: zipfile.ZipInfo) -> str | None:
-    """Return what is wrong with the path or the kind of a zip's member; None when it stays within a folder."""
-    name = member.orig_filename.replace("\\", "/")
-    kind = stat.S_IFMT(member.external_attr >> 16)
-    faults = {
-        "has a name with a zero byte": "\0" in name,
-        "has an absolute path": name.startswith("/"),
-        "has a path with a drive letter": re.match(r"[A-Za-z]:", name),
-        "has a path that leads upwards": ".." in PurePosixPath(name).parts,
-        "is a symbolic link": kind == stat.S_IFLNK,
-        "is neither a file nor a folder": kind not in (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK),
-        "is encrypted": member.flag_bits & 0x1,
-    }
-    return next((fault for fault, is_so in faults.items() if is_so), None)
-
-
 def _check_zip(path: Path, name: str, read_members: bool) -> None:
     try:
         with zipfile.ZipFile(path) as archive:  # the list of members is at the end: a truncated file has none
-            members = _check_members(path, archive)
+            members = archive.infolist()
+            if not members:
+                raise DataError(path, "is a zip without members", "a zip of at least one file")
             if not read_members:
                 return
             with Progress(f"checking {name}", sum(member.file_size for member in members), unit="B") as progress:
@@ -94,17 +79,6 @@ def _check_zip(path: Path, name: str, read_members: bool) -> None:
     except ZIP_DAMAGES as error:
         raise_if_of_the_disk(error, path)
         raise DataError(path, f"is a damaged zip ({error or type(error).__name__})", "a complete zip file") from None
-
-
-def _check_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    members = archive.infolist()
-    if not members:
-        raise DataError(path, "is a zip without members", "a zip of at least one file")
-    for member in members:
-        if fault := member_fault(member):
-            short = repr(member.orig_filename[:MAX_NAME_CHARACTERS])
-            raise DataError(path, f"member {short} {fault}", "members that stay within a folder, in the clear")
-    return members
 
 
 def _check_json(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import stat
 import struct
 import zipfile
 from collections.abc import Callable
@@ -34,13 +33,11 @@ def checked(tmp_path: Path) -> Checked:
     return call
 
 
-def zip_with(name: str, mode: int = stat.S_IFREG | 0o644, content: bytes = b"x") -> bytes:
-    """Return a zip of one member of that name and mode."""
+def zip_with(name: str, content: bytes = b"x") -> bytes:
+    """Return a zip of one member of that name."""
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w") as archive:
-        member = zipfile.ZipInfo(name)
-        member.external_attr = mode << 16
-        archive.writestr(member, content)
+        archive.writestr(zipfile.ZipInfo(name), content)
     return whole.getvalue()
 
 
@@ -59,7 +56,7 @@ def torch_file(legacy: bool, checksums: bool = True) -> bytes:
     [
         ("a.zip", zip_bytes(1000)),
         ("a.ZIP", zip_with("folder/..train..tsv")),
-        ("a.zip", zip_with("folder/", stat.S_IFDIR | 0o755, b"")),
+        ("a.zip", zip_with("folder/", b"")),
         ("a.json", b' \n{"a": [1, 2.5e3, "\\u00e9", null]}\n'),
         ("a.json", b"[]"),
         ("a.json", b"\xef\xbb\xbf [1]"),
@@ -106,43 +103,10 @@ def test_files_that_are_not_what_their_names_say_are_refused(
         checked(name, content)
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("/etc/passwd", "absolute path"),
-        ("\\\\server\\x", "absolute path"),
-        ("../x", "leads upwards"),
-        ("a/../../x", "leads upwards"),
-        ("a\\..\\..\\x", "leads upwards"),
-        ("C:\\x", "drive letter"),
-        ("c:x", "drive letter"),
-    ],
-)
-def test_a_member_that_would_leave_its_folder_is_refused(checked: Checked, name: str, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        checked("a.zip", zip_with(name))
-    with pytest.raises(DataError, match=message):
-        checked("a.pth", zip_with(name))
-
-
-def test_a_member_with_a_zero_byte_in_its_name_is_refused(checked: Checked) -> None:
-    with pytest.raises(DataError, match="zero byte"):
-        checked("a.zip", zip_with("trainXtsv").replace(b"trainXtsv", b"train\0tsv"))
-
-
-@pytest.mark.parametrize(
-    ("mode", "message"),
-    [(stat.S_IFLNK | 0o777, "symbolic link"), (stat.S_IFCHR, "neither a file"), (stat.S_IFIFO, "neither a file")],
-)
-def test_a_member_that_is_no_plain_file_is_refused(checked: Checked, mode: int, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        checked("a.zip", zip_with("x", mode))
-
-
 def test_an_encrypted_member_is_refused(checked: Checked) -> None:
     content = bytearray(zip_with("x"))
     content[content.index(b"PK\x01\x02") + 8] |= 1
-    with pytest.raises(DataError, match="is encrypted; expected members that stay"):
+    with pytest.raises(DataError, match=r"is a damaged zip .*encrypted"):
         checked("a.zip", bytes(content))
 
 
