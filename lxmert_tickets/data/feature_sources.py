@@ -145,8 +145,8 @@ def _label(path: Path, member: zipfile.ZipInfo) -> str:
 
 
 def _is_macos(member: zipfile.ZipInfo) -> bool:
-    """Return whether macOS added the member; its name ends like that of a real one."""
-    return "__MACOSX/" in member.filename or member.filename.rpartition("/")[2].startswith(".")
+    """Return whether macOS added the member (`__MACOSX/._name`); its name ends like that of a real one."""
+    return member.filename.rpartition("/")[2].startswith(".")
 
 
 def _data_offset(path: Path, file: FileIO, member: zipfile.ZipInfo) -> int:

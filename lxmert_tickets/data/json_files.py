@@ -183,5 +183,4 @@ def _base(member: zipfile.ZipInfo) -> str:
 
 def _is_json(member: zipfile.ZipInfo) -> bool:
     """Return whether a member is a JSON file, and not one of the resource forks that macOS adds (`__MACOSX/._name`)."""
-    junk = member.is_dir() or _base(member).startswith(".") or member.filename.startswith("__MACOSX/")
-    return not junk and member.filename.lower().endswith(".json")
+    return member.filename.lower().endswith(".json") and not _base(member).startswith(".")

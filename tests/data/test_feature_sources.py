@@ -64,7 +64,6 @@ def test_other_files_beside_the_table_do_not_matter(tmp_path: Path) -> None:
         archive.writestr("README.txt", "hello")
         archive.writestr("data/mscoco/A.TSV", CONTENT)
         archive.writestr("__MACOSX/data/mscoco/._A.TSV", b"\0\1")
-        archive.writestr("data/__MACOSX/A.tsv", b"\0\1")
         archive.writestr("data/mscoco/._A.tsv", b"\0\1")
         archive.mkdir("empty.tsv.folder")
     assert read(tmp_path / "a.zip") == CONTENT
