@@ -98,9 +98,7 @@ def _tensor(tensor: np.ndarray, is_prunable: bool) -> dict[str, Any]:
 def _masked_beside(path: Path) -> frozenset[str]:
     """Return the tensors that the mask of the same subnetwork prunes; none where there is no mask, or a damaged one."""
     with suppress(ArtifactError):
-        metadata = read_metadata(path.with_name(MASK_NAME))
-        if metadata.get("kind") == MASK and isinstance(metadata.get("tensors"), dict):
-            return frozenset(metadata["tensors"])
+        return frozenset(read_metadata(path.with_name(MASK_NAME)).get("tensors", ()))  # of other kinds it has none
     return frozenset()
 
 
