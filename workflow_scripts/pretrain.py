@@ -9,6 +9,7 @@ from lxmert_tickets.configuration.experiment import PRETRAIN, ModelSizes
 from lxmert_tickets.data.scenes.dataset import DATA_TYPE, read_captions
 from lxmert_tickets.data.tokens import encode_texts, load_tokenizer
 from lxmert_tickets.data.vqa_json import image_name
+from lxmert_tickets.jobs.code_digest import SCRIPTS, code_digest
 from lxmert_tickets.jobs.gpus import gpu_of_this_job
 from lxmert_tickets.jobs.job import job
 from lxmert_tickets.model.checkpoints import save_weights
@@ -23,6 +24,8 @@ from lxmert_tickets.training.resume import run_identity
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
+
+code = code_digest(SCRIPTS / "pretrain.py")  # not later: files may be edited while this job waits or reads
 
 with (
     job(snakemake.log[0]),
@@ -45,7 +48,7 @@ with (
     origin = provenance(snakemake.rule, params.recipe, recipe.seed, paths)
     decided = {name: msgspec.json.decode(params[name]) for name in ("recipe", "model")}
     decided |= {name: params[name] for name in ("max_length", "deterministic")}
-    identity = run_identity("pretrain", decided, origin, questions.device)
+    identity = run_identity(code, decided, origin, questions.device)
 
     output = snakemake.output
     with resumable([output.weights, output.history], identity, params.checkpoint_minutes) as checkpoints:

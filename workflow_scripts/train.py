@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lxmert_tickets.artifacts import provenance
+from lxmert_tickets.jobs.code_digest import SCRIPTS, code_digest
 from lxmert_tickets.jobs.gpus import gpu_of_this_job
 from lxmert_tickets.jobs.job import job
 from lxmert_tickets.model.building import build_network
@@ -21,6 +22,8 @@ from lxmert_tickets.training.resume import run_identity
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
+
+code = code_digest(SCRIPTS / "train.py")  # not later: files may be edited while this job waits or reads
 
 with (
     job(snakemake.log[0]),
@@ -50,7 +53,7 @@ with (
     name = " ".join([f"seed {wildcards.seed}", *wildcards[1:]]) if mask is not None else f"seed {wildcards.seed} dense"
 
     origin = provenance(snakemake.rule, params.recipe, int(wildcards.seed), paths)
-    identity = run_identity("train", msgspec.json.decode(params.recipe), origin, device)
+    identity = run_identity(code, msgspec.json.decode(params.recipe), origin, device)
 
     output = snakemake.output
     with resumable([output.weights, output.history], identity, params.checkpoint_minutes) as checkpoints:

@@ -14,7 +14,8 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).resolve().parents[1]
+SCRIPTS = PACKAGE.parent / "workflow_scripts"
 # Modules that decide no result: they fetch, lock, keep and write files, word errors and watch runs.
 BYSTANDERS = {
     "artifacts", "downloads", "environment", "errors", "file_kinds", "jobs", "layout", "monitoring", "progress",

@@ -15,11 +15,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lxmert_tickets.jobs.code_digest import PACKAGE, current_code_digest
+from lxmert_tickets.jobs.code_digest import PACKAGE, SCRIPTS, current_code_digest
 
 VARIABLE = "LXMERT_TICKETS_RUN"
 """The environment variable by which a run tells its jobs, wherever they are, what it was started with."""
-SCRIPTS = Path(__file__).resolve().parents[2] / "workflow_scripts"
 
 Stamps = list[tuple[str, int, int]]
 

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from lxmert_tickets.artifacts import Metadata, canonical_json, load_tensors, read_metadata, save_tensors
 from lxmert_tickets.errors import ArtifactError
-from lxmert_tickets.jobs.code_digest import PACKAGE, code_digest
 from lxmert_tickets.model.operators import arithmetic_of
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.recipe import TRAINING_VERSION
@@ -78,14 +77,14 @@ def restore_network(network: nn.Module, optimizer: BertAdam, tensors: dict[str, 
         torch.cuda.set_rng_state(tensors.pop("random/cuda"), device)
 
 
-def run_identity(script: str, settings: Mapping[str, Any], origin: Metadata, device: torch.device) -> Metadata:
+def run_identity(code: str, settings: Mapping[str, Any], origin: Metadata, device: torch.device) -> Metadata:
     """Return what determines the bytes of a run: a checkpoint of a run that differs in any of it is refused.
 
     The exception is ARITHMETIC, which only causes a warning: where a cluster has nodes of several kinds, no work should
     be lost over last digits. Of an input above a gigabyte, only the size and both ends count (`artifacts.provenance`).
 
     Args:
-        script: the workflow script, for a digest of the code behind it.
+        code: `code_digest` of the workflow script, as it was when the process started.
         settings: recipe and the like, as JSON values.
         origin: `artifacts.provenance` of the run's result: rule, seed and digests of its inputs.
     """
@@ -95,7 +94,7 @@ def run_identity(script: str, settings: Mapping[str, Any], origin: Metadata, dev
         "inputs": origin["parents"],
         "settings": dict(settings),
         "training_version": TRAINING_VERSION,
-        "code": code_digest(PACKAGE.parent / "workflow_scripts" / f"{script}.py"),
+        "code": code,
         "torch": torch.__version__,
         "numpy": np.__version__,
         "device": device.type,

@@ -6,6 +6,8 @@ import shutil
 import signal
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from toys import RECIPE, TINY, changed, random_weights, save_toy_features, toy_q
 
 from lxmert_tickets.data.questions import save_questions
 from lxmert_tickets.errors import TrainingError
+from lxmert_tickets.jobs import code_digest as digests
 from lxmert_tickets.layout import CHECKPOINTS
 from lxmert_tickets.layout import RESUME_FOLDER as FOLDER
 from lxmert_tickets.model import checkpoints
@@ -258,6 +261,29 @@ def test_a_run_with_another_recipe_does_not_resume_from_existing_checkpoints(
     assert result_in(folder) == result_in(tmp_path / "alone")
     said = (folder / "log").read_text()
     assert "is of another run (settings.epochs was 5, is 1; settings.learning_rate was 0.01, is 0.002)" in said
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_checkpoints_are_of_the_code_that_a_job_started_with_whatever_is_edited_while_it_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: dict[str, Any]
+) -> None:
+    class Found(Exception):  # noqa: N818 (nothing is wrong)
+        pass
+
+    @contextmanager
+    def while_others_edit(weights: str) -> Iterator[None]:
+        monkeypatch.setattr(digests, "_digest", lambda source: "edited")
+        yield
+
+    def told(outputs: list[str], identity: dict[str, Any], minutes: float) -> None:
+        raise Found(identity["code"])
+
+    monkeypatch.setattr(interruption, "alone_at_run", while_others_edit)
+    monkeypatch.setattr(interruption, "resumable", told)
+    at_start = digests.code_digest(digests.SCRIPTS / "train.py")
+    with pytest.raises(Found, match=at_start):
+        run_here("train", **job(tmp_path / "run", inputs))
+    assert digests.code_digest(digests.SCRIPTS / "train.py") != at_start
 
 
 def as_snakemake_deletes_it(folder: Path) -> None:
