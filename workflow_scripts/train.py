@@ -56,7 +56,8 @@ with (
     identity = run_identity(code, msgspec.json.decode(params.recipe), origin, device)
 
     output = snakemake.output
-    with resumable([output.weights, output.history], identity, params.checkpoint_minutes) as checkpoints:
+    results = [output.weights, output.history, params.metrics]
+    with resumable(results, identity, params.checkpoint_minutes) as checkpoints:
         if checkpoints is not None:
             with watching(output.weights, params.metrics, params.event_files) as watch:
                 seed, graphs = int(wildcards.seed), params.cuda_graphs

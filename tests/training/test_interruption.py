@@ -39,7 +39,7 @@ from lxmert_tickets.training.interruption import alone_at_run, resumable
 from lxmert_tickets.training.loop import train
 
 LONG_RUN = changed(RECIPE, epochs=5, hidden_dropout=0.1, attention_dropout=0.2)  # of 40 steps each
-FINISHED = {"finished.json", "finished.weights.safetensors", "finished.history.csv"}
+FINISHED = {"finished.json", "finished.weights.safetensors", "finished.history.csv", "finished.metrics.csv"}
 SEEDED = np.random.default_rng(0)
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
@@ -341,6 +341,26 @@ def test_a_result_deleted_because_snakemake_missed_the_end_of_its_job_is_restore
 
 def said_in(log: Path) -> str:
     return log.read_text() if log.exists() else ""
+
+
+def test_a_restored_result_has_its_own_curve_after_another_recipe_was_tried(
+    tmp_path: Path, inputs: dict[str, Any], calm: dict[str, bytes]
+) -> None:
+    folder = tmp_path / "run"
+    assert status_of(started(job(folder, inputs, minutes=600))) == 0
+    as_snakemake_deletes_it(folder)
+    other = started(job(folder, inputs, learning_rate=2e-3))
+    wait_until(
+        lambda: (folder / "metrics.csv").exists() and (folder / "metrics.csv").read_bytes() != calm["metrics.csv"]
+    )
+    other.kill()
+    other.join()
+    torn = folder / ".metrics.csv.1.tmp"  # as if the kill had come while it was written
+    torn.mkdir()
+    assert status_of(started(job(folder, inputs))) == 0
+    assert "already trained" in said_in(folder / "log")
+    assert result_in(folder) == calm
+    assert not torn.exists()
 
 
 def test_on_a_disk_without_locks_training_continues_with_a_warning(
