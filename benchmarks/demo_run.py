@@ -16,7 +16,7 @@ import pandas as pd
 
 from benchmarks.contenders import PROJECT
 from benchmarks.figures import Figure
-from lxmert_tickets.environment import available_cores, let_jobs_import_this_package
+from lxmert_tickets.environment import available_cores, set_environment_of_jobs
 from lxmert_tickets.jobs.forked import Forks, forks_pay
 
 TRAINING = ("finetune", "retrain", "pretrain")
@@ -91,7 +91,7 @@ def import_seconds(rules: Iterable[str], folder: Path) -> dict[str, float]:
 
     It runs as jobs do: as a fork where `make demo` forks jobs, else as a separate Python process.
     """
-    let_jobs_import_this_package()
+    set_environment_of_jobs()
     forks = Forks(SCRIPTS) if forks_pay() else None
     if forks is not None:
         assert forks.is_ready(wait=True)

@@ -11,12 +11,19 @@ SIGNS_OF_A_GPU = Path("/dev/nvidiactl"), Path("/usr/lib/wsl/lib/libcuda.so.1")
 LEAST_WIDTH = 80
 """Of a table on a terminal, in characters; a narrower terminal wraps its lines, which loses no name or number."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+FEWER_THREADS = ("OMP_DYNAMIC", "OMP_THREAD_LIMIT", "OMP_MAX_ACTIVE_LEVELS")
+"""Variables by which OpenMP may give a process fewer threads than it asks for."""
 
 
-def let_jobs_import_this_package() -> None:
-    """Put the folder of this package on PYTHONPATH: scripts run in processes of their own, and it is not installed."""
+def set_environment_of_jobs() -> None:
+    """Let scripts, which run in processes of their own, import this package and use all their threads.
+
+    Given fewer threads than it asks for, oneDNN leaves parts of a matrix product undone, without an error.
+    """
     others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(ROOT)]
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *others])
+    for name in FEWER_THREADS:
+        os.environ.pop(name, None)
 
 
 def available_cores() -> int:

@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT))  # the package is not installed
 from lxmert_tickets.jobs.code_digest import code_digest
 from lxmert_tickets.configuration.reading import as_overlay, read_experiment, read_running
 from lxmert_tickets.configuration.files import check_left_out, over_defaults, read_file
-from lxmert_tickets.environment import has_gpu, let_jobs_import_this_package
+from lxmert_tickets.environment import has_gpu, set_environment_of_jobs
 from lxmert_tickets.errors import TicketsError
 from lxmert_tickets.evaluation.evalai import find_evalai_scores
 from lxmert_tickets.configuration.experiment import (
@@ -33,7 +33,7 @@ from lxmert_tickets.configuration.sources import EVALAI_FOLDER, FEATURES_VERSION
 from lxmert_tickets.training.recipe import TRAINING_VERSION
 
 gc.freeze()  # what is imported stays: to look through it again and again takes a fifth of Snakemake's start
-let_jobs_import_this_package()
+set_environment_of_jobs()
 forget_failed_jobs()
 code_at_start()  # noted before the digests of code are computed
 if workflow.remote_exec:

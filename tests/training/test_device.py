@@ -10,6 +10,7 @@ import pytest
 import torch
 from toys import CPU, RECIPE, changed, tiny_network, toy_data
 
+from lxmert_tickets.environment import set_environment_of_jobs
 from lxmert_tickets.training import device as device_module
 from lxmert_tickets.training import loop
 from lxmert_tickets.training.device import autocast, best_device, is_reduced, lowered_for
@@ -120,6 +121,25 @@ print(Path("/proc/self/smaps_rollup").read_text())
     found = re.search(r"AnonHugePages: +(\d+) kB", done.stdout)
     assert found is not None
     assert int(found[1]) > 2**15
+
+
+@pytest.mark.parametrize("variable", ["OMP_DYNAMIC=true", "OMP_THREAD_LIMIT=1", "OMP_MAX_ACTIVE_LEVELS=0"])
+def test_a_job_multiplies_whole_matrices_where_openmp_is_told_to_give_fewer_threads(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    program = """
+import torch
+from lxmert_tickets.model.on_cpu import _product
+from lxmert_tickets.training.device import set_up_process
+set_up_process(2)
+rows, weight, bias = torch.randn(1024, 256), torch.randn(256, 256), torch.randn(256)
+exact = torch.addmm(bias.double(), rows.double(), weight.t().double())
+assert torch.allclose(_product(rows, weight, bias).double(), exact, atol=1e-3)
+"""
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    monkeypatch.setenv(*variable.split("="))
+    set_environment_of_jobs()
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.parametrize("deterministic", [True, False])

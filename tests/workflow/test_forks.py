@@ -37,10 +37,10 @@ SNAKEFILE = """
 import sys
 from functools import partialmethod
 sys.path.insert(0, {root!r})
-from lxmert_tickets.environment import let_jobs_import_this_package
+from lxmert_tickets.environment import set_environment_of_jobs
 from lxmert_tickets.jobs import forked
 
-let_jobs_import_this_package()
+set_environment_of_jobs()
 forked.Forks.is_ready = partialmethod(forked.Forks.is_ready, wait=True)
 onstart:
     forked.let_jobs_be_forks((Path("job.py"),))
