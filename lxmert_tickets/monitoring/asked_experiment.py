@@ -24,4 +24,4 @@ def asked_experiment(args: Namespace) -> "Experiment":
     from lxmert_tickets.configuration.files import read_configuration  # noqa: PLC0415 (not for every command)
     from lxmert_tickets.configuration.reading import read_experiment  # noqa: PLC0415
 
-    return read_experiment(read_configuration(args.directory, [file.absolute() for file in args.configfile]))
+    return read_experiment(read_configuration(args.directory, args.configfile))
