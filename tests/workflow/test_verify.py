@@ -187,8 +187,9 @@ def test_settings_are_compared_also_where_another_workflow_has_prefixed_the_rule
     assert found.problems == [f"{file}: was made with other settings; expected those of training now"]
 
 
-def test_deleted_inputs_are_counted_but_are_no_problem(grid: Path, verified: Verify) -> None:
-    (grid / "results/smoke/data/val/features.tsv").unlink()
+@pytest.mark.parametrize("deleted", ["results/smoke/data/val/features.tsv", VAL_FEATURES])
+def test_deleted_inputs_are_counted_but_are_no_problem(grid: Path, verified: Verify, deleted: str) -> None:
+    (grid / deleted).unlink()
     status, [said] = verified()
     assert status == 0
     assert said.endswith("0 problems; 1 input gone since")
@@ -197,9 +198,18 @@ def test_deleted_inputs_are_counted_but_are_no_problem(grid: Path, verified: Ver
 def test_networks_that_the_configuration_no_longer_has_are_not_checked(
     grid: Path, verified: Verify, overlay: Callable[..., Path]
 ) -> None:
-    (grid / "results/smoke/seed1/random/s50/mask.safetensors").write_bytes(b"")
+    for name in ("initial", "random/s50/mask"):
+        (grid / f"results/smoke/seed1/{name}.safetensors").write_bytes(b"")
     assert verified()[0] == 1
     assert verified(overlay({"seeds": [0]}))[0] == 0
+
+
+def test_every_file_counts_as_done_once_a_damaged_one_too(tmp_path: Path) -> None:
+    files, n_done = [tmp_path / "x/about.json", tmp_path / "x/damaged.json"], []
+    write_json(files[0], {})
+    files[1].write_text("{")
+    assert len(verification.verify(tmp_path / "x", files, {}, {}, lambda: n_done.append(1)).problems) == 1
+    assert len(n_done) == 2
 
 
 def test_nothing_to_verify_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
