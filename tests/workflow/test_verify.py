@@ -13,6 +13,7 @@ from workflow_runs import ROOT, jobs_of, snakemake
 from lxmert_tickets import verification
 from lxmert_tickets.artifacts import input_digest, write_json
 from lxmert_tickets.cli import main
+from lxmert_tickets.downloads.receipts import Receipt, write_receipt
 
 Verify = Callable[..., tuple[int, list[str]]]
 
@@ -195,13 +196,33 @@ def test_deleted_inputs_are_counted_but_are_no_problem(grid: Path, verified: Ver
     assert said.endswith("0 problems; 1 input gone since")
 
 
+@pytest.mark.parametrize(
+    ("damaged", "changed"),
+    [
+        ("initial", {"seeds": [0]}),
+        ("random/s50/mask", {"seeds": [0]}),
+        ("random/s50/mask", {"subnetworks": {"random": None}}),
+    ],
+)
 def test_networks_that_the_configuration_no_longer_has_are_not_checked(
-    grid: Path, verified: Verify, overlay: Callable[..., Path]
+    grid: Path, verified: Verify, overlay: Callable[..., Path], damaged: str, changed: dict[str, Any]
 ) -> None:
-    for name in ("initial", "random/s50/mask"):
-        (grid / f"results/smoke/seed1/{name}.safetensors").write_bytes(b"")
+    (grid / f"results/smoke/seed1/{damaged}.safetensors").write_bytes(b"")
     assert verified()[0] == 1
-    assert verified(overlay({"seeds": [0]}))[0] == 0
+    assert verified(overlay(changed))[0] == 0
+
+
+def test_a_download_may_be_deleted_once_it_is_converted_but_not_replaced(tmp_path: Path) -> None:
+    download, made = tmp_path / "features.zip", tmp_path / "x/about.json"
+    receipt = download.with_name("features.zip.verified")
+    write_receipt(receipt, Receipt("0" * 64, size_bytes=5))
+    origin = {"rule": "convert_features", "seed": None, "parents": {str(receipt): input_digest(receipt)}}
+    write_json(made, {"provenance": origin})
+    assert verification.verify(tmp_path / "x", [made], {}, {}).problems == []
+    for content in (b"longer", b"other"):
+        download.write_bytes(content)
+        found = verification.verify(tmp_path / "x", [made], {}, {})
+        assert found.problems == [f"{made}: was made from another {download}; expected the one of {receipt}"]
 
 
 def test_every_file_counts_as_done_once_a_damaged_one_too(tmp_path: Path) -> None:
