@@ -201,6 +201,7 @@ def test_a_web_page_is_recognised_by_its_type_or_by_its_beginning() -> None:
         (b'<TITLE lang="en">A &amp; B</TITLE>', ' with the title "A & B"'),
         (b"<title>cut", ' with the title "cut"'),
         (b"<title>\x1b[31mred</title>", ' with the title "[31mred"'),
+        (b"<title>Caf\xe9</title>", ' with the title "Caf\ufffd"'),
         (b"<title></title>", ""),
         (b"<h1>none</h1>", ""),
     ],
