@@ -110,6 +110,12 @@ def test_an_encrypted_member_is_refused(checked: Checked) -> None:
         checked("a.zip", bytes(content))
 
 
+def test_the_log_tells_how_much_of_a_zip_has_been_read(checked: Checked, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "lxmert_tickets")
+    checked("a.zip", zip_bytes(3_000_000))
+    assert "checking a.zip: 3.0 MB of 3.0 MB" in caplog.text
+
+
 def test_a_zip_without_members_is_refused(checked: Checked, tmp_path: Path) -> None:
     empty = b"PK\x05\x06" + bytes(18)
     with pytest.raises(DataError, match="begins with"):
