@@ -17,11 +17,12 @@ from lxmert_tickets.errors import DataError
 def test_a_download_resumes_by_range_after_its_connection_breaks(
     server: BreakingServer, get: Get, target: Path
 ) -> None:
-    server.answers = [Answer(break_after=70_000), Answer(break_after=50_000)]
+    last = len(ZIP) - 1
+    server.answers = [Answer(break_after=n) for n in (70_000, 50_000, last - 120_000)]
     assert get(server.url()) == receipt_of(ZIP)
     assert target.read_bytes() == ZIP
-    assert [asked.first_byte for asked in server.asked] == [None, 70_000, 120_000]
-    assert [asked.headers.get("if-range") for asked in server.asked] == [None, '"one"', '"one"']
+    assert [asked.first_byte for asked in server.asked] == [None, 70_000, 120_000, last]
+    assert [asked.headers.get("if-range") for asked in server.asked] == [None, *3 * ['"one"']]
     assert server.sent == len(ZIP)
 
 
@@ -151,6 +152,17 @@ def test_status_416_for_a_whole_file_means_that_it_is_complete(server: BreakingS
     server.answers = [Answer(break_after=70_000), Answer(chunked=True, break_after=len(ZIP))]  # all but the last chunk
     assert get(server.url()) == receipt_of(ZIP)
     assert [asked.status for asked in server.asked] == [200, 206, 416]
+
+
+def test_status_416_for_a_whole_file_that_has_become_shorter_makes_it_begin_anew(
+    server: BreakingServer, get: Get
+) -> None:
+    server.answers = [
+        Answer(break_after=70_000), Answer(chunked=True, break_after=len(ZIP)),
+        Answer(status=416, headers={"Content-Range": "bytes */100"}),
+    ]  # fmt: skip
+    assert get(server.url()) == receipt_of(ZIP)
+    assert [asked.first_byte for asked in server.asked] == [None, 70_000, len(ZIP), None]
 
 
 def test_status_416_for_a_file_of_unknown_size_makes_it_begin_anew(server: BreakingServer, get: Get) -> None:

@@ -113,6 +113,8 @@ def test_an_answer_of_unknown_length_is_refused_unless_the_file_itself_shows_its
     with pytest.raises(DataError, match="does not say how long"):
         fetch([server.url("/a.txt")], target.with_name("a.txt"), lock=lock, patience=QUICK)
     assert fetch([server.url()], target, lock=lock, patience=QUICK) == receipt_of(ZIP)
+    server.always = Answer(chunked=True)
+    fetch([server.url("/a.txt")], target.with_name("a.txt"), lock=lock, patience=QUICK)
 
 
 def test_a_redirect_is_followed_with_its_range(server: BreakingServer, mirror: BreakingServer, get: Get) -> None:
