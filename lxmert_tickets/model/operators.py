@@ -44,7 +44,7 @@ def _on_gpu() -> ModuleType | None:
     except Exception as error:  # torch's own operators train just as well, with other draws of dropout
         if tells_of_full_memory(error):  # others fill the GPU, so training would fail too
             raise
-        log.warning("kernels cannot be compiled for this GPU, so training is slower: %s", error)
+        log.warning("kernels cannot be compiled for this GPU, so torch's own, slower operators compute: %s", error)
         return None
     return on_gpu
 
