@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lxmert_tickets.artifacts import Metadata, canonical_json, load_tensors, read_metadata, save_tensors
-from lxmert_tickets.errors import ArtifactError
+from lxmert_tickets.errors import FULL_DISK, ArtifactError
 from lxmert_tickets.model.operators import arithmetic_of
 from lxmert_tickets.training.optimizer import BertAdam
 from lxmert_tickets.training.recipe import TRAINING_VERSION
@@ -179,8 +179,19 @@ class Checkpoints:
             write_checkpoint(path, state.checkpoint(), self._identity)
         except OSError as error:  # a full disk must not end weeks of training
             log.warning("no checkpoint at step %d: %s", state.step, error)
+            if error.errno in FULL_DISK:  # make room for the next
+                self._kept = self._kept[-1:]
+                self._remove_others()
         else:
             self._kept = [*self._kept, path][-GENERATIONS:]
+            self._remove_others()
+            log.info("checkpoint at step %d, %.1f s", state.step, time.monotonic() - started)
+        now = time.monotonic()
+        self._next = now + max(self._interval, (now - started) / LARGEST_SHARE)
+
+    def _remove_others(self) -> None:
+        """Remove all checkpoints but those to keep: this run's, and the last of each of the last other runs."""
+        with suppress(OSError):  # what stays is removed after the next one
             own, others = self._files()
             newest: dict[str, Path] = {}  # of each other run
             for other in others:
@@ -189,9 +200,6 @@ class Checkpoints:
             for old in {*own, *others} - set(kept):
                 with suppress(OSError):
                     old.unlink()
-            log.info("checkpoint at step %d, %.1f s", state.step, time.monotonic() - started)
-        now = time.monotonic()
-        self._next = now + max(self._interval, (now - started) / LARGEST_SHARE)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint, identity: Metadata) -> None:

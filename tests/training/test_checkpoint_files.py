@@ -309,6 +309,37 @@ def test_a_full_disk_does_not_stop_training(
     assert not steps_in(tmp_path)
 
 
+def test_on_a_disk_with_room_for_two_checkpoints_a_run_does_not_fall_behind_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = resume.save_tensors
+
+    def save_if_there_is_room(*given: Any) -> None:
+        if len(steps_in(tmp_path)) == 2:
+            raise OSError(28, "No space left on device")
+        save(*given)
+
+    monkeypatch.setattr(resume, "save_tensors", save_if_there_is_room)
+    found = []
+    checkpoints = BreaksOff(tmp_path)
+    for step in range(1, 7):
+        checkpoints.keep(Counter(step))
+        found.append(steps_in(tmp_path))
+    assert found == [[1], [1, 2], [2], [2, 4], [4], [4, 6]]
+
+
+def test_a_folder_that_cannot_be_listed_does_not_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise OSError(116, "Stale file handle")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Checkpoints, "_files", away)
+        written(tmp_path, 1, 2, 3)
+    assert steps_in(tmp_path) == [1, 2, 3]
+    written(tmp_path, 4)
+    assert steps_in(tmp_path) == [4]  # of a new process, which knows of no other whole one
+
+
 def test_a_run_told_to_stop_writes_a_checkpoint_at_once_and_names_its_step(tmp_path: Path) -> None:
     asked = ["", "", "SIGTERM"]
     checkpoints = Checkpoints(tmp_path, IDENTITY, 600, lambda: asked.pop(0))
