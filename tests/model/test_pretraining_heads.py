@@ -9,6 +9,7 @@ from toys import TINY, random_inputs
 from transformers import LxmertConfig, LxmertForPreTraining
 
 from lxmert_tickets.model.lxmert import initialise, parts_of
+from lxmert_tickets.model.operators import together
 from lxmert_tickets.model.pretraining_heads import LxmertForPretraining
 
 PUBLISHED = {"words.bias": "cls.predictions.bias", "seq_relationship": "cls.seq_relationship"}
@@ -42,14 +43,20 @@ def all_states(network: LxmertForPretraining, inputs: tuple[Tensor, ...]) -> Ten
     """Return the language states (B, T, H) of all tokens, computed in full in every layer."""
     ids, attention_mask, features, boxes = inputs
     backbone, encoder = network.vqa.lxmert, network.vqa.lxmert.encoder
-    language = backbone.embeddings(ids, attention_mask).through(*parts_of(encoder.layer))
-    vision = encoder.visn_fc(features, boxes).through(*parts_of(encoder.r_layers))
-    *earlier, last = encoder.x_layers
-    for layer in earlier:
-        language, vision = layer(language, vision)
-    crossed = last.visual_attention.language_only(language, vision)
-    states = crossed.through(last.lang_self_att.whole(), last._lang_fed[True])
-    return states.places.pad(states.rows).view(*ids.shape, -1)
+    questions, images = backbone.embeddings(ids, attention_mask), encoder.visn_fc(features, boxes)
+
+    def run(of_language: Tensor, of_vision: Tensor) -> list[Tensor]:
+        language = questions.becomes(of_language).through(*parts_of(encoder.layer))
+        vision = images.becomes(of_vision).through(*parts_of(encoder.r_layers))
+        *earlier, last = encoder.x_layers
+        for layer in earlier:
+            language, vision = layer(language, vision)
+        crossed = last.visual_attention.language_only(language, vision)
+        return [crossed.through(last.lang_self_att.whole(), last._lang_fed[True]).rows]
+
+    every = questions.places, images.places
+    [rows] = together(run, every, encoder.n_heads, questions.rows, images.rows)
+    return questions.places.pad(rows).view(*ids.shape, -1)
 
 
 def gradients(network: LxmertForPretraining, outputs: Sequence[Tensor]) -> list[Tensor | None]:
