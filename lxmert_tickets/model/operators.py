@@ -23,7 +23,7 @@ log = logging.getLogger("lxmert_tickets")
 Run = Callable[..., Sequence[Tensor]]
 
 # The module that computes what `together` runs; None: the plain implementation.
-_engine: ContextVar[ModuleType | None] = ContextVar("_engine", default=None)
+_engine: ContextVar[ModuleType | None] = ContextVar("_engine")
 
 
 def engine_of(rows: Tensor, every: Sequence[Places], n_heads: int) -> ModuleType | None:
@@ -93,7 +93,7 @@ def sublayers(
     """Return the rows (n, H) of a stream, or of two, after each of `parts` in turn.
 
     A single stream attends to itself; two streams, which share all weights, attend to each other. Sequences that share
-    rows have their own afterwards. To be called within `together`.
+    rows have their own afterwards. Raises LookupError outside `together`.
     """
     engine = _engine.get()
     if engine is not None:
@@ -107,7 +107,7 @@ def sublayers(
 def one_way(rows: Tensor, context: Tensor, of_rows: Places, of_context: Places, part: Attending) -> Tensor:
     """Return the rows (n, H) of a stream after attention to another, `context` (m, H), which is left as it is.
 
-    To be called within `together`.
+    Raises LookupError outside `together`.
     """
     engine = _engine.get()
     if engine is not None:

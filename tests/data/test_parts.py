@@ -105,6 +105,14 @@ def test_annotations_of_other_questions_are_refused_with_both_files_named(tmp_pa
     assert refused.value.place == f"{questions} and {annotations}"
 
 
+def test_lists_of_unequal_length_are_refused(tmp_path: Path) -> None:
+    questions, annotations = official(tmp_path, "train2014", 10)
+    with pytest.raises(ValueError, match="longer"):
+        read_split([questions], [annotations] * 2)
+    with pytest.raises(ValueError, match="longer"):
+        read_split([questions], [annotations], [None, None])
+
+
 def test_questions_share_equal_images_types_and_labels_as_one_object_each(tmp_path: Path) -> None:
     questions, annotations = official(tmp_path, "train2014", 420, 421)
     one, other = read_split([questions], [annotations])

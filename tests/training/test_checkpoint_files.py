@@ -328,6 +328,20 @@ def test_on_a_disk_with_room_for_two_checkpoints_a_run_does_not_fall_behind_for_
     assert found == [[1], [1, 2], [2], [2, 4], [4], [4, 6]]
 
 
+def test_a_disk_that_fails_for_a_moment_costs_no_earlier_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    checkpoints = BreaksOff(tmp_path)
+    for step in (1, 2):
+        checkpoints.keep(Counter(step))
+    monkeypatch.setattr(resume, "save_tensors", fails)
+    checkpoints.keep(Counter(3))
+    assert steps_in(tmp_path) == [1, 2]
+
+
 def test_a_folder_that_cannot_be_listed_does_not_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: object) -> None:
         raise OSError(116, "Stale file handle")

@@ -98,6 +98,7 @@ def test_a_graph_reads_the_next_batch_from_the_same_addresses_as_the_last() -> N
     graph.read(following, data.targets(next_rows))
     assert [tensor.data_ptr() for tensor in places if isinstance(tensor, Tensor)] == before
     assert torch.equal(places.features, following.features)
+    assert torch.equal(batch.features, data.batch(rows).features)  # the batch that was recorded is left as it was
     assert torch.equal(graph.targets, data.targets(next_rows))
 
 
